@@ -1,0 +1,169 @@
+"""Plain arithmetic of the noisy channel: capacity, σ "auto", what a certificate can reach. No torch.
+
+Adding independent noise Z to a constrained embedding f(X) bounds the information that survives:
+
+    f with zero mean and unit variance, Z ~ N(0, σ²I_d):      I(f(X); f(X)+Z) ≤ C = d/2 · log(1 + 1/σ²)
+    f with support [0, 1]^d,            Z ~ U([−ε, ε]^d):     I(f(X); f(X)+Z) ≤ C = d · log(1 + 1/(2ε))
+
+Equality holds only when the noisy embedding has the maximum-entropy law, which is why maximising the
+information matches the law. All values in nats.
+
+References: arXiv 2410.06993; for the ceiling log n of sample bounds, McAllester & Stratos 2020.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field
+
+from nidim.spec import DatasetFacts, TrainSpec
+from nidim.spec.parts import Noise, Part
+
+SIGMA_RANGE = (0.05, 0.75)
+"""σ "auto" stays within; below, the loss saturates before the law is filled, above, little is left."""
+FILL = 0.8
+"""σ "auto" aims at this fraction of log n, the ceiling of what n candidates can show."""
+SLACK_PER_DIM = 0.25
+"""Nats per dimension above log n from which a certificate is out of reach."""
+
+
+def gaussian_capacity(dim: int, sigma: float) -> float:
+    """d/2 · log(1 + 1/σ²), nats; ``dim`` = d, ``sigma`` = σ > 0 in units of the embedding's deviation."""
+    return dim / 2 * math.log1p(sigma**-2)
+
+
+def uniform_capacity(dim: int, epsilon: float) -> float:
+    """d · log(1 + 1/(2ε)), nats; ``epsilon`` = ε > 0 in units of the support [0, 1]."""
+    return dim * math.log1p(1 / (2 * epsilon))
+
+
+def sigma_for(dim: int, capacity_nats: float) -> float:
+    """The σ at which d/2 · log(1 + 1/σ²) is ``capacity_nats`` > 0."""
+    return 1 / math.sqrt(math.expm1(2 * capacity_nats / dim))
+
+
+def epsilon_for(dim: int, capacity_nats: float) -> float:
+    """The ε at which d · log(1 + 1/(2ε)) is ``capacity_nats`` > 0."""
+    return 1 / (2 * math.expm1(capacity_nats / dim))
+
+
+def capacity_nats(noise: Noise, dim: int, sigma: float | None = None) -> float | None:
+    """C of the channel in nats; None without noise. ``sigma``: what "auto" became."""
+    if noise.kind == "uniform":
+        return uniform_capacity(dim, noise.epsilon)
+    if noise.kind == "gaussian":
+        value = sigma if sigma is not None else noise.sigma
+        if isinstance(value, str):
+            raise ValueError('sigma "auto" has no capacity before it is resolved: pass sigma=')
+        return gaussian_capacity(dim, value)
+    return None
+
+
+def auto_sigma(dim: int, n_heldout: int, batch_size: int) -> tuple[float, bool]:
+    """σ with C(d, σ) = .8 · log(min(n_heldout, batch_size)), and whether it had to be clipped."""
+    n = max(2, min(n_heldout, batch_size))
+    wanted = sigma_for(dim, FILL * math.log(n))
+    low, high = SIGMA_RANGE
+    return min(max(wanted, low), high), not low <= wanted <= high
+
+
+class Warning_(Part):
+    """Advice that does not stop a job."""
+
+    code: Literal["certificate_out_of_reach", "sigma_clipped", "batch_clipped"]
+    detail: str
+
+
+class Resolved(Part):
+    """What "auto" became. The first part is known at submit time, the second when training starts."""
+
+    image_size: int = Field(ge=1)
+    channels: Literal[1, 3]
+    dim: int = Field(ge=1)
+    n_train: int
+    n_heldout: int = Field(description="held-out images, the candidates of the certificate")
+    batch_size: int = Field(description="effective: never above the training images")
+    steps_per_epoch: int
+    sigma: float | None = None
+    epsilon: float | None = None
+    capacity_nats: float | None = None
+
+    device: str | None = None
+    dtype: Literal["float32", "bfloat16"] | None = None
+    channels_last: bool | None = None
+    threads: int | None = None
+
+
+def resolve(spec: TrainSpec, facts: DatasetFacts) -> tuple[Resolved, list[Warning_]]:
+    """What a filled ``spec`` means for this dataset, with the physics' warnings.
+
+    Raises ValueError when a field of ``spec`` is still None (call ``spec.filled(facts)`` first).
+    """
+    if spec.encoder is None or spec.noise is None or spec.batch_size is None or spec.image_size is None:
+        raise ValueError("resolve() needs a filled spec: spec.filled(facts)")
+    warnings: list[Warning_] = []
+    dim = spec.encoder.dim
+    batch = min(spec.batch_size, facts.n_train)
+    sigma = epsilon = None
+    if spec.noise.kind == "gaussian":
+        sigma, note = _resolve_sigma(spec.noise.sigma, dim, facts.n_test, batch)
+        warnings += note
+    elif spec.noise.kind == "uniform":
+        epsilon = spec.noise.epsilon
+    capacity = capacity_nats(spec.noise, dim, sigma)
+    if batch < spec.batch_size:
+        warnings.append(
+            Warning_(code="batch_clipped", detail=f"batch_size {spec.batch_size} is over the {batch} images")
+        )
+    warnings += out_of_reach(spec.noise.kind, dim, capacity, facts.n_test)
+    return (
+        Resolved(
+            image_size=spec.image_size,
+            channels=facts.channels,
+            dim=dim,
+            n_train=facts.n_train,
+            n_heldout=facts.n_test,
+            batch_size=batch,
+            steps_per_epoch=max(1, facts.n_train // max(batch, 1)),
+            sigma=sigma,
+            epsilon=epsilon,
+            capacity_nats=capacity,
+        ),
+        warnings,
+    )
+
+
+def _resolve_sigma(
+    sigma: float | str, dim: int, n_heldout: int, batch: int
+) -> tuple[float, list[Warning_]]:
+    if not isinstance(sigma, str):
+        return sigma, []
+    value, clipped = auto_sigma(dim, n_heldout, batch)
+    if not clipped:
+        return value, []
+    detail = (
+        f"sigma auto is kept at {value:.3g}: filling .8·log({max(2, min(n_heldout, batch))}) nats of capacity "
+        f"at d={dim} asks for a value outside {SIGMA_RANGE}"
+    )
+    return value, [Warning_(code="sigma_clipped", detail=detail)]
+
+
+def out_of_reach(kind: str, dim: int, capacity: float | None, n_heldout: int) -> list[Warning_]:
+    """A warning when n held-out images cannot show that the law is filled: (C − log n)/d > .25."""
+    if capacity is None or n_heldout < 2:
+        return []
+    ceiling = math.log(n_heldout)
+    if (capacity - ceiling) / dim <= SLACK_PER_DIM:
+        return []
+    enough = ceiling + SLACK_PER_DIM * dim
+    if kind == "gaussian":
+        fits = f"sigma at least {sigma_for(dim, enough):.3g}"
+    else:
+        fits = f"epsilon at least {epsilon_for(dim, enough):.3g}"
+    detail = (
+        f"The channel can carry {capacity:.1f} nats, but {n_heldout} held-out images show at most "
+        f"{ceiling:.1f}: no certificate within {SLACK_PER_DIM} nats a dimension is possible. Use {fits}."
+    )
+    return [Warning_(code="certificate_out_of_reach", detail=detail)]

@@ -1,0 +1,332 @@
+"""The parts of a training spec: frozen, closed (`extra="forbid"`), every number bounded.
+
+Each part is one of several kinds, told apart by its field ``kind``. Units stand in the field's description.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Part(BaseModel):
+    """Base of everything in a spec: immutable, refuses unknown fields, infinities and NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+# ---- encoder: image -> R^d before the normalisation -------------------------------------------------
+
+
+class ConvEncoder(Part):
+    """Three blocks of convolution, pooling, batch norm and leaky ReLU: the network of the paper."""
+
+    kind: Literal["conv"] = "conv"
+    dim: int = Field(16, ge=1, le=4096, description="d, the length of an embedding")
+    width: int = Field(32, ge=4, le=512, description="channels of the first block; then twice and four times")
+
+
+class _ResNet(Part):
+    dim: int = Field(64, ge=1, le=4096, description="d, the length of an embedding")
+    stem: Literal["auto", "cifar", "imagenet"] = Field(
+        "auto", description="cifar: 3×3 without pooling; imagenet: 7×7 and pooling; auto: cifar up to 64 pixels"
+    )
+
+
+class ResNet18Encoder(_ResNet):
+    """ResNet-18 (He et al. 2016)."""
+
+    kind: Literal["resnet18"] = "resnet18"
+
+
+class ResNet50Encoder(_ResNet):
+    """ResNet-50 (He et al. 2016)."""
+
+    kind: Literal["resnet50"] = "resnet50"
+
+
+Encoder = Annotated[ConvEncoder | ResNet18Encoder | ResNet50Encoder, Field(discriminator="kind")]
+
+# ---- method: how views, noise, head and objective are wired ------------------------------------------
+
+
+class InfoMaxMethod(Part):
+    """Deep InfoMax: maximise I(f(X'); f(X) + Z) between an image and its augmentation."""
+
+    kind: Literal["infomax"] = "infomax"
+
+
+class SimCLRMethod(Part):
+    """Two augmented views, noise on one, cosine similarities over a temperature (NT-Xent)."""
+
+    kind: Literal["simclr"] = "simclr"
+    temperature: float = Field(0.5, gt=0, le=100, description="τ of the NT-Xent loss")
+
+
+Method = Annotated[InfoMaxMethod | SimCLRMethod, Field(discriminator="kind")]
+
+# ---- objective: lower bounds on mutual information ----------------------------------------------------
+
+
+class InfoNCEObjective(Part):
+    """log n + mean_i (T_ii − logsumexp_j T_ij); never above log n."""
+
+    kind: Literal["infonce"] = "infonce"
+
+
+class DonskerVaradhanObjective(Part):
+    """mean T_ii − log mean exp T over the off-diagonal, its gradient corrected by a moving average."""
+
+    kind: Literal["donsker_varadhan"] = "donsker_varadhan"
+    decay: float = Field(0.99, ge=0, lt=1, description="decay of the average of the partition; 0: no memory")
+
+
+class NWJObjective(Part):
+    """mean T_ii − mean off-diagonal exp(T − 1)."""
+
+    kind: Literal["nwj"] = "nwj"
+
+
+Objective = Annotated[
+    InfoNCEObjective | DonskerVaradhanObjective | NWJObjective, Field(discriminator="kind")
+]
+
+# ---- critic: scores of pairs ---------------------------------------------------------------------------
+
+
+class SeparableCritic(Part):
+    """T_ij = g(a_i)ᵀ h(b_j) with two small MLPs: one matrix product for all pairs."""
+
+    kind: Literal["separable"] = "separable"
+    hidden: int = Field(256, ge=1, le=8192, description="width of the two hidden layers")
+    dim: int = Field(64, ge=1, le=8192, description="length of g(a) and h(b)")
+
+
+class BilinearCritic(Part):
+    """T_ij = a_iᵀ W b_j."""
+
+    kind: Literal["bilinear"] = "bilinear"
+
+
+class ConcatCritic(Part):
+    """T_ij = MLP([a_i, b_j]): the critic of the paper; n² evaluations."""
+
+    kind: Literal["concat"] = "concat"
+    hidden: int = Field(256, ge=1, le=8192, description="width of the two hidden layers")
+
+
+class GaussianChannelCritic(Part):
+    """T_ij = −‖a_i − b_j‖² / 2σ²: the exact critic of the channel that the noise makes; no parameters."""
+
+    kind: Literal["gaussian_channel"] = "gaussian_channel"
+
+
+Critic = Annotated[
+    SeparableCritic | BilinearCritic | ConcatCritic | GaussianChannelCritic, Field(discriminator="kind")
+]
+
+# ---- head ------------------------------------------------------------------------------------------------
+
+
+class NoHead(Part):
+    """The objective sees the noisy embedding itself."""
+
+    kind: Literal["none"] = "none"
+
+
+class MLPHead(Part):
+    """A projection after the noise; the bound stays valid by data processing."""
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: int = Field(256, ge=1, le=8192, description="width of the hidden layer")
+    dim: int = Field(128, ge=1, le=8192, description="length of the projection")
+
+
+Head = Annotated[NoHead | MLPHead, Field(discriminator="kind")]
+
+# ---- noise -------------------------------------------------------------------------------------------------
+
+
+class GaussianNoise(Part):
+    """Z ~ N(0, σ²I)."""
+
+    kind: Literal["gaussian"] = "gaussian"
+    sigma: Annotated[float, Field(gt=0, le=100)] | Literal["auto"] = Field(
+        "auto",
+        description='σ in units of the embedding\'s standard deviation, or "auto": '
+        "C(d, σ) = .8 log(min(held-out images, batch)), kept within [.05, .75]",
+    )
+
+
+class UniformNoise(Part):
+    """Z ~ U([−ε, ε]^d)."""
+
+    kind: Literal["uniform"] = "uniform"
+    epsilon: float = Field(0.1, gt=0, le=100, description="ε, half the width of the noise")
+
+
+class NoNoise(Part):
+    """The baseline: plain InfoMax."""
+
+    kind: Literal["none"] = "none"
+
+
+Noise = Annotated[GaussianNoise | UniformNoise | NoNoise, Field(discriminator="kind")]
+
+# ---- prior: the law that the embeddings follow --------------------------------------------------------------
+
+
+class GaussianPrior(Part):
+    """N(0, I_d)."""
+
+    kind: Literal["gaussian"] = "gaussian"
+
+
+class UniformPrior(Part):
+    """U([0, 1]^d).
+
+    With Gaussian noise the uniform law is exact: the Gaussian construction through Φ. With uniform noise
+    it is the paper's construction (a sigmoid and noise on the support), exact as ε → 0 only.
+    """
+
+    kind: Literal["uniform"] = "uniform"
+
+
+PriorSpec = Annotated[GaussianPrior | UniformPrior, Field(discriminator="kind")]
+
+# ---- normalisation: the constraint on f ----------------------------------------------------------------------
+
+
+class BatchNormNormalization(Part):
+    """Zero mean and unit variance per coordinate: what Gaussian noise needs."""
+
+    kind: Literal["batchnorm"] = "batchnorm"
+
+
+class SigmoidNormalization(Part):
+    """Support [0, 1]^d: what uniform noise needs."""
+
+    kind: Literal["sigmoid"] = "sigmoid"
+
+
+Normalization = Annotated[BatchNormNormalization | SigmoidNormalization, Field(discriminator="kind")]
+
+# ---- regulariser ----------------------------------------------------------------------------------------------
+
+
+class NoRegularizer(Part):
+    """Nothing beside the objective."""
+
+    kind: Literal["none"] = "none"
+
+
+class SlicedEppsPulley(Part):
+    """Epps–Pulley distance of random projections of the clean embeddings to N(0, 1), added to the loss.
+
+    A combination of noise injection with the idea of SIGReg (arXiv 2511.08544), and labelled as such.
+    """
+
+    kind: Literal["sliced_epps_pulley"] = "sliced_epps_pulley"
+    weight: float = Field(1.0, gt=0, le=1000, description="factor of the term")
+    slices: int = Field(64, ge=1, le=4096, description="random directions a step")
+
+
+Regularizer = Annotated[NoRegularizer | SlicedEppsPulley, Field(discriminator="kind")]
+
+# ---- augmentation ---------------------------------------------------------------------------------------------
+
+
+class _Augmentation(Part):
+    """Strengths of the operations, each drawn anew for every image. 0 (or 1 for crop_min) switches one off."""
+
+    rotate: float = Field(0.0, ge=0, le=3.2, description="largest rotation, radians")
+    scale: float = Field(0.0, ge=0, lt=1, description="largest relative change of size")
+    shear: float = Field(0.0, ge=0, le=2, description="largest shear, tangent")
+    shift: float = Field(0.0, ge=0, le=1, description="largest shift, in halves of the image")
+    crop_min: float = Field(1.0, gt=0, le=1, description="smallest area of a random resized crop")
+    flip_p: float = Field(0.0, ge=0, le=1, description="probability of a horizontal flip")
+    brightness: float = Field(0.0, ge=0, le=1, description="strength of the brightness jitter")
+    contrast: float = Field(0.0, ge=0, le=1, description="strength of the contrast jitter")
+    saturation: float = Field(0.0, ge=0, le=1, description="strength of the saturation jitter")
+    hue: float = Field(0.0, ge=0, le=0.5, description="strength of the hue jitter, turns")
+    jitter_p: float = Field(0.0, ge=0, le=1, description="probability of any colour jitter")
+    grayscale_p: float = Field(0.0, ge=0, le=1, description="probability of losing the colours")
+    blur_p: float = Field(0.0, ge=0, le=1, description="probability of a Gaussian blur")
+    blur_sigma: float = Field(0.0, ge=0, le=8, description="largest blur, pixels")
+    pixel_noise: float = Field(0.0, ge=0, le=2, description="standard deviation of pixel noise, range [0, 1]")
+
+
+class DigitsAugmentation(_Augmentation):
+    """Affine maps and pixel noise, no flips: for handwriting and other gray shapes."""
+
+    kind: Literal["digits"] = "digits"
+    rotate: float = Field(0.35, ge=0, le=3.2, description="largest rotation, radians")
+    scale: float = Field(0.2, ge=0, lt=1, description="largest relative change of size")
+    shear: float = Field(0.3, ge=0, le=2, description="largest shear, tangent")
+    shift: float = Field(0.2, ge=0, le=1, description="largest shift, in halves of the image")
+    pixel_noise: float = Field(0.1, ge=0, le=2, description="standard deviation of pixel noise, range [0, 1]")
+
+
+class Color32Augmentation(_Augmentation):
+    """Crop, flip, colour jitter, grayscale: for small colour images such as CIFAR."""
+
+    kind: Literal["color32"] = "color32"
+    crop_min: float = Field(0.2, gt=0, le=1, description="smallest area of a random resized crop")
+    flip_p: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
+    brightness: float = Field(0.4, ge=0, le=1, description="strength of the brightness jitter")
+    contrast: float = Field(0.4, ge=0, le=1, description="strength of the contrast jitter")
+    saturation: float = Field(0.2, ge=0, le=1, description="strength of the saturation jitter")
+    hue: float = Field(0.1, ge=0, le=0.5, description="strength of the hue jitter, turns")
+    jitter_p: float = Field(0.8, ge=0, le=1, description="probability of any colour jitter")
+    grayscale_p: float = Field(0.1, ge=0, le=1, description="probability of losing the colours")
+
+
+class ColorAugmentation(Color32Augmentation):
+    """As color32, with blur: for colour images of 64 pixels and more."""
+
+    kind: Literal["color"] = "color"  # type: ignore[assignment]
+    crop_min: float = Field(0.2, gt=0, le=1, description="smallest area of a random resized crop")
+    grayscale_p: float = Field(0.2, ge=0, le=1, description="probability of losing the colours")
+    blur_p: float = Field(0.5, ge=0, le=1, description="probability of a Gaussian blur")
+    blur_sigma: float = Field(2.0, ge=0, le=8, description="largest blur, pixels")
+
+
+class NoiseAugmentation(_Augmentation):
+    """Pixel noise only: the augmentation of the paper's MNIST experiments."""
+
+    kind: Literal["pixel_noise"] = "pixel_noise"
+    pixel_noise: float = Field(0.2, ge=0, le=2, description="standard deviation of pixel noise, range [0, 1]")
+
+
+Augmentation = Annotated[
+    DigitsAugmentation | Color32Augmentation | ColorAugmentation | NoiseAugmentation,
+    Field(discriminator="kind"),
+]
+
+# ---- optimiser ---------------------------------------------------------------------------------------------------
+
+
+class _Optimizer(Part):
+    schedule: Literal["one_cycle", "cosine", "constant"] = Field(
+        "one_cycle", description="one_cycle: a quarter up, then cosine down; cosine: down only"
+    )
+    weight_decay: float = Field(1e-4, ge=0, le=10, description="weight decay, not on biases and norms")
+
+
+class AdamWOptimizer(_Optimizer):
+    """AdamW (Loshchilov & Hutter 2019)."""
+
+    kind: Literal["adamw"] = "adamw"
+    lr: float = Field(4e-3, gt=0, le=10, description="peak learning rate")
+
+
+class SGDOptimizer(_Optimizer):
+    """SGD with Nesterov momentum."""
+
+    kind: Literal["sgd"] = "sgd"
+    lr: float = Field(0.06, gt=0, le=100, description="peak learning rate")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum")
+
+
+Optimizer = Annotated[AdamWOptimizer | SGDOptimizer, Field(discriminator="kind")]

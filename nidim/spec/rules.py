@@ -1,0 +1,75 @@
+"""Which parts of a spec contradict each other, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nidim.spec import parts
+
+if TYPE_CHECKING:
+    from nidim.spec.train import TrainSpec
+
+
+def normalization_for(noise: parts.Noise, prior: parts.PriorSpec) -> parts.Normalization:
+    """The constraint on f that this pair needs: support [0, 1]^d for uniform noise, else unit moments."""
+    if noise.kind == "uniform":
+        return parts.SigmoidNormalization()
+    return parts.BatchNormNormalization()
+
+
+def contradiction(spec: TrainSpec) -> tuple[str, str] | None:
+    """The first contradiction as (field, advice), or None. Fields that were not given contradict nothing."""
+    for rule in (_simclr_scores_by_cosine, _noise_fits_prior, _normalization_fits, _channel_critic, _pulley):
+        if problem := rule(spec):
+            return problem
+    return None
+
+
+def _simclr_scores_by_cosine(spec: TrainSpec) -> tuple[str, str] | None:
+    if spec.method is None or spec.method.kind != "simclr":
+        return None
+    for field in ("critic", "objective"):
+        if getattr(spec, field) is not None:
+            return field, f"method simclr does not use a {field}: it has NT-Xent on cosines; leave it out"
+    return None
+
+
+def _noise_fits_prior(spec: TrainSpec) -> tuple[str, str] | None:
+    if spec.noise is None or spec.prior is None:
+        return None
+    if spec.prior.kind == "gaussian" and spec.noise.kind == "uniform":
+        return "noise", "uniform noise cannot make a Gaussian prior; use gaussian noise or prior uniform"
+    return None
+
+
+def _normalization_fits(spec: TrainSpec) -> tuple[str, str] | None:
+    if spec.normalization is None:
+        return None
+    if spec.normalization.kind == "sigmoid":
+        if spec.noise is not None and spec.noise.kind == "gaussian":
+            return "normalization", "gaussian noise needs batchnorm, not sigmoid; leave the field out"
+        if spec.prior is None or spec.prior.kind == "gaussian":
+            return "normalization", "a Gaussian prior needs batchnorm, not sigmoid; leave the field out"
+    elif spec.noise is not None and spec.noise.kind == "uniform":
+        return "normalization", "uniform noise needs sigmoid, not batchnorm; leave the field out"
+    return None
+
+
+def _channel_critic(spec: TrainSpec) -> tuple[str, str] | None:
+    if spec.critic is None or spec.critic.kind != "gaussian_channel":
+        return None
+    if spec.noise is not None and spec.noise.kind != "gaussian":
+        return "critic", "gaussian_channel is the critic of gaussian noise; use separable"
+    if spec.head is not None and spec.head.kind != "none":
+        return "head", "gaussian_channel scores the embedding itself; use head none"
+    return None
+
+
+def _pulley(spec: TrainSpec) -> tuple[str, str] | None:
+    if spec.regularizer is None or spec.regularizer.kind != "sliced_epps_pulley":
+        return None
+    if (spec.noise is not None and spec.noise.kind == "uniform") or (
+        spec.normalization is not None and spec.normalization.kind == "sigmoid"
+    ):
+        return "regularizer", "sliced_epps_pulley pulls to a Gaussian; use it with batchnorm normalisation"
+    return None
