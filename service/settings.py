@@ -1,0 +1,196 @@
+"""Settings: every switch of the server and the worker, with its meaning.
+
+Built in entry points only and passed in. The value of a field ``x`` comes from the argument, else from the
+environment variable ``NIDIM_X``, else from the default here. ``nidim settings`` prints all of them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+class Places(BaseSettings):
+    """Where the truth, the blobs, the queue and the built-in datasets are."""
+
+    data_dir: Path = Field(
+        default=Path.home() / ".nidim", description="directory of the database, the blobs and the caches"
+    )
+    database_url: str = Field(default="", description="SQLAlchemy URL; empty: sqlite in data_dir")
+    blob_url: str = Field(default="", description="fsspec URL of the blobs; empty: a directory in data_dir")
+    broker_url: str = Field(
+        default="", description="Redis URL of the queue; empty: the embedded one of `nidim up`"
+    )
+    datasets_dir: Path | None = Field(
+        default=None, description="root in which torchvision's datasets are looked up"
+    )
+    allow_downloads: bool = Field(default=False, description="whether built-in datasets may be downloaded")
+
+
+class Network(BaseSettings):
+    """Who may talk to the server."""
+
+    host: str = Field(default="127.0.0.1", description="address to listen on; any but loopback needs keys")
+    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0: a free one")
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(), description="further Host names that are accepted while no keys exist (JSON list)"
+    )
+    allowed_origins: tuple[str, ...] = Field(
+        default=(),
+        description="origins of web pages elsewhere that may call the API (JSON list); none by default",
+    )
+    bootstrap_key: SecretStr | None = Field(
+        default=None,
+        description="creates the first admin key (nk_ and at least 32 characters), for containers",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="of the server's log"
+    )
+
+
+class Control(BaseSettings):
+    """Leases, retries and retention of jobs."""
+
+    lease_s: float = Field(default=30.0, gt=0, description="seconds until a silent worker loses its job")
+    heartbeat_s: float = Field(
+        default=5.0, gt=0, description="seconds between a worker's extensions of its lease"
+    )
+    reaper_every_s: float = Field(default=5.0, gt=0, description="seconds between looks for lost jobs")
+    republish_after_s: float = Field(
+        default=30.0, gt=0, description="seconds after which a queued job that nobody took is published again"
+    )
+    max_attempts_without_checkpoint: int = Field(
+        default=3, ge=1, description="attempts in a row without a new checkpoint until a job fails"
+    )
+    cancel_grace_s: float = Field(
+        default=10.0, ge=0, description="seconds from SIGTERM to SIGKILL of a training"
+    )
+    checkpoint_every_s: float = Field(default=30.0, gt=0, description="seconds between checkpoints")
+    max_queued_jobs: int = Field(
+        default=1000, ge=1, description="waiting jobs from which new ones are answered 429"
+    )
+    retain_checkpoints_days: float = Field(
+        default=7.0, ge=0, description="days that ended jobs keep checkpoints"
+    )
+    retain_events_days: float = Field(default=90.0, ge=0, description="days that ended jobs keep events")
+    retain_jobs_days: float = Field(
+        default=0.0, ge=0, description="days that ended jobs are kept; 0: for ever"
+    )
+    disk_quota_bytes: int = Field(
+        default=0, ge=0, description="bytes of blobs from which uploads are refused; 0: none"
+    )
+
+
+class Uploads(BaseSettings):
+    """Limits of dataset uploads and of every image."""
+
+    max_upload_bytes: int = Field(default=8 * GIB, ge=1, description="bytes of one uploaded dataset")
+    max_pixels: int = Field(default=50_000_000, ge=1, description="pixels of one image")
+    max_archive_members: int = Field(default=2_000_000, ge=1, description="members of one archive")
+    max_archive_bytes: int = Field(default=64 * GIB, ge=1, description="uncompressed bytes of one archive")
+    max_archive_ratio: float = Field(
+        default=200.0, gt=1, description="uncompressed over compressed bytes of a member"
+    )
+    ingest_timeout_s: float = Field(default=3600.0, gt=0, description="seconds until an ingestion is killed")
+    max_ingestions: int = Field(default=2, ge=1, description="ingestions at a time; further ones wait")
+
+
+class Bodies(BaseSettings):
+    """Limits of other request bodies."""
+
+    max_json_bytes: int = Field(
+        default=MIB, ge=1, description="bytes of a JSON body, but for images and embeddings"
+    )
+    max_json_depth: int = Field(default=32, ge=2, description="nesting of a JSON body")
+    max_embed_images: int = Field(default=4096, ge=1, description="images of one embedding request")
+    max_embed_bytes: int = Field(default=64 * MIB, ge=1, description="bytes of one embedding request")
+    max_json_rows: int = Field(default=100_000, ge=1, description="rows of a prior sample as JSON or Arrow")
+    max_npy_values: int = Field(
+        default=10_000_000, ge=1, description="values (rows x d) of a prior sample as npy"
+    )
+    body_timeout_s: float = Field(
+        default=30.0, gt=0, description="longest silence of a client that sends a body"
+    )
+    idempotency_hours: float = Field(default=24.0, gt=0, description="hours that an Idempotency-Key is kept")
+
+
+class Serving(BaseSettings):
+    """How images are decoded and embedded."""
+
+    serve_device: str = Field(
+        default="cpu", pattern=r"^(cpu|mps|cuda(:\d+)?)$", description="device of the encoders"
+    )
+    serve_threads: int = Field(
+        default=0, ge=0, description="threads of one forward pass; 0: chosen from the cores"
+    )
+    serve_batch_images: int = Field(default=256, ge=1, description="largest batch of one forward pass")
+    serve_queue_images: int = Field(
+        default=16_384,
+        ge=1,
+        description="images waiting for one encoder from which requests are answered 429",
+    )
+    serve_cache_bytes: int = Field(
+        default=2 * GIB, ge=1, description="bytes of loaded encoders; the oldest leave"
+    )
+    decode_processes: int = Field(
+        default=0, ge=0, description="processes that decode images; 0: chosen from the cores"
+    )
+    decode_timeout_s: float = Field(
+        default=30.0, gt=0, description="seconds until a decoding process is replaced"
+    )
+    sse_poll_s: float = Field(
+        default=0.25, gt=0, description="seconds between looks for new events of a stream"
+    )
+    sse_ping_s: float = Field(
+        default=15.0, gt=0, description="seconds between the comments that keep a stream alive"
+    )
+
+
+class Settings(Serving, Bodies, Uploads, Control, Network, Places):
+    """All settings of one process."""
+
+    model_config = SettingsConfigDict(env_prefix="NIDIM_", frozen=True, extra="forbid")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def shown(value: Any) -> str:
+    """A value as ``nidim settings`` prints it; secrets are hidden."""
+    if isinstance(value, SecretStr):
+        return "********"
+    if value is None or value in ("", ()):
+        return "(none)"
+    return re.sub(r"://([^/@]*)@", "://********@", str(value))
+
+
+def rows(settings: Settings) -> list[tuple[str, str, str]]:
+    """(environment variable, value, meaning) of every setting."""
+    fields = type(settings).model_fields
+    return [
+        (f"NIDIM_{name.upper()}", shown(getattr(settings, name)), field.description or "")
+        for name, field in fields.items()
+    ]
+
+
+@click.command("settings")
+def settings_command() -> None:
+    """Print every setting with its value and meaning."""
+    for variable, value, meaning in rows(Settings()):
+        click.echo(f"{variable}={value}\n    {meaning}")
