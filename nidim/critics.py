@@ -1,0 +1,100 @@
+"""Critics: a score T_ij for every pair of an anchor a_i and a candidate b_j; row = anchor, column = candidate.
+
+    separable           g(a_i)ᵀ h(b_j)           one matrix product for all pairs
+    bilinear            a_iᵀ W b_j
+    concat              MLP([a_i, b_j])          n·m evaluations; the critic of the paper
+    gaussian_channel    −‖a_i − b_j‖² / 2σ²      exact for a = f + Z, Z ~ N(0, σ²I), b = f; no parameters
+
+Shapes: a (n, d), b (m, d) -> T (n, m). No temperature and no L2 normalisation, as in arXiv 2410.06993.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nidim.spec import parts
+
+LEAK = 0.01
+
+
+def mlp(*widths: int) -> nn.Sequential:
+    """Linear layers of the given widths with leaky ReLU between them."""
+    layers: list[nn.Module] = []
+    for before, after in zip(widths, widths[1:], strict=False):
+        layers += [nn.Linear(before, after), nn.LeakyReLU(LEAK)]
+    return nn.Sequential(*layers[:-1])
+
+
+def gaussian_channel_scores(
+    anchors: Float[Tensor, "n d"], candidates: Float[Tensor, "m d"], sigma: float
+) -> Float[Tensor, "n m"]:
+    """−‖a_i − b_j‖²/2σ²: the log-density of the channel up to a constant of the row."""
+    product = anchors @ candidates.T
+    squared = anchors.square().sum(1)[:, None] - 2 * product + candidates.square().sum(1)[None]
+    return -squared / (2 * sigma**2)
+
+
+class SeparableCritic(nn.Module):
+    """T = g(a) h(b)ᵀ with two MLPs d → hidden → hidden → dim."""
+
+    def __init__(self, d: int, *, hidden: int, dim: int) -> None:
+        super().__init__()
+        self.anchor = mlp(d, hidden, hidden, dim)
+        self.candidate = mlp(d, hidden, hidden, dim)
+
+    def forward(self, anchors: Float[Tensor, "n d"], candidates: Float[Tensor, "m d"]) -> Tensor:
+        return self.anchor(anchors) @ self.candidate(candidates).T
+
+
+class BilinearCritic(nn.Module):
+    """T = a W bᵀ, W (d, d) starting at I/√d."""
+
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(d) / d**0.5)
+
+    def forward(self, anchors: Float[Tensor, "n d"], candidates: Float[Tensor, "m d"]) -> Tensor:
+        return anchors @ self.weight @ candidates.T
+
+
+class ConcatCritic(nn.Module):
+    """T_ij = MLP([a_i, b_j]), 2d → hidden → hidden → 1; the first layer is applied to each side once."""
+
+    def __init__(self, d: int, *, hidden: int) -> None:
+        super().__init__()
+        self.anchor = nn.Linear(d, hidden)
+        self.candidate = nn.Linear(d, hidden, bias=False)
+        self.rest = nn.Sequential(nn.LeakyReLU(LEAK), *mlp(hidden, hidden, 1))
+
+    def forward(self, anchors: Float[Tensor, "n d"], candidates: Float[Tensor, "m d"]) -> Tensor:
+        pairs = self.anchor(anchors)[:, None] + self.candidate(candidates)[None]
+        return self.rest(pairs).squeeze(-1)
+
+
+class GaussianChannelCritic(nn.Module):
+    """The exact critic of Gaussian noise of standard deviation σ."""
+
+    def __init__(self, sigma: float) -> None:
+        super().__init__()
+        self.sigma = sigma
+
+    def forward(self, anchors: Float[Tensor, "n d"], candidates: Float[Tensor, "m d"]) -> Tensor:
+        return gaussian_channel_scores(anchors, candidates, self.sigma)
+
+
+def build_critic(critic: parts.Critic, d: int, *, sigma: float | None) -> nn.Module:
+    """The critic of a spec, for inputs of length ``d``; ``sigma`` as resolved.
+
+    Raises ValueError when gaussian_channel is asked for without Gaussian noise.
+    """
+    if critic.kind == "separable":
+        return SeparableCritic(d, hidden=critic.hidden, dim=critic.dim)
+    if critic.kind == "bilinear":
+        return BilinearCritic(d)
+    if critic.kind == "concat":
+        return ConcatCritic(d, hidden=critic.hidden)
+    if sigma is None:
+        raise ValueError("critic gaussian_channel needs gaussian noise: it has no sigma otherwise")
+    return GaussianChannelCritic(sigma)
