@@ -1,0 +1,73 @@
+"""The only place where a spec becomes torch objects."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from nidim.capacity import Resolved
+from nidim.critics import build_critic, mlp
+from nidim.encoders import EncoderModel, build_network
+from nidim.methods import InfoMax, Method, SimCLR
+from nidim.normalize import UnitInterval, UnitMoments
+from nidim.objectives import build_objective
+from nidim.priors import UniformPrior, make_prior
+from nidim.spec import TrainSpec, parts
+
+
+def build_encoder(spec: TrainSpec, resolved: Resolved) -> EncoderModel:
+    """The encoder of a filled spec, randomly initialised from torch's default generator, float32, CPU."""
+    if spec.encoder is None or spec.normalization is None:
+        raise ValueError("build_encoder() needs a filled spec: spec.filled(facts)")
+    network = build_network(spec.encoder, channels=resolved.channels, image_size=resolved.image_size)
+    sigmoid = spec.normalization.kind == "sigmoid"
+    prior = make_prior(spec)
+    through_cdf = isinstance(prior, UniformPrior) and prior.construction == "gaussian_cdf"
+    constraint = UnitInterval() if sigmoid else UnitMoments(spec.encoder.dim)
+    return EncoderModel(network, constraint, through_cdf=through_cdf)
+
+
+def build_method(spec: TrainSpec, resolved: Resolved) -> Method:
+    """The method of a filled spec with its head, critic and objective."""
+    if spec.method is None or spec.head is None or spec.augmentation is None or spec.encoder is None:
+        raise ValueError("build_method() needs a filled spec: spec.filled(facts)")
+    head, width = _build_head(spec.head, spec.encoder.dim)
+    if spec.method.kind == "simclr":
+        return SimCLR(
+            head=head,
+            temperature=spec.method.temperature,
+            augmentation=spec.augmentation,
+            resolved=resolved,
+        )
+    if spec.critic is None or spec.objective is None:
+        raise ValueError("build_method() needs a filled spec: spec.filled(facts)")
+    return InfoMax(
+        head=head,
+        critic=build_critic(spec.critic, width, sigma=resolved.sigma),
+        objective=build_objective(spec.objective),
+        augmentation=spec.augmentation,
+        resolved=resolved,
+    )
+
+
+def _build_head(head: parts.Head, d: int) -> tuple[nn.Module, int]:
+    """The projection and the length of what it gives."""
+    if head.kind == "none":
+        return nn.Identity(), d
+    return mlp(d, head.hidden, head.dim), head.dim
+
+
+def build_optimizer(spec: TrainSpec, *modules: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser of a filled spec; weight decay on matrices and kernels only."""
+    if spec.optimizer is None:
+        raise ValueError("build_optimizer() needs a filled spec: spec.filled(facts)")
+    parameters = [p for module in modules for p in module.parameters()]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": spec.optimizer.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    lr = spec.optimizer.lr
+    if spec.optimizer.kind == "adamw":
+        return torch.optim.AdamW(groups, lr=lr, fused=True)
+    momentum = spec.optimizer.momentum
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=True)

@@ -1,0 +1,108 @@
+"""Networks: images (n, c, h, w) in [0, 1] -> raw outputs (n, d), before the normalisation.
+
+    conv        three blocks of conv 3×3, max-pool 2, batch norm, leaky ReLU, then 128 and d: arXiv 2410.06993
+    resnet18    torchvision's, with the CIFAR stem (3×3, no pooling) up to 64 pixels, else the ImageNet stem
+    resnet50    the same
+
+:class:`EncoderModel` is what is trained, stored and served: network, constraint, and the map to the prior's scale.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from nidim.critics import LEAK
+from nidim.normalize import UnitInterval, UnitMoments
+from nidim.spec import parts
+
+CIFAR_STEM_UP_TO = 64
+_LARGEST_MAP = 4  # of the conv net, before its linear layers: larger images are averaged down to it
+
+
+class ConvNet(nn.Module):
+    """The paper's network for images of any side and channel count; pooling stops at one pixel."""
+
+    def __init__(self, *, channels: int, image_size: int, width: int, dim: int) -> None:
+        super().__init__()
+        blocks: list[nn.Module] = []
+        side, before = image_size, channels
+        for after in (width, 2 * width, 4 * width):
+            blocks.append(nn.Conv2d(before, after, 3, padding=1))
+            if side > 1:
+                blocks.append(nn.MaxPool2d(2))
+                side //= 2
+            blocks += [nn.BatchNorm2d(after), nn.LeakyReLU(LEAK)]
+            before = after
+        if side > _LARGEST_MAP:
+            blocks.append(nn.AdaptiveAvgPool2d(_LARGEST_MAP))
+            side = _LARGEST_MAP
+        self.features = nn.Sequential(*blocks)
+        self.output = nn.Sequential(
+            nn.Flatten(), nn.Linear(before * side**2, 128), nn.LeakyReLU(LEAK), nn.Linear(128, dim)
+        )
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+        return self.output(self.features(images))
+
+
+def resnet(
+    kind: Literal["resnet18", "resnet50"], *, channels: int, dim: int, stem: Literal["cifar", "imagenet"]
+) -> nn.Module:
+    """A torchvision ResNet without weights, its last layer of length ``dim``, its stem as asked for."""
+    from nidim._torchvision import import_torchvision
+
+    net = getattr(import_torchvision().models, kind)(weights=None, num_classes=dim)
+    if stem == "cifar":
+        net.conv1 = nn.Conv2d(channels, 64, 3, stride=1, padding=1, bias=False)
+        net.maxpool = nn.Identity()
+    elif channels != 3:
+        net.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+    return net
+
+
+def build_network(encoder: parts.Encoder, *, channels: int, image_size: int) -> nn.Module:
+    """The network of a spec."""
+    if encoder.kind == "conv":
+        return ConvNet(channels=channels, image_size=image_size, width=encoder.width, dim=encoder.dim)
+    stem = encoder.stem
+    if stem == "auto":
+        stem = "cifar" if image_size <= CIFAR_STEM_UP_TO else "imagenet"
+    return resnet(encoder.kind, channels=channels, dim=encoder.dim, stem=stem)
+
+
+class EncoderModel(nn.Module):
+    """Image -> embedding in the prior's scale.
+
+    ``network`` gives raw outputs; ``constraint`` makes the latent, to which noise is added in training;
+    ``through_cdf`` says that the served embedding is Φ(latent), for an exact uniform law.
+    """
+
+    def __init__(self, network: nn.Module, constraint: UnitMoments | UnitInterval, *, through_cdf: bool):
+        super().__init__()
+        self.network = network
+        self.constraint = constraint
+        self.through_cdf = through_cdf
+
+    def latent(self, images: Float[Tensor, "n c h w"], *, track: bool = True) -> Float[Tensor, "n d"]:
+        """The normalised embedding f(x), float32. ``track``: the clean branch, which the moments follow."""
+        return self.constraint(self.network(images).float(), track=track)
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+        """The clean embedding of images in [0, 1], in the prior's scale."""
+        latent = self.latent(images)
+        if self.through_cdf:
+            return 0.5 * (1 + torch.erf(latent * 2**-0.5))
+        return latent
+
+    def embed_uint8(self, images: UInt8[Tensor, "n h w c"]) -> Float[Tensor, "n d"]:
+        """The clean embedding of uint8 images; scaling to [0, 1] inside."""
+        return self(scale(images))
+
+
+def scale(images: UInt8[Tensor, "n h w c"]) -> Float[Tensor, "n c h w"]:
+    """uint8 (n, h, w, c) -> float32 (n, c, h, w) in [0, 1]."""
+    return images.permute(0, 3, 1, 2).float() / 255

@@ -1,0 +1,76 @@
+"""Batches of images for training, in an order that depends on (seed, epoch) alone.
+
+A set that fits is resident on the device as uint8. A larger one stays in its memory-mapped file; a thread reads
+the next batch while the device works on this one. No state: the batch of any step can be had at once, which is
+what makes a resumed training bit-identical.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nidim.encoders import scale
+
+RESIDENT_BYTES = 8 << 30
+"""Sets up to this size are copied to an accelerator once."""
+AHEAD = 2
+
+
+class Feed:
+    """``images`` uint8 (n, h, w, c), in memory or memory-mapped -> float batches (n, c, h, w) in [0, 1]."""
+
+    def __init__(
+        self,
+        images: NDArray[np.uint8],
+        *,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        channels_last: bool = False,
+    ) -> None:
+        self.images, self.batch_size, self.seed, self.device = images, batch_size, seed, device
+        self.steps_per_epoch = max(1, len(images) // batch_size)
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        resident = device.type != "cpu" and images.nbytes <= RESIDENT_BYTES
+        self.resident = torch.from_numpy(np.array(images)).to(device) if resident else None
+        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+
+    def indices(self, step: int) -> NDArray[np.int64]:
+        """Which images make up the batch of ``step``; each epoch is a fresh permutation, its rest dropped."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._order = np.random.default_rng([self.seed, epoch]).permutation(len(self.images))
+            self._epoch = epoch
+        return self._order[place * self.batch_size : (place + 1) * self.batch_size]
+
+    def batches(self, start: int, stop: int) -> Iterator[Tensor]:
+        """The batches of steps [start, stop), read ahead by a thread where the set is not resident."""
+        if self.resident is not None:
+            for step in range(start, stop):
+                yield self._finish(self.resident[torch.from_numpy(self.indices(step)).to(self.device)])
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="feed") as pool:
+            waiting = [pool.submit(self._read, step) for step in range(start, min(start + AHEAD, stop))]
+            for step in range(start, stop):
+                batch = waiting.pop(0).result()
+                if step + AHEAD < stop:
+                    waiting.append(pool.submit(self._read, step + AHEAD))
+                yield self._finish(batch.to(self.device, non_blocking=True))
+
+    def _read(self, step: int) -> Tensor:
+        return torch.from_numpy(self.images[np.sort(self.indices(step))])
+
+    def _finish(self, batch: Tensor) -> Tensor:
+        return scale(batch).contiguous(memory_format=self.memory_format)
+
+
+def chunks(images: NDArray[np.uint8], size: int) -> Iterator[Tensor]:
+    """The images in order as uint8 tensors (≤ size, h, w, c)."""
+    for low in range(0, len(images), size):
+        yield torch.from_numpy(np.array(images[low : low + size]))

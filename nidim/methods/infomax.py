@@ -1,0 +1,46 @@
+"""Noise-injected Deep InfoMax (arXiv 2410.06993): maximise I(f(X'); f(X) + Z).
+
+X an image, X' an augmentation of it, Z noise on the normalised output of the *clean* branch, in training only;
+then, if asked for, a projection head on both branches: the bound stays valid by data processing. The encoder is
+shared and gets gradient through both branches. The row of a score is the noisy clean embedding.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nidim.augment import augment
+from nidim.capacity import Resolved
+from nidim.encoders import EncoderModel
+from nidim.methods.base import Method, StepResult
+from nidim.noise import draw
+from nidim.objectives import Objective
+from nidim.spec.parts import Augmentation
+
+
+class InfoMax(Method):
+    """Clean image and one augmented view, each through the encoder on its own."""
+
+    def __init__(
+        self,
+        *,
+        head: nn.Module,
+        critic: nn.Module,
+        objective: Objective,
+        augmentation: Augmentation,
+        resolved: Resolved,
+    ) -> None:
+        super().__init__()
+        self.head, self.critic, self.objective = head, critic, objective
+        self.augmentation, self.resolved = augmentation, resolved
+
+    def forward(
+        self, model: EncoderModel, images: Float[Tensor, "n c h w"], *, generator: torch.Generator
+    ) -> StepResult:
+        clean = model.latent(images)
+        view = model.latent(augment(images, self.augmentation, generator=generator), track=False)
+        noisy = clean + draw(clean, resolved=self.resolved, generator=generator)
+        bound = self.objective(self.critic(self.head(noisy), self.head(view)))
+        return StepResult(surrogate=bound.surrogate, mi_nats=bound.nats, clean=clean)

@@ -1,0 +1,48 @@
+"""SimCLR (Chen et al. 2020, arXiv 2002.05709) with noise on the first view, before the projection head."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nidim.augment import augment
+from nidim.capacity import Resolved
+from nidim.encoders import EncoderModel
+from nidim.methods.base import Method, StepResult
+from nidim.noise import draw
+from nidim.spec.parts import Augmentation
+
+
+def nt_xent(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"], *, temperature: float) -> Float[Tensor, ""]:
+    """NT-Xent of two views, nats to minimise: cross entropy over the 2n − 1 other views, both directions."""
+    z = functional.normalize(torch.cat([a, b]), dim=1)
+    n = len(a)
+    scores = z @ z.T / temperature
+    scores = scores.masked_fill(torch.eye(2 * n, dtype=torch.bool, device=z.device), -math.inf)
+    partner = torch.arange(2 * n, device=z.device).roll(n)
+    return functional.cross_entropy(scores, partner)
+
+
+class SimCLR(Method):
+    """Two augmented views; ``mi_nats`` is log(2n − 1) − NT-Xent, a lower bound below log(2n − 1)."""
+
+    def __init__(
+        self, *, head: nn.Module, temperature: float, augmentation: Augmentation, resolved: Resolved
+    ) -> None:
+        super().__init__()
+        self.head, self.temperature = head, temperature
+        self.augmentation, self.resolved = augmentation, resolved
+
+    def forward(
+        self, model: EncoderModel, images: Float[Tensor, "n c h w"], *, generator: torch.Generator
+    ) -> StepResult:
+        first = model.latent(augment(images, self.augmentation, generator=generator))
+        second = model.latent(augment(images, self.augmentation, generator=generator), track=False)
+        noisy = first + draw(first, resolved=self.resolved, generator=generator)
+        loss = nt_xent(self.head(noisy), self.head(second), temperature=self.temperature)
+        value = math.log(2 * len(images) - 1) - loss
+        return StepResult(surrogate=value, mi_nats=value, clean=first)

@@ -1,0 +1,335 @@
+"""fit(): one readable loop. It owns no file, logger or database; hooks carry progress out and cancelling in."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nidim.build import build_encoder, build_method, build_optimizer
+from nidim.capacity import Resolved
+from nidim.checkpoint import Checkpoint, capture, restore
+from nidim.encoders import EncoderModel, scale
+from nidim.errors import CheckpointError, TrainingDiverged
+from nidim.feed import Feed, chunks
+from nidim.hardware import autocast, choose
+from nidim.methods import Method, sliced_epps_pulley
+from nidim.normalize import UnitMoments
+from nidim.spec import TrainSpec
+from nidim.spec.parts import Optimizer, SlicedEppsPulley
+
+REPORT_EVERY_S = 1.0
+HISTORY_POINTS = 400  # of the curve that is kept, however long the training
+WARM_UP = 0.25  # of a one-cycle schedule
+PRECISE_IMAGES = 20_000  # for the statistics of batch norm inside the network
+EMBED_BATCH = 1024
+
+Images = NDArray[np.uint8]
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Where a training stands. Information in nats; the last value, averaged since the report before."""
+
+    step: int
+    steps: int
+    epoch: int
+    epochs: int
+    images_per_s: float
+    eta_s: float
+    mi_nats: float
+    loss: float
+    capacity_nats: float | None
+    elapsed_s: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """A trained encoder, in evaluation mode on the CPU, and how it came about.
+
+    ``mi_nats``: the trained bound on I(f(X'); f(X)+Z) over held-out images. ``finished``: False if stopped.
+    """
+
+    model: EncoderModel
+    resolved: Resolved
+    history: list[dict[str, Any]]
+    mi_nats: float | None
+    finished: bool
+
+
+@dataclasses.dataclass
+class _Run:
+    """The moving parts of one training."""
+
+    spec: TrainSpec
+    resolved: Resolved
+    model: EncoderModel
+    method: Method
+    optimizer: torch.optim.Optimizer
+    feed: Feed
+    generator: torch.Generator
+    start: int = 0
+    history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    @property
+    def steps(self) -> int:
+        return (self.spec.epochs or 1) * self.feed.steps_per_epoch
+
+    @property
+    def modules(self) -> dict[str, torch.nn.Module]:
+        return {"model": self.model, "method": self.method}
+
+    def checkpoint(self, step: int) -> Checkpoint:
+        meta = {
+            "step": step,
+            "spec_digest": self.spec.digest,
+            "resolved": self.resolved.model_dump(mode="json"),
+            "history": self.history,
+        }
+        return capture(self.modules, self.optimizer, meta)
+
+
+def fit(
+    spec: TrainSpec,
+    resolved: Resolved,
+    images: Images,
+    *,
+    heldout: Images,
+    on_step: Callable[[Progress], None] | None = None,
+    on_checkpoint: Callable[[Checkpoint], None] | None = None,
+    on_resolved: Callable[[Resolved], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    resume: Checkpoint | None = None,
+    checkpoint_every_s: float = 60.0,
+) -> Fitted:
+    """Train the encoder of a filled ``spec`` on uint8 ``images`` (n, h, w, c).
+
+    ``heldout`` (m, h, w, c) is read once, after training, for ``mi_nats``. ``on_step`` is called about once a
+    second, ``on_checkpoint`` every ``checkpoint_every_s`` seconds and when ``should_stop`` says so. Resuming
+    from a checkpoint gives bit-identical weights on the CPU.
+
+    Raises CheckpointError if ``resume`` belongs to another spec, TrainingDiverged if the loss is not finite.
+    """
+    run = _prepare(spec, resolved, images, resume)
+    if on_resolved:
+        on_resolved(run.resolved)
+    watch = _Watch(run, on_step)
+    saved = time.monotonic()
+    for step, batch in enumerate(run.feed.batches(run.start, run.steps), start=run.start):
+        if should_stop and should_stop():
+            if on_checkpoint:
+                on_checkpoint(run.checkpoint(step))
+            return Fitted(run.model.cpu().eval(), run.resolved, run.history, None, finished=False)
+        if on_checkpoint and time.monotonic() - saved > checkpoint_every_s:
+            on_checkpoint(run.checkpoint(step))
+            saved = time.monotonic()
+        loss, mi_nats = _step(run, step, batch)
+        watch.saw(step, loss, mi_nats)
+    recompute_statistics(run.model, images, run.resolved)
+    mi = heldout_information(run, heldout)
+    return Fitted(run.model.cpu().eval(), run.resolved, run.history, mi, finished=True)
+
+
+def _prepare(spec: TrainSpec, resolved: Resolved, images: Images, resume: Checkpoint | None) -> _Run:
+    if resume is not None:
+        if resume.meta["spec_digest"] != spec.digest:
+            raise CheckpointError("The checkpoint belongs to another spec; start without it.")
+        resolved = Resolved.model_validate(resume.meta["resolved"])
+    with torch.random.fork_rng():
+        torch.manual_seed(spec.seed)
+        model = build_encoder(spec, resolved)
+        method = build_method(spec, resolved)
+    sample = scale(torch.from_numpy(np.array(images[: resolved.batch_size])))
+    resolved = choose(spec, resolved, model, sample)
+    device = torch.device(resolved.device or "cpu")
+    layout = torch.channels_last if resolved.channels_last else torch.contiguous_format
+    model = model.to(device=device, memory_format=layout).train()
+    method = method.to(device).train()
+    run = _Run(
+        spec=spec,
+        resolved=resolved,
+        model=model,
+        method=method,
+        optimizer=build_optimizer(spec, model, method),
+        feed=Feed(
+            images,
+            batch_size=resolved.batch_size,
+            seed=spec.seed,
+            device=device,
+            channels_last=bool(resolved.channels_last),
+        ),
+        generator=torch.Generator(device),
+    )
+    if resume is not None:
+        restore(resume, run.modules, run.optimizer)
+        run.start, run.history = int(resume.meta["step"]), list(resume.meta["history"])
+    return run
+
+
+def _step(run: _Run, step: int, batch: Tensor) -> tuple[Tensor, Tensor]:
+    """One update. Every random number of a step depends on (seed, step) alone."""
+    assert run.spec.optimizer is not None
+    run.generator.manual_seed(_mix(run.spec.seed, step))
+    rate = learning_rate(run.spec.optimizer, step / run.steps)
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    with autocast(batch.device.type, run.resolved.dtype):
+        result = run.method(run.model, batch, generator=run.generator)
+    loss = -result.surrogate
+    if isinstance(run.spec.regularizer, SlicedEppsPulley):
+        distance = sliced_epps_pulley(
+            result.clean, slices=run.spec.regularizer.slices, generator=run.generator
+        )
+        loss = loss + run.spec.regularizer.weight * distance
+    run.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    run.optimizer.step()
+    return loss.detach(), result.mi_nats.detach()
+
+
+def _mix(seed: int, step: int) -> int:
+    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def learning_rate(optimizer: Optimizer, done: float) -> float:
+    """The rate when the fraction ``done`` in [0, 1) of the steps is over."""
+    if optimizer.schedule == "constant":
+        return optimizer.lr
+    if optimizer.schedule == "one_cycle" and done < WARM_UP:
+        return optimizer.lr * (0.04 + 0.96 * done / WARM_UP)
+    start = WARM_UP if optimizer.schedule == "one_cycle" else 0.0
+    return optimizer.lr * (0.5 * (1 + math.cos(math.pi * (done - start) / (1 - start))) * 0.999 + 0.001)
+
+
+class _Watch:
+    """Averages what the loop saw, about once a second to the hook, at fixed steps to the history."""
+
+    def __init__(self, run: _Run, on_step: Callable[[Progress], None] | None) -> None:
+        self.run, self.on_step = run, on_step
+        self.began = self.told = time.monotonic()
+        self.every = max(1, run.steps // HISTORY_POINTS)
+        self.earlier_s = run.history[-1]["elapsed_s"] if run.history else 0.0
+        self.recent: list[tuple[Tensor, Tensor]] = []
+        self.kept: list[tuple[Tensor, Tensor]] = []
+
+    def saw(self, step: int, loss: Tensor, mi_nats: Tensor) -> None:
+        self.recent.append((loss, mi_nats))
+        self.kept.append((loss, mi_nats))
+        done, last = step + 1, step + 1 == self.run.steps
+        now = time.monotonic()
+        if last or done % self.every == 0:
+            self._remember(done, now)
+        if last or now - self.told >= REPORT_EVERY_S:
+            self._tell(done, now)
+
+    def _remember(self, done: int, now: float) -> None:
+        loss, mi_nats = _means(self.kept)
+        self.kept.clear()
+        self.run.history.append(
+            {
+                "step": done,
+                "epoch": done / self.run.feed.steps_per_epoch,
+                "loss": loss,
+                "mi_nats": mi_nats,
+                "elapsed_s": self.earlier_s + now - self.began,
+            }
+        )
+
+    def _tell(self, done: int, now: float) -> None:
+        loss, mi_nats = _means(self.recent)
+        seen = len(self.recent) * self.run.resolved.batch_size
+        speed = seen / max(now - self.told, 1e-9)
+        self.recent.clear()
+        self.told = now
+        if not math.isfinite(loss):
+            raise TrainingDiverged(
+                f"The loss is {loss} at step {done}; lower optimizer.lr or raise the noise."
+            )
+        if self.on_step:
+            left = (self.run.steps - done) * self.run.resolved.batch_size
+            self.on_step(
+                Progress(
+                    step=done,
+                    steps=self.run.steps,
+                    epoch=min(done // self.run.feed.steps_per_epoch + 1, self.run.spec.epochs or 1),
+                    epochs=self.run.spec.epochs or 1,
+                    images_per_s=speed,
+                    eta_s=left / max(speed, 1e-9),
+                    mi_nats=mi_nats,
+                    loss=loss,
+                    capacity_nats=self.run.resolved.capacity_nats,
+                    elapsed_s=self.earlier_s + now - self.began,
+                )
+            )
+
+
+def _means(pairs: list[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+    loss, mi_nats = torch.stack([torch.stack(pair) for pair in pairs]).mean(0).tolist()
+    return loss, mi_nats
+
+
+@torch.no_grad()
+def recompute_statistics(model: EncoderModel, images: Images, resolved: Resolved) -> None:
+    """The statistics of batch norm and of the constraint, anew over clean training images.
+
+    First those inside the network, as plain averages over batches of up to 20,000 images; then, with these
+    fixed, mean and variance of the raw outputs over *all* images.
+    """
+    norms = [m for m in model.network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average
+    model.train()
+    order = np.random.default_rng(0).permutation(len(images))[:PRECISE_IMAGES]
+    size = max(2, resolved.batch_size)
+    for low in range(0, max(len(order) - size + 1, 1), size):
+        _raw(model, torch.from_numpy(images[np.sort(order[low : low + size])]), resolved)
+    model.eval()
+    for norm in norms:
+        norm.momentum = 0.1
+    if isinstance(model.constraint, UnitMoments):
+        raw = torch.cat([_raw(model, chunk, resolved) for chunk in chunks(images, EMBED_BATCH)]).double()
+        var, mean = torch.var_mean(raw, dim=0, correction=0)
+        model.constraint.set_moments(mean.float(), var.float())
+
+
+def _raw(model: EncoderModel, batch: Tensor, resolved: Resolved) -> Tensor:
+    layout = torch.channels_last if resolved.channels_last else torch.contiguous_format
+    images = scale(batch.to(next(model.parameters()).device)).contiguous(memory_format=layout)
+    return model.network(images).float()
+
+
+@torch.no_grad()
+def heldout_information(run: _Run, heldout: Images) -> float | None:
+    """The trained bound on I(f(X'); f(X)+Z) over held-out images, nats; None with fewer than two.
+
+    Mean over batches of the training's size, so its ceiling is the log of that size.
+    """
+    size = min(run.resolved.batch_size, len(heldout))
+    if size < 2:
+        return None
+    run.model.eval()
+    run.method.eval()
+    run.generator.manual_seed(_mix(run.spec.seed, run.steps))
+    layout = torch.channels_last if run.resolved.channels_last else torch.contiguous_format
+    values = []
+    for batch in chunks(heldout[: len(heldout) // size * size], size):
+        images = scale(batch.to(run.feed.device)).contiguous(memory_format=layout)
+        values.append(run.method(run.model, images, generator=run.generator).mi_nats)
+    return float(torch.stack(values).mean())
+
+
+@torch.no_grad()
+def embed(model: EncoderModel, images: Images, *, batch: int = EMBED_BATCH) -> NDArray[np.float32]:
+    """Clean embeddings (n, d) of uint8 images (n, h, w, c), float32, in the model's present mode and device."""
+    device = next(model.parameters()).device
+    dim = len(model.constraint.mean) if isinstance(model.constraint, UnitMoments) else None
+    rows = [model.embed_uint8(chunk.to(device)).cpu().numpy() for chunk in chunks(images, batch)]
+    return np.concatenate(rows) if rows else np.empty((0, dim or 0), dtype=np.float32)
