@@ -1,0 +1,79 @@
+"""Time: the database's clock, how moments are stored, how they are written.
+
+A moment is stored as a whole number of microseconds since 1970 UTC, so that both databases compare, add and index it
+in the same way; in Python it is an aware ``datetime`` in UTC. ``now()`` is evaluated by the database when the
+statement runs (SQLite has milliseconds, PostgreSQL microseconds), never by this process: workers and servers may
+disagree about the time, and leases must not.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+def to_us(moment: datetime) -> int:
+    """Microseconds since 1970 UTC."""
+    return (moment - EPOCH) // MICROSECOND
+
+
+def from_us(us: int) -> datetime:
+    """The inverse of :func:`to_us`."""
+    return EPOCH + us * MICROSECOND
+
+
+def rfc3339(moment: datetime | None) -> str | None:
+    """``2025-01-31T12:00:00.123456Z``; None stays None."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+class Moment(TypeDecorator[datetime]):
+    """A column of moments: BIGINT in the database, aware ``datetime`` in Python."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002
+        return None if value is None else to_us(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else from_us(int(value))
+
+
+class now(FunctionElement[datetime]):  # noqa: N801 - reads as SQL
+    """The database's clock, plus ``seconds``; moves within a transaction."""
+
+    type = Moment()
+    inherit_cache = False
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__()
+        self.offset_us = round(seconds * 1e6)
+
+
+@compiles(now, "sqlite")
+def _sqlite_now(element: now, compiler: Any, **_: Any) -> str:  # noqa: ARG001
+    return (
+        "(CAST(ROUND((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER) * 1000"
+        f" + ({element.offset_us}))"
+    )
+
+
+@compiles(now, "postgresql")
+def _postgresql_now(element: now, compiler: Any, **_: Any) -> str:  # noqa: ARG001
+    return f"(CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) + ({element.offset_us}))"
+
+
+def is_past(column: ColumnElement[datetime | None]) -> ColumnElement[bool]:
+    """Whether the moment in ``column`` has passed; false where there is none."""
+    return column < now()
