@@ -69,7 +69,7 @@ def auto_sigma(dim: int, n_heldout: int, batch_size: int) -> tuple[float, bool]:
     return min(max(wanted, low), high), not low <= wanted <= high
 
 
-class Warning_(Part):
+class Advice(Part):
     """Advice that does not stop a job."""
 
     code: Literal["certificate_out_of_reach", "sigma_clipped", "batch_clipped"]
@@ -96,14 +96,14 @@ class Resolved(Part):
     threads: int | None = None
 
 
-def resolve(spec: TrainSpec, facts: DatasetFacts) -> tuple[Resolved, list[Warning_]]:
+def resolve(spec: TrainSpec, facts: DatasetFacts) -> tuple[Resolved, list[Advice]]:
     """What a filled ``spec`` means for this dataset, with the physics' warnings.
 
     Raises ValueError when a field of ``spec`` is still None (call ``spec.filled(facts)`` first).
     """
     if spec.encoder is None or spec.noise is None or spec.batch_size is None or spec.image_size is None:
         raise ValueError("resolve() needs a filled spec: spec.filled(facts)")
-    warnings: list[Warning_] = []
+    warnings: list[Advice] = []
     dim = spec.encoder.dim
     batch = min(spec.batch_size, facts.n_train)
     sigma = epsilon = None
@@ -115,7 +115,7 @@ def resolve(spec: TrainSpec, facts: DatasetFacts) -> tuple[Resolved, list[Warnin
     capacity = capacity_nats(spec.noise, dim, sigma)
     if batch < spec.batch_size:
         warnings.append(
-            Warning_(code="batch_clipped", detail=f"batch_size {spec.batch_size} is over the {batch} images")
+            Advice(code="batch_clipped", detail=f"batch_size {spec.batch_size} is over the {batch} images")
         )
     warnings += out_of_reach(spec.noise.kind, dim, capacity, facts.n_test)
     return (
@@ -135,9 +135,7 @@ def resolve(spec: TrainSpec, facts: DatasetFacts) -> tuple[Resolved, list[Warnin
     )
 
 
-def _resolve_sigma(
-    sigma: float | str, dim: int, n_heldout: int, batch: int
-) -> tuple[float, list[Warning_]]:
+def _resolve_sigma(sigma: float | str, dim: int, n_heldout: int, batch: int) -> tuple[float, list[Advice]]:
     if not isinstance(sigma, str):
         return sigma, []
     value, clipped = auto_sigma(dim, n_heldout, batch)
@@ -147,10 +145,10 @@ def _resolve_sigma(
         f"sigma auto is kept at {value:.3g}: filling .8·log({max(2, min(n_heldout, batch))}) nats of capacity "
         f"at d={dim} asks for a value outside {SIGMA_RANGE}"
     )
-    return value, [Warning_(code="sigma_clipped", detail=detail)]
+    return value, [Advice(code="sigma_clipped", detail=detail)]
 
 
-def out_of_reach(kind: str, dim: int, capacity: float | None, n_heldout: int) -> list[Warning_]:
+def out_of_reach(kind: str, dim: int, capacity: float | None, n_heldout: int) -> list[Advice]:
     """A warning when n held-out images cannot show that the law is filled: (C − log n)/d > .25."""
     if capacity is None or n_heldout < 2:
         return []
@@ -166,4 +164,4 @@ def out_of_reach(kind: str, dim: int, capacity: float | None, n_heldout: int) ->
         f"The channel can carry {capacity:.1f} nats, but {n_heldout} held-out images show at most "
         f"{ceiling:.1f}: no certificate within {SLACK_PER_DIM} nats a dimension is possible. Use {fits}."
     )
-    return [Warning_(code="certificate_out_of_reach", detail=detail)]
+    return [Advice(code="certificate_out_of_reach", detail=detail)]

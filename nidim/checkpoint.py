@@ -45,9 +45,7 @@ def capture(
     return Checkpoint(tensors, {"format_version": FORMAT_VERSION, **meta})
 
 
-def restore(
-    checkpoint: Checkpoint, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer
-) -> None:
+def restore(checkpoint: Checkpoint, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> None:
     """Put the state back. Raises CheckpointError when it does not fit."""
     try:
         for name, module in modules.items():

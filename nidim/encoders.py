@@ -16,6 +16,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from nidim.critics import LEAK
+from nidim.hardware import Dtype, autocast
 from nidim.normalize import UnitInterval, UnitMoments
 from nidim.spec import parts
 
@@ -78,7 +79,9 @@ class EncoderModel(nn.Module):
     """Image -> embedding in the prior's scale.
 
     ``network`` gives raw outputs; ``constraint`` makes the latent, to which noise is added in training;
-    ``through_cdf`` says that the served embedding is Φ(latent), for an exact uniform law.
+    ``through_cdf`` says that the served embedding is Φ(latent), for an exact uniform law. ``precision`` is that
+    of the network alone: moments, noise, critic and objective are always float32, since the log-sum-exp of
+    scores in bfloat16 loses the very differences that the bound measures.
     """
 
     def __init__(self, network: nn.Module, constraint: UnitMoments | UnitInterval, *, through_cdf: bool):
@@ -86,10 +89,16 @@ class EncoderModel(nn.Module):
         self.network = network
         self.constraint = constraint
         self.through_cdf = through_cdf
+        self.precision: Dtype | None = "float32"
 
     def latent(self, images: Float[Tensor, "n c h w"], *, track: bool = True) -> Float[Tensor, "n d"]:
         """The normalised embedding f(x), float32. ``track``: the clean branch, which the moments follow."""
-        return self.constraint(self.network(images).float(), track=track)
+        return self.constraint(self.raw(images), track=track)
+
+    def raw(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+        """The outputs of the network before the constraint, float32."""
+        with autocast(images.device.type, self.precision):
+            return self.network(images).float()
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
         """The clean embedding of images in [0, 1], in the prior's scale."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 EPS = 1e-5
 
 
-def standardize(h: Float[Tensor, "n d"], mean: Float[Tensor, "d"], var: Float[Tensor, "d"]) -> Tensor:
+def standardize(h: Float[Tensor, "n d"], mean: Float[Tensor, " d"], var: Float[Tensor, " d"]) -> Tensor:
     """(h − mean)/√(var + 1e-5), per coordinate."""
     return (h - mean) * torch.rsqrt(var + EPS)
 
@@ -48,7 +48,7 @@ class UnitMoments(nn.Module):
                 self.var.lerp_(var, self.momentum)
         return standardize(h, mean, var)
 
-    def set_moments(self, mean: Float[Tensor, "d"], var: Float[Tensor, "d"]) -> None:
+    def set_moments(self, mean: Float[Tensor, " d"], var: Float[Tensor, " d"]) -> None:
         """Store the moments of the raw outputs over the training images."""
         self.mean.copy_(mean)
         self.var.copy_(var)

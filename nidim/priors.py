@@ -60,9 +60,7 @@ class Prior(abc.ABC):
         """x with F(x) = u per coordinate, for u in (0, 1)."""
         return self.from_normal_scores(special.ndtri(np.asarray(u, dtype=np.float64)))
 
-    def sample(
-        self, n: int, *, seed: int, offset: int = 0, temperature: float = 1.0
-    ) -> NDArray[np.float32]:
+    def sample(self, n: int, *, seed: int, offset: int = 0, temperature: float = 1.0) -> NDArray[np.float32]:
         """Rows [offset, offset + n) of the stream ``seed``, float32 (n, d).
 
         ``temperature`` multiplies the normal scores: below 1 draws nearer to the centre.

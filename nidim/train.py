@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from nidim.checkpoint import Checkpoint, capture, restore
 from nidim.encoders import EncoderModel, scale
 from nidim.errors import CheckpointError, TrainingDiverged
 from nidim.feed import Feed, chunks
-from nidim.hardware import autocast, choose
+from nidim.hardware import choose, to_layout
 from nidim.methods import Method, sliced_epps_pulley
 from nidim.normalize import UnitMoments
 from nidim.spec import TrainSpec
@@ -126,7 +127,7 @@ def fit(
         if should_stop and should_stop():
             if on_checkpoint:
                 on_checkpoint(run.checkpoint(step))
-            return Fitted(run.model.cpu().eval(), run.resolved, run.history, None, finished=False)
+            return Fitted(_serving(run.model), run.resolved, run.history, None, finished=False)
         if on_checkpoint and time.monotonic() - saved > checkpoint_every_s:
             on_checkpoint(run.checkpoint(step))
             saved = time.monotonic()
@@ -134,7 +135,7 @@ def fit(
         watch.saw(step, loss, mi_nats)
     recompute_statistics(run.model, images, run.resolved)
     mi = heldout_information(run, heldout)
-    return Fitted(run.model.cpu().eval(), run.resolved, run.history, mi, finished=True)
+    return Fitted(_serving(run.model), run.resolved, run.history, mi, finished=True)
 
 
 def _prepare(spec: TrainSpec, resolved: Resolved, images: Images, resume: Checkpoint | None) -> _Run:
@@ -150,7 +151,8 @@ def _prepare(spec: TrainSpec, resolved: Resolved, images: Images, resume: Checkp
     resolved = choose(spec, resolved, model, sample)
     device = torch.device(resolved.device or "cpu")
     layout = torch.channels_last if resolved.channels_last else torch.contiguous_format
-    model = model.to(device=device, memory_format=layout).train()
+    model = to_layout(model.to(device), layout).train()
+    model.precision = resolved.dtype
     method = method.to(device).train()
     run = _Run(
         spec=spec,
@@ -173,6 +175,12 @@ def _prepare(spec: TrainSpec, resolved: Resolved, images: Images, resume: Checkp
     return run
 
 
+def _serving(model: EncoderModel) -> EncoderModel:
+    """The model as it is stored and served: evaluation mode, CPU, float32."""
+    model.precision = "float32"
+    return model.cpu().eval()
+
+
 def _step(run: _Run, step: int, batch: Tensor) -> tuple[Tensor, Tensor]:
     """One update. Every random number of a step depends on (seed, step) alone."""
     assert run.spec.optimizer is not None
@@ -180,8 +188,7 @@ def _step(run: _Run, step: int, batch: Tensor) -> tuple[Tensor, Tensor]:
     rate = learning_rate(run.spec.optimizer, step / run.steps)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
-    with autocast(batch.device.type, run.resolved.dtype):
-        result = run.method(run.model, batch, generator=run.generator)
+    result = run.method(run.model, batch, generator=run.generator)
     loss = -result.surrogate
     if isinstance(run.spec.regularizer, SlicedEppsPulley):
         distance = sliced_epps_pulley(
@@ -277,11 +284,12 @@ def _means(pairs: list[tuple[Tensor, Tensor]]) -> tuple[float, float]:
 
 @torch.no_grad()
 def recompute_statistics(model: EncoderModel, images: Images, resolved: Resolved) -> None:
-    """The statistics of batch norm and of the constraint, anew over clean training images.
+    """The statistics of batch norm and of the constraint, anew over clean training images, in float32.
 
     First those inside the network, as plain averages over batches of up to 20,000 images; then, with these
     fixed, mean and variance of the raw outputs over *all* images.
     """
+    model.precision = "float32"  # as it will be served
     norms = [m for m in model.network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.reset_running_stats()
@@ -303,27 +311,41 @@ def recompute_statistics(model: EncoderModel, images: Images, resolved: Resolved
 def _raw(model: EncoderModel, batch: Tensor, resolved: Resolved) -> Tensor:
     layout = torch.channels_last if resolved.channels_last else torch.contiguous_format
     images = scale(batch.to(next(model.parameters()).device)).contiguous(memory_format=layout)
-    return model.network(images).float()
+    return model.raw(images)
 
 
 @torch.no_grad()
 def heldout_information(run: _Run, heldout: Images) -> float | None:
     """The trained bound on I(f(X'); f(X)+Z) over held-out images, nats; None with fewer than two.
 
-    Mean over batches of the training's size, so its ceiling is the log of that size.
+    As in training, each branch is normalised by its own statistics of the batch; none is kept. Mean over
+    batches of the training's size, so its ceiling is the log of that size.
     """
     size = min(run.resolved.batch_size, len(heldout))
     if size < 2:
         return None
-    run.model.eval()
     run.method.eval()
     run.generator.manual_seed(_mix(run.spec.seed, run.steps))
     layout = torch.channels_last if run.resolved.channels_last else torch.contiguous_format
     values = []
-    for batch in chunks(heldout[: len(heldout) // size * size], size):
-        images = scale(batch.to(run.feed.device)).contiguous(memory_format=layout)
-        values.append(run.method(run.model, images, generator=run.generator).mi_nats)
+    with _untracked(run.model):
+        for batch in chunks(heldout[: len(heldout) // size * size], size):
+            images = scale(batch.to(run.feed.device)).contiguous(memory_format=layout)
+            values.append(run.method(run.model, images, generator=run.generator).mi_nats)
     return float(torch.stack(values).mean())
+
+
+@contextlib.contextmanager
+def _untracked(model: EncoderModel) -> Iterator[None]:
+    """Training mode whose running statistics come out as they went in."""
+    kept = {name: value.clone() for name, value in model.named_buffers()}
+    model.train()
+    try:
+        yield
+    finally:
+        for name, value in model.named_buffers():
+            value.copy_(kept[name])
+        model.eval()
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ def defaults(spec: TrainSpec, facts: DatasetFacts) -> dict[str, Any]:
         if spec.noise is not None and spec.noise.kind == "uniform"
         else parts.GaussianPrior()
     )
-    noise = spec.noise or _noise(encoder.dim)
+    noise = spec.noise or parts.GaussianNoise()
     contrastive = method.kind == "simclr"
     channel = spec.critic is not None and spec.critic.kind == "gaussian_channel"
     return {
@@ -47,10 +47,6 @@ def _encoder(facts: DatasetFacts) -> parts.Encoder:
     if facts.channels == 1:
         return parts.ConvEncoder(dim=16)
     return parts.ResNet18Encoder(dim=64)
-
-
-def _noise(dim: int) -> parts.Noise:
-    return parts.GaussianNoise(sigma="auto")
 
 
 def _augmentation(facts: DatasetFacts, size: int) -> parts.Augmentation:

@@ -30,7 +30,8 @@ class ConvEncoder(Part):
 class _ResNet(Part):
     dim: int = Field(64, ge=1, le=4096, description="d, the length of an embedding")
     stem: Literal["auto", "cifar", "imagenet"] = Field(
-        "auto", description="cifar: 3×3 without pooling; imagenet: 7×7 and pooling; auto: cifar up to 64 pixels"
+        "auto",
+        description="cifar: 3×3 without pooling; imagenet: 7×7 and pooling; auto: cifar up to 64 pixels",
     )
 
 
@@ -88,9 +89,7 @@ class NWJObjective(Part):
     kind: Literal["nwj"] = "nwj"
 
 
-Objective = Annotated[
-    InfoNCEObjective | DonskerVaradhanObjective | NWJObjective, Field(discriminator="kind")
-]
+Objective = Annotated[InfoNCEObjective | DonskerVaradhanObjective | NWJObjective, Field(discriminator="kind")]
 
 # ---- critic: scores of pairs ---------------------------------------------------------------------------
 

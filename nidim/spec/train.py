@@ -67,7 +67,8 @@ class TrainSpec(Part):
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = Field(None, description="passes over the images")
     batch_size: Annotated[int, Field(ge=2, le=65_536)] | None = Field(None, description="images a step")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="of the forward pass; auto: bfloat16 where a measurement at the start says it pays"
+        "auto",
+        description="of the forward pass; auto: bfloat16 where a measurement at the start says it pays",
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="of the weights, the order, the views and the noise")
     devices: int = Field(1, ge=1, le=1, description="this version trains on one device")
@@ -78,7 +79,9 @@ class TrainSpec(Part):
 
         if problem := contradiction(self):
             field, advice = problem
-            raise PydanticCustomError("contradiction", "{field}: {advice}", {"field": field, "advice": advice})
+            raise PydanticCustomError(
+                "contradiction", "{field}: {advice}", {"field": field, "advice": advice}
+            )
         return self
 
     def filled(self, facts: DatasetFacts) -> TrainSpec:
