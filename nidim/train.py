@@ -151,7 +151,7 @@ def _prepare(spec: TrainSpec, resolved: Resolved, images: Images, resume: Checkp
     resolved = choose(spec, resolved, model, sample)
     device = torch.device(resolved.device or "cpu")
     layout = torch.channels_last if resolved.channels_last else torch.contiguous_format
-    model = to_layout(model.to(device), layout).train()
+    to_layout(model.to(device), layout).train()
     model.precision = resolved.dtype
     method = method.to(device).train()
     run = _Run(

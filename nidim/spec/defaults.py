@@ -34,7 +34,7 @@ def defaults(spec: TrainSpec, facts: DatasetFacts) -> dict[str, Any]:
         "head": parts.MLPHead() if contrastive and not channel else parts.NoHead(),
         "noise": noise,
         "prior": prior,
-        "normalization": normalization_for(noise, prior),
+        "normalization": normalization_for(noise),
         "regularizer": parts.NoRegularizer(),
         "augmentation": _augmentation(facts, size),
         "optimizer": parts.AdamWOptimizer(lr=4e-3 if encoder.kind == "conv" else 2e-3),

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from nidim.spec.train import TrainSpec
 
 
-def normalization_for(noise: parts.Noise, prior: parts.PriorSpec) -> parts.Normalization:
-    """The constraint on f that this pair needs: support [0, 1]^d for uniform noise, else unit moments."""
+def normalization_for(noise: parts.Noise) -> parts.Normalization:
+    """The constraint on f that this noise needs: support [0, 1]^d for uniform noise, else unit moments."""
     if noise.kind == "uniform":
         return parts.SigmoidNormalization()
     return parts.BatchNormNormalization()

@@ -1,0 +1,246 @@
+"""A stored encoder: weights, spec, preprocessing, report and provenance in one directory of plain files.
+
+    model.safetensors   weights
+    config.json         spec, what "auto" became, prior, preprocessing, provenance
+    report.json         the evidence that the embeddings follow the prior, and what they are good for
+    report.html         the same for people, in one file that stands alone
+    README.md           model card
+    model.onnx          `images` uint8 (n, image_size, image_size, c) -> `embeddings` float32 (n, d)
+
+No pickle. A bundle is immutable: its digest is SHA-256 over the lines ``<sha256> <size> <name>``, sorted by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from nidim import FORMAT_VERSION
+from nidim.build import build_encoder
+from nidim.capacity import Resolved
+from nidim.encoders import EncoderModel
+from nidim.errors import BundleError
+from nidim.noise import add_noise
+from nidim.onnx_export import export_onnx
+from nidim.priors import Prior, make_prior, noisy_prior
+from nidim.spec import TrainSpec
+from nidim.train import embed
+
+WEIGHTS, CONFIG, REPORT, PAGE, CARD, ONNX = (
+    "model.safetensors",
+    "config.json",
+    "report.json",
+    "report.html",
+    "README.md",
+    "model.onnx",
+)
+MANIFEST = "manifest.json"
+"""Beside the files of a bundle on disk; not one of them."""
+
+
+class Preprocessing(BaseModel):
+    """How pixels reach the encoder: the one rule for ingestion and embedding."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_size: int = Field(ge=1, description="side of the square, pixels")
+    channels: Literal[1, 3]
+    rule: str = (
+        "EXIF orientation applied; first frame; 16-bit scaled to 8; palette and CMYK to RGB; alpha over white; "
+        "gray by ITU-R 601; shorter side to image_size (Pillow bilinear), centre crop; uint8 / 255"
+    )
+
+
+class Config(BaseModel):
+    """What config.json holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int
+    spec: TrainSpec
+    resolved: Resolved
+    prior: dict[str, Any] = Field(description="law of the clean embeddings")
+    noisy_prior: dict[str, Any] = Field(description="law promised to the embeddings with noise")
+    preprocessing: Preprocessing
+    provenance: dict[str, Any]
+
+
+class FileEntry(BaseModel):
+    """One file of a bundle: SHA-256 in hexadecimal, size in bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str
+    size: int
+
+
+class Manifest(BaseModel):
+    """The files of a bundle and the digest over them all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    files: dict[str, FileEntry]
+    digest: str
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(entry.size for entry in self.files.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """A loaded encoder."""
+
+    config: Config
+    report: dict[str, Any]
+    digest: str
+    model: EncoderModel
+    prior: Prior
+    noisy: Prior
+
+    @property
+    def spec(self) -> TrainSpec:
+        return self.config.spec
+
+    @property
+    def resolved(self) -> Resolved:
+        return self.config.resolved
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return self.config.preprocessing
+
+    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Clean embeddings (n, d) of prepared uint8 images (n, image_size, image_size, channels)."""
+        side, channels = self.preprocessing.image_size, self.preprocessing.channels
+        if images.dtype != np.uint8 or images.shape[1:] != (side, side, channels):
+            raise ValueError(
+                f"images must be uint8 (n, {side}, {side}, {channels}), got {images.dtype} {images.shape}"
+            )
+        if len(images) == 0:
+            return np.empty((0, self.resolved.dim), dtype=np.float32)
+        return embed(self.model, images)
+
+    def embed_noisy(self, images: NDArray[np.uint8], *, seed: int, offset: int = 0) -> NDArray[np.float32]:
+        """f(x) + Z; row i uses row offset + i of the stream ``seed``."""
+        return add_noise(self.embed(images), self.spec, self.resolved, seed=seed, offset=offset)
+
+
+def save(
+    directory: Path,
+    *,
+    model: EncoderModel,
+    spec: TrainSpec,
+    resolved: Resolved,
+    report: dict[str, Any],
+    page: str,
+    card: str,
+    provenance: dict[str, Any],
+    onnx: bool = True,
+) -> Manifest:
+    """Write a bundle into an empty or missing ``directory``; returns its manifest, also written beside it.
+
+    The ONNX file is checked against the model before this returns: it differs by at most 1e-4.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    config = Config(
+        format_version=FORMAT_VERSION,
+        spec=spec,
+        resolved=resolved,
+        prior=make_prior(spec).describe(),
+        noisy_prior=noisy_prior(spec, resolved).describe(),
+        preprocessing=Preprocessing(image_size=resolved.image_size, channels=resolved.channels),
+        provenance=provenance,
+    )
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    save_file(state, directory / WEIGHTS)
+    (directory / CONFIG).write_text(config.model_dump_json(indent=1))
+    (directory / REPORT).write_text(json.dumps(report, indent=1, allow_nan=False))
+    (directory / PAGE).write_text(page)
+    (directory / CARD).write_text(card)
+    if onnx:
+        export_onnx(model, directory / ONNX, image_size=resolved.image_size, channels=resolved.channels)
+    manifest = manifest_of(directory)
+    (directory / MANIFEST).write_text(manifest.model_dump_json(indent=1))
+    return manifest
+
+
+def manifest_of(directory: Path) -> Manifest:
+    """The manifest of the files that are in ``directory`` now."""
+    files = {}
+    for path in sorted(directory.iterdir()):
+        if path.is_file() and path.name != MANIFEST:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            files[path.name] = FileEntry(sha256=digest, size=path.stat().st_size)
+    return Manifest(files=files, digest=digest_of(files))
+
+
+def digest_of(files: dict[str, FileEntry]) -> str:
+    """``sha256:`` and the digest over one line a file, sorted by name."""
+    lines = "".join(f"{entry.sha256} {entry.size} {name}\n" for name, entry in sorted(files.items()))
+    return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
+
+
+def load(directory: Path, *, expect: Manifest | None = None) -> Bundle:
+    """Load a bundle, its digest verified against ``expect`` or the manifest beside the files.
+
+    Raises BundleError when a file is missing, altered or of another format version.
+    """
+    manifest = _verified(directory, expect)
+    config, report = _read_config(directory), _read_json(directory / REPORT)
+    if config.format_version != FORMAT_VERSION:
+        raise BundleError(
+            f"The bundle has format {config.format_version}; this version reads {FORMAT_VERSION}."
+        )
+    model = build_encoder(config.spec, config.resolved)
+    try:
+        model.load_state_dict(load_file(directory / WEIGHTS))
+    except (SafetensorError, RuntimeError, OSError) as exc:
+        raise BundleError(f"{WEIGHTS} does not fit {CONFIG}: {str(exc)[:300]}") from exc
+    return Bundle(
+        config=config,
+        report=report,
+        digest=manifest.digest,
+        model=model.eval(),
+        prior=make_prior(config.spec),
+        noisy=noisy_prior(config.spec, config.resolved),
+    )
+
+
+def _verified(directory: Path, expect: Manifest | None) -> Manifest:
+    if not (directory / CONFIG).is_file():
+        raise BundleError(f"{directory.name} holds no {CONFIG}; give the directory of a trained encoder.")
+    found = manifest_of(directory)
+    if expect is None and (directory / MANIFEST).is_file():
+        expect = Manifest.model_validate(_read_json(directory / MANIFEST))
+    if expect is not None:
+        for name, entry in expect.files.items():
+            if found.files.get(name) != entry:
+                raise BundleError(f"{name} is missing or altered: its SHA-256 is not the stored one.")
+        if expect.digest != digest_of(expect.files):
+            raise BundleError("The manifest does not match its own digest.")
+    return expect or found
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as exc:
+        raise BundleError(f"{path.name} cannot be read: {exc}") from exc
+
+
+def _read_config(directory: Path) -> Config:
+    try:
+        return Config.model_validate(_read_json(directory / CONFIG))
+    except ValidationError as exc:
+        raise BundleError(f"{CONFIG} is not understood: {exc.errors()[0]['msg']}") from exc
