@@ -94,7 +94,7 @@ class Uploads(BaseSettings):
     """Limits of dataset uploads and of every image."""
 
     max_upload_bytes: int = Field(default=8 * GIB, ge=1, description="bytes of one uploaded dataset")
-    max_pixels: int = Field(default=50_000_000, ge=1, description="pixels of one image")
+    max_pixels: int = Field(default=50_000_000, ge=1, le=89_478_485, description="pixels of one image")
     max_archive_members: int = Field(default=2_000_000, ge=1, description="members of one archive")
     max_archive_bytes: int = Field(default=64 * GIB, ge=1, description="uncompressed bytes of one archive")
     max_archive_ratio: float = Field(
@@ -110,7 +110,6 @@ class Bodies(BaseSettings):
     max_json_bytes: int = Field(
         default=MIB, ge=1, description="bytes of a JSON body, but for images and embeddings"
     )
-    max_json_depth: int = Field(default=32, ge=2, description="nesting of a JSON body")
     max_embed_images: int = Field(default=4096, ge=1, description="images of one embedding request")
     max_embed_bytes: int = Field(default=64 * MIB, ge=1, description="bytes of one embedding request")
     max_json_rows: int = Field(default=100_000, ge=1, description="rows of a prior sample as JSON or Arrow")
@@ -137,6 +136,9 @@ class Serving(BaseSettings):
         default=16_384,
         ge=1,
         description="images waiting for one encoder from which requests are answered 429",
+    )
+    serve_inflight_bytes: int = Field(
+        default=GIB, ge=1, description="bytes of embedding requests at work from which more are answered 429"
     )
     serve_cache_bytes: int = Field(
         default=2 * GIB, ge=1, description="bytes of loaded encoders; the oldest leave"

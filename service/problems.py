@@ -1,0 +1,125 @@
+"""Every error as RFC 9457 ``application/problem+json``, the framework's own included."""
+
+from __future__ import annotations
+
+import http
+import logging
+import math
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.errors import ServiceError
+from service.refusals import Blame, InternalError, InvalidBody, Refusal
+
+MEDIA_TYPE = "application/problem+json"
+REQUEST_ID = "nidim.request_id"
+"""Where the request id stands in the ASGI scope."""
+
+CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+DETAILS = {
+    404: "There is nothing at this path; /openapi.json lists what there is.",
+    405: "This path does not take this method; Allow lists those that it takes.",
+}
+
+logger = logging.getLogger(__name__)
+
+
+def problem(error: ServiceError, request_id: str) -> dict[str, Any]:
+    """The body of the answer."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": http.HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "detail": str(error),
+        "code": error.code,
+        "request_id": request_id,
+    }
+    errors = [blame.as_dict() for blame in getattr(error, "errors", ())]
+    if error.pointer is not None:
+        errors.insert(0, Blame(error.pointer, str(error)).as_dict())
+    return {**body, "errors": errors} if errors else body
+
+
+def response(error: ServiceError, request_id: str) -> Response:
+    """The whole answer: body, status and the headers that belong to it."""
+    headers = dict(getattr(error, "headers", {}))
+    if error.status in (429, 503) or error.retry_after_s is not None:
+        headers.setdefault("Retry-After", str(max(1, math.ceil(error.retry_after_s or 1))))
+    if error.status == 401:
+        headers.setdefault("WWW-Authenticate", "Bearer")
+    return Response(
+        orjson.dumps(problem(error, request_id)), error.status, headers=headers, media_type=MEDIA_TYPE
+    )
+
+
+def answer(request: Request, error: ServiceError) -> Response:
+    """The answer to ``request``."""
+    if error.status >= 500:
+        logger.error("%s: %s", error.code, error, exc_info=error)
+    return response(error, request.scope.get(REQUEST_ID, ""))
+
+
+def install(app: FastAPI) -> None:
+    """Make ``app`` answer every error in this format."""
+
+    async def service_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, ServiceError)
+        return answer(request, error)
+
+    async def http_exception(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return answer(request, _framework_error(app, request, error))
+
+    async def invalid_parameters(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        blames = [_parameter(item) for item in error.errors()]
+        return answer(request, InvalidBody(errors=blames))
+
+    app.add_exception_handler(ServiceError, service_error)
+    app.add_exception_handler(HTTPException, http_exception)
+    app.add_exception_handler(RequestValidationError, invalid_parameters)
+
+
+def internal(request_id: str) -> Response:
+    """The answer where nothing else is known."""
+    return response(InternalError(), request_id)
+
+
+def _framework_error(app: FastAPI, request: Request, error: HTTPException) -> ServiceError:
+    status, headers = error.status_code, dict(error.headers or {})
+    if status == 405:
+        headers["Allow"] = ", ".join(sorted(_allowed(app, request))) or headers.get("Allow", "GET")
+    code = CODES.get(status, http.HTTPStatus(status).phrase.lower().replace(" ", "_"))
+    detail = DETAILS.get(status, http.HTTPStatus(status).description or http.HTTPStatus(status).phrase)
+    return with_status(status, code, detail, headers)
+
+
+def with_status(status: int, code: str, detail: str, headers: dict[str, str]) -> Refusal:
+    """A refusal with a status that only the framework uses."""
+    kind = type("FrameworkError", (Refusal,), {"status": status, "code": code})
+    refusal: Refusal = kind(detail, headers=headers)
+    return refusal
+
+
+def _allowed(app: FastAPI, request: Request) -> set[str]:
+    """Every method that the path of ``request`` takes, over all routes that share it."""
+    path = request.scope["path"]
+    methods: set[str] = set()
+    for route in iter_route_contexts(app.routes):
+        regex = getattr(route, "path_regex", None)
+        if regex is not None and regex.match(path):
+            methods |= route.methods or set()
+    return methods
+
+
+def _parameter(item: dict[str, Any]) -> Blame:
+    """pydantic's error for a query, path or header parameter."""
+    loc = item["loc"]
+    return Blame("", item["msg"], parameter=str(loc[1]) if len(loc) > 1 else str(loc[0]))
