@@ -1,16 +1,32 @@
-"""Aliases: names that move from version to version by compare-and-swap, with their history."""
+"""Aliases: names that move from version to version by compare-and-swap, with their history.
+
+Every move has a revision that rises per alias and is never used again, deletion or not; the ETag is that revision, so
+``If-Match`` with an old one always fails. Moves of one encoder's aliases wait for each other on the row of its name.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from sqlalchemy import Row, func, select
+from sqlalchemy import delete as sql_delete
+from sqlalchemy import insert as sql_insert
 from sqlalchemy.orm import Session
+
+from service.errors import NotFound, PreconditionFailed
+from service.store.clock import now
+from service.store.names import is_name
+from service.store.tables import AliasMoveRow, AliasRow, EncoderNameRow, EncoderRow
+from service.store.upsert import insert
+
+COLUMNS = (AliasRow.name, AliasRow.alias, AliasRow.version, AliasRow.revision, AliasRow.updated_at)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Alias:
-    """Where an alias points; ``etag`` (quoted, ready for the header) changes with every move and never comes back."""
+    """Where an alias points; ``etag`` (quoted, as in the header) changes with every move and never comes back."""
 
     name: str
     alias: str
@@ -33,19 +49,96 @@ def put(tx: Session, name: str, alias: str, version: int, *, if_match: str | Non
 
     ``if_match`` is the header as it came. Raises NotFound (no such version), PreconditionFailed.
     """
-    raise NotImplementedError
+    lock(tx, name)
+    found = get(tx, name, alias)
+    _require_match(found, if_match)
+    _require_version(tx, name, version)
+    if found is not None and found.version == version:
+        return found
+    revision = _move(tx, name, alias, version)
+    moved = {"version": version, "revision": revision, "updated_at": now()}
+    statement = (
+        insert(tx, AliasRow)
+        .values(name=name, alias=alias, **moved)
+        .on_conflict_do_update(index_elements=[AliasRow.name, AliasRow.alias], set_=moved)
+        .returning(*COLUMNS)
+    )
+    return _read(tx.execute(statement).one())
 
 
 def get(tx: Session, name: str, alias: str) -> Alias | None:
     """Where the alias points."""
-    raise NotImplementedError
+    if not (is_name(name) and is_name(alias)):
+        return None
+    query = select(*COLUMNS).where(AliasRow.name == name, AliasRow.alias == alias)
+    row = tx.execute(query).one_or_none()
+    return None if row is None else _read(row)
 
 
 def delete(tx: Session, name: str, alias: str, *, if_match: str | None = None) -> None:
     """Delete the alias. Raises NotFound, PreconditionFailed."""
-    raise NotImplementedError
+    lock(tx, name)
+    found = get(tx, name, alias)
+    if found is None:
+        raise NotFound("There is no such alias; look at the encoder's aliases.")
+    _require_match(found, if_match)
+    tx.execute(sql_delete(AliasRow).where(AliasRow.name == name, AliasRow.alias == alias))
+    _move(tx, name, alias, None)
 
 
 def history(tx: Session, name: str, alias: str) -> list[AliasMove]:
     """Every move, newest first; still there after the alias is deleted, empty if there never was one."""
-    raise NotImplementedError
+    if not (is_name(name) and is_name(alias)):
+        return []
+    query = (
+        select(AliasMoveRow.version, AliasMoveRow.revision, AliasMoveRow.at)
+        .where(AliasMoveRow.name == name, AliasMoveRow.alias == alias)
+        .order_by(AliasMoveRow.revision.desc())
+    )
+    return [AliasMove(version=row.version, etag=_etag(row.revision), at=row.at) for row in tx.execute(query)]
+
+
+def lock(tx: Session, name: str) -> None:
+    """Let nobody else move the aliases or delete versions of this name before the transaction ends."""
+    if is_name(name):
+        tx.execute(select(EncoderNameRow.name).where(EncoderNameRow.name == name).with_for_update())
+
+
+def _etag(revision: int) -> str:
+    return f'"{revision}"'
+
+
+def _read(row: Row[Any]) -> Alias:
+    return Alias(
+        name=row.name,
+        alias=row.alias,
+        version=row.version,
+        etag=_etag(row.revision),
+        updated_at=row.updated_at,
+    )
+
+
+def _require_match(found: Alias | None, if_match: str | None) -> None:
+    """Strong comparison, as If-Match asks for: a weak tag matches nothing."""
+    if if_match is None:
+        return
+    tags = {tag.strip() for tag in if_match.split(",")}
+    if found is None or not tags & {"*", found.etag}:
+        raise PreconditionFailed
+
+
+def _require_version(tx: Session, name: str, version: int) -> None:
+    known = is_name(name) and 0 < version < 2**31
+    query = select(EncoderRow.id).where(EncoderRow.name == name, EncoderRow.version == version)
+    if not known or tx.execute(query).first() is None:
+        raise NotFound(f"The encoder has no version {version}; look at the list of encoders.")
+
+
+def _move(tx: Session, name: str, alias: str, version: int | None) -> int:
+    """Write the history and return the new revision."""
+    of_alias = (AliasMoveRow.name == name) & (AliasMoveRow.alias == alias)
+    last = tx.execute(select(func.max(AliasMoveRow.revision)).where(of_alias)).scalar_one()
+    revision = (last or 0) + 1
+    values = {"name": name, "alias": alias, "revision": revision, "version": version, "at": now()}
+    tx.execute(sql_insert(AliasMoveRow).values(values))
+    return revision

@@ -1,34 +1,238 @@
-"""Files by the SHA-256 of their content, in a directory or in any store that fsspec knows (S3)."""
+"""Files by the SHA-256 of their content: in a directory, or in any store that fsspec knows (S3).
+
+``sha256:<hex>`` lies under ``<hex[:2]>/<hex[2:4]>/<hex>``. A file appears whole or not at all, is never changed, and
+is verified whenever it is fetched. Storing the same content again is harmless and, in a directory, mends a damaged
+file.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import io
+import os
+import re
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO
+
+import fsspec
+
+from service.errors import BlobDamaged, BlobMissing
+
+CHUNK = 1 << 20
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 
 
-class Blobs(Protocol):
+def blob_path(digest: str) -> str:
+    """Where a digest lies, relative to the root. Raises BlobMissing for what is no digest."""
+    match = _DIGEST.fullmatch(digest)
+    if match is None:
+        raise BlobMissing
+    name = match[1]
+    return f"{name[:2]}/{name[2:4]}/{name}"
+
+
+def open_blobs(url: str, **options: Any) -> Blobs:
+    """The blobs at a path, a ``file://`` URL or another URL of fsspec; ``options`` are those of its file system."""
+    protocol, _, rest = url.rpartition("://")
+    if protocol in ("", "file", "local"):
+        return DirectoryBlobs(Path(rest))
+    return RemoteBlobs(url, **options)
+
+
+class Blobs(ABC):
     """Content-addressed files; ``digest`` is ``sha256:<64 hex digits>``."""
 
+    @abstractmethod
     def put_file(self, path: Path) -> tuple[str, int]:
-        """Store a copy of the file; (digest, size in bytes). Whole or not at all; storing again is harmless."""
+        """Store a copy of the file; (digest, size in bytes)."""
 
+    @abstractmethod
     def put_bytes(self, data: bytes) -> tuple[str, int]:
         """Like ``put_file`` for a few bytes."""
 
+    @abstractmethod
     def open(self, digest: str) -> BinaryIO:
         """A seekable reader. Does not verify. Raises BlobMissing."""
 
-    def fetch(self, digest: str, dest: Path) -> Path:
-        """Copy to ``dest``, whole and verified or not at all. Raises BlobMissing, BlobDamaged."""
-
-    def read(self, digest: str) -> bytes:
-        """All bytes, verified. Raises BlobMissing, BlobDamaged."""
-
-    def exists(self, digest: str) -> bool:
-        """Whether the blob is there."""
-
+    @abstractmethod
     def size(self, digest: str) -> int:
         """Bytes. Raises BlobMissing."""
 
+    @abstractmethod
     def delete(self, digest: str) -> None:
         """Delete the blob; no error if it is gone already."""
+
+    @abstractmethod
+    def list_(self) -> Iterator[tuple[str, int, datetime]]:
+        """(digest, bytes, when it was last stored) of every blob, in no order."""
+
+    def exists(self, digest: str) -> bool:
+        """Whether the blob is there."""
+        try:
+            self.size(digest)
+        except BlobMissing:
+            return False
+        return True
+
+    def fetch(self, digest: str, dest: Path) -> Path:
+        """Copy to ``dest``, whole and verified or not at all. Raises BlobMissing, BlobDamaged."""
+        temporary = dest.with_name(f".{dest.name}.{secrets.token_hex(8)}")
+        try:
+            with self.open(digest) as source, temporary.open("xb") as target:
+                _require(digest, _copy(source, target)[0])
+            return temporary.replace(dest)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def read(self, digest: str) -> bytes:
+        """All bytes, verified. Raises BlobMissing, BlobDamaged."""
+        with self.open(digest) as source:
+            data = source.read()
+        _require(digest, "sha256:" + hashlib.sha256(data).hexdigest())
+        return data
+
+
+class DirectoryBlobs(Blobs):
+    """Blobs in a directory of this machine."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._incoming = root / "incoming"
+        self._incoming.mkdir(parents=True, exist_ok=True)
+
+    def put_file(self, path: Path) -> tuple[str, int]:
+        with path.open("rb") as source:
+            return self._put(source)
+
+    def put_bytes(self, data: bytes) -> tuple[str, int]:
+        return self._put(io.BytesIO(data))
+
+    def open(self, digest: str) -> BinaryIO:
+        try:
+            return (self._root / blob_path(digest)).open("rb")
+        except FileNotFoundError as error:
+            raise BlobMissing from error
+
+    def size(self, digest: str) -> int:
+        try:
+            return (self._root / blob_path(digest)).stat().st_size
+        except FileNotFoundError as error:
+            raise BlobMissing from error
+
+    def delete(self, digest: str) -> None:
+        (self._root / blob_path(digest)).unlink(missing_ok=True)
+
+    def list_(self) -> Iterator[tuple[str, int, datetime]]:
+        for path in self._root.glob("??/??/*"):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue
+            yield f"sha256:{path.name}", status.st_size, datetime.fromtimestamp(status.st_mtime, UTC)
+
+    def _put(self, source: BinaryIO) -> tuple[str, int]:
+        temporary = self._incoming / secrets.token_hex(16)
+        try:
+            with temporary.open("xb") as target:
+                digest, size = _copy(source, target)
+                target.flush()
+                os.fsync(target.fileno())
+            self._install(temporary, self._root / blob_path(digest))
+        finally:
+            temporary.unlink(missing_ok=True)
+        return digest, size
+
+    def _install(self, temporary: Path, place: Path) -> None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary.replace(place)
+        for directory in (place.parent, place.parent.parent, self._root):
+            _sync_directory(directory)
+
+
+class RemoteBlobs(Blobs):
+    """Blobs behind fsspec. The file system is asked for at every call: one from before a fork would not work."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self._protocol, _, root = url.partition("://")
+        self._root = root.rstrip("/")
+        self._options = options
+
+    def put_file(self, path: Path) -> tuple[str, int]:
+        digest, size = _digest_of(path)
+        if not self._has(digest, size):
+            self._fs().put_file(str(path), self._place(digest))
+        return digest, size
+
+    def put_bytes(self, data: bytes) -> tuple[str, int]:
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        if not self._has(digest, len(data)):
+            self._fs().pipe_file(self._place(digest), data)
+        return digest, len(data)
+
+    def open(self, digest: str) -> BinaryIO:
+        try:
+            return self._fs().open(self._place(digest), "rb")
+        except FileNotFoundError as error:
+            raise BlobMissing from error
+
+    def size(self, digest: str) -> int:
+        try:
+            return int(self._fs().size(self._place(digest)))
+        except FileNotFoundError as error:
+            raise BlobMissing from error
+
+    def delete(self, digest: str) -> None:
+        try:
+            self._fs().rm_file(self._place(digest))
+        except FileNotFoundError:
+            return
+
+    def list_(self) -> Iterator[tuple[str, int, datetime]]:
+        fs = self._fs()
+        for path, info in fs.find(self._root, detail=True).items():
+            stored = info.get("LastModified") or info.get("created") or datetime.now(UTC)
+            yield f"sha256:{path.rpartition('/')[2]}", int(info["size"]), stored
+
+    def _fs(self) -> Any:
+        return fsspec.filesystem(self._protocol, use_listings_cache=False, **self._options)
+
+    def _place(self, digest: str) -> str:
+        return f"{self._root}/{blob_path(digest)}"
+
+    def _has(self, digest: str, size: int) -> bool:
+        try:
+            return self.size(digest) == size
+        except BlobMissing:
+            return False
+
+
+def _copy(source: BinaryIO, target: BinaryIO) -> tuple[str, int]:
+    """Copy and return (digest, size) of what went through."""
+    hasher, size = hashlib.sha256(), 0
+    while chunk := source.read(CHUNK):
+        hasher.update(chunk)
+        target.write(chunk)
+        size += len(chunk)
+    return "sha256:" + hasher.hexdigest(), size
+
+
+def _digest_of(path: Path) -> tuple[str, int]:
+    with path.open("rb") as source:
+        return "sha256:" + hashlib.file_digest(source, "sha256").hexdigest(), path.stat().st_size
+
+
+def _require(wanted: str, found: str) -> None:
+    if wanted != found:
+        raise BlobDamaged
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

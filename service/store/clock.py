@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Dialect
+from sqlalchemy import BigInteger, ColumnElement, Dialect, SQLColumnExpression, literal, type_coerce
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
@@ -50,30 +50,28 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else from_us(int(value))
 
 
-class now(FunctionElement[datetime]):  # noqa: N801 - reads as SQL
-    """The database's clock, plus ``seconds``; moves within a transaction."""
-
-    type = Moment()
-    inherit_cache = False
-
-    def __init__(self, seconds: float = 0.0) -> None:
-        super().__init__()
-        self.offset_us = round(seconds * 1e6)
+class _Clock(FunctionElement[int]):
+    type = BigInteger()
+    inherit_cache = True
 
 
-@compiles(now, "sqlite")
-def _sqlite_now(element: now, compiler: Any, **_: Any) -> str:  # noqa: ARG001
-    return (
-        "(CAST(ROUND((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER) * 1000"
-        f" + ({element.offset_us}))"
-    )
+@compiles(_Clock, "sqlite")
+def _sqlite_clock(element: _Clock, compiler: Any, **_: Any) -> str:  # noqa: ARG001
+    return "(CAST(ROUND((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER) * 1000)"
 
 
-@compiles(now, "postgresql")
-def _postgresql_now(element: now, compiler: Any, **_: Any) -> str:  # noqa: ARG001
-    return f"(CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) + ({element.offset_us}))"
+@compiles(_Clock, "postgresql")
+def _postgresql_clock(element: _Clock, compiler: Any, **_: Any) -> str:  # noqa: ARG001
+    return "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
 
 
-def is_past(column: ColumnElement[datetime | None]) -> ColumnElement[bool]:
-    """Whether the moment in ``column`` has passed; false where there is none."""
-    return column < now()
+def now(plus_s: float = 0.0) -> ColumnElement[datetime]:
+    """The database's clock, plus some seconds; it moves within a transaction."""
+    return type_coerce(_Clock() + literal(round(plus_s * 1e6), BigInteger), Moment())
+
+
+def is_past(
+    moment: SQLColumnExpression[datetime] | SQLColumnExpression[datetime | None],
+) -> ColumnElement[bool]:
+    """Whether the moment has passed; not so where there is none."""
+    return moment < now()

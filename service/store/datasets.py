@@ -1,4 +1,8 @@
-"""Uploaded datasets. The built-in ones are no rows; they live in ``nidim.data``."""
+"""Uploaded datasets. The built-in ones are no rows; they live in ``nidim.data``.
+
+ingesting ──set_state──▶ ready
+    └──set_state, fail_silent──▶ failed
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,26 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Row, select, update
+from sqlalchemy import delete as sql_delete
 from sqlalchemy.orm import Session
 
 from nidim.spec import DatasetFacts
-from service.store.paging import Page
+from service.errors import DatasetInUse, DatasetUnavailable, NameTaken, NotFound, StateConflict
+from service.store.clock import now
+from service.store.names import is_name
+from service.store.paging import Keyset, Page
+from service.store.tables import DatasetRow, JobRow
+from service.store.upsert import insert
+
+COLUMNS = tuple(column for column in DatasetRow.__table__.columns if column.name != "touched_at")
+NEWEST_FIRST = Keyset(DatasetRow.created_at, DatasetRow.name)
+SILENT = "ingest_interrupted"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """One uploaded dataset as the database has it."""
+    """One uploaded dataset as the database has it; ``classes`` are their names, ``image`` sizes in pixels."""
 
     name: str
     kind: str
@@ -37,34 +52,75 @@ class Dataset:
     @property
     def facts(self) -> DatasetFacts:
         """What a spec needs to know of it. Raises DatasetUnavailable until it is ready."""
-        raise NotImplementedError
+        if self.state != "ready" or self.image is None or self.splits is None:
+            raise DatasetUnavailable(f"The dataset {self.name} is not ready; its state is {self.state}.")
+        return DatasetFacts.model_validate(
+            {
+                "name": self.name,
+                "n_train": self.splits["train"],
+                "n_test": self.splits["test"],
+                **self.image,
+                "classes": len(self.classes),
+            }
+        )
 
 
 def create(
-    tx: Session, *, name: str, license: str | None = None, blob_digest: str | None = None, size_bytes: int = 0
+    tx: Session,
+    *,
+    name: str,
+    license: str | None = None,  # noqa: A002 - the field's name everywhere
+    blob_digest: str | None = None,
+    size_bytes: int = 0,
 ) -> Dataset:
     """Reserve the name, state ``ingesting``. Raises NameTaken."""
-    raise NotImplementedError
+    values = {
+        "name": name,
+        "kind": "uploaded",
+        "state": "ingesting",
+        "license": license,
+        "blob_digest": blob_digest,
+        "size_bytes": size_bytes,
+        "created_at": now(),
+        "touched_at": now(),
+    }
+    statement = insert(tx, DatasetRow).values(values).on_conflict_do_nothing().returning(*COLUMNS)
+    row = tx.execute(statement).one_or_none()
+    if row is None:
+        raise NameTaken(f"There is a dataset {name} already; choose another name or delete it first.")
+    return _read(row)
 
 
 def get(tx: Session, name: str) -> Dataset | None:
     """The uploaded dataset of this name."""
-    raise NotImplementedError
+    if not is_name(name):
+        return None
+    row = tx.execute(select(*COLUMNS).where(DatasetRow.name == name)).one_or_none()
+    return None if row is None else _read(row)
 
 
 def list_(tx: Session, *, limit: int = 50, cursor: str | None = None) -> Page[Dataset]:
     """Uploaded datasets, newest first. Raises BadCursor."""
-    raise NotImplementedError
+    return NEWEST_FIRST.page(tx, select(*COLUMNS), _read, limit=limit, cursor=cursor)
 
 
 def hold(tx: Session, name: str) -> Dataset | None:
-    """Like ``get``, and it cannot be deleted before this transaction ends; ``jobs.create`` does this by itself."""
-    raise NotImplementedError
+    """Like ``get``, and nobody can delete it before this transaction ends; ``jobs.create`` does so by itself."""
+    if not is_name(name):
+        return None
+    query = select(*COLUMNS).where(DatasetRow.name == name).with_for_update(read=True)
+    row = tx.execute(query).one_or_none()
+    return None if row is None else _read(row)
 
 
 def set_progress(tx: Session, name: str, progress: Mapping[str, Any]) -> None:
     """Store the progress of an ingestion; also its sign of life (see ``fail_silent``)."""
-    raise NotImplementedError
+    statement = (
+        update(DatasetRow)
+        .where(DatasetRow.name == name, DatasetRow.state == "ingesting")
+        .values(progress=dict(progress), touched_at=now())
+    )
+    tx.execute(statement, execution_options={"synchronize_session": False})
 
 
 def set_state(
@@ -84,7 +140,27 @@ def set_state(
     error: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Move on from ``ingesting``; what is None stays as it is. Raises NotFound, StateConflict if it had moved on."""
-    raise NotImplementedError
+    given = {
+        "items": items,
+        "classes": None if classes is None else list(classes),
+        "image": image,
+        "splits": splits,
+        "digest": digest,
+        "blob_digest": blob_digest,
+        "index_digest": index_digest,
+        "size_bytes": size_bytes,
+        "skipped": skipped,
+        "error": error,
+    }
+    values = {field: value for field, value in given.items() if value is not None}
+    statement = (
+        update(DatasetRow)
+        .where(DatasetRow.name == name, DatasetRow.state == "ingesting")
+        .values(state=state, touched_at=now(), progress=None, **values)
+        .returning(*COLUMNS)
+    )
+    row = tx.execute(statement, execution_options={"synchronize_session": False}).one_or_none()
+    return _read(row) if row is not None else _refuse(tx, name)
 
 
 def delete(tx: Session, name: str) -> Dataset:
@@ -92,9 +168,49 @@ def delete(tx: Session, name: str) -> Dataset:
 
     Its blobs may be shared: ask ``references.unused`` which of them may go, after the commit.
     """
-    raise NotImplementedError
+    if not is_name(name):
+        raise _unknown(name)
+    query = select(*COLUMNS).where(DatasetRow.name == name).with_for_update()
+    row = tx.execute(query).one_or_none()
+    if row is None:
+        raise _unknown(name)
+    _require_unused(tx, name)
+    tx.execute(sql_delete(DatasetRow).where(DatasetRow.name == name))
+    return _read(row)
 
 
 def fail_silent(tx: Session, *, silent_s: float) -> list[str]:
     """Mark ingestions ``failed`` that gave no sign of life for so long: their process is gone."""
-    raise NotImplementedError
+    error = {
+        "code": SILENT,
+        "message": "The server stopped during the ingestion; delete the dataset, upload it again.",
+    }
+    statement = (
+        update(DatasetRow)
+        .where(DatasetRow.state == "ingesting", DatasetRow.touched_at < now(-silent_s))
+        .values(state="failed", error=error, progress=None)
+        .returning(DatasetRow.name)
+    )
+    return list(tx.scalars(statement, execution_options={"synchronize_session": False}))
+
+
+def _read(row: Row[Any]) -> Dataset:
+    return Dataset(**row._mapping)
+
+
+def _unknown(name: str) -> NotFound:
+    return NotFound(f"There is no uploaded dataset {name!r}; look at the list of datasets.")
+
+
+def _refuse(tx: Session, name: str) -> Dataset:
+    found = get(tx, name)
+    if found is None:
+        raise _unknown(name)
+    raise StateConflict(f"The dataset {name} is {found.state}, no longer ingesting.")
+
+
+def _require_unused(tx: Session, name: str) -> None:
+    needs = select(JobRow.id).where(JobRow.dataset == name, JobRow.state.in_(("queued", "running"))).limit(1)
+    job_id = tx.execute(needs).scalar_one_or_none()
+    if job_id is not None:
+        raise DatasetInUse(f"The job {job_id} needs the dataset; cancel it or wait until it has ended.")

@@ -1,17 +1,26 @@
-"""Registered encoders, immutable and numbered per name, and the aliases that point to them."""
+"""Registered encoders: immutable, numbered per name, found by id, name, version or alias."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Row, Select, select
+from sqlalchemy import delete as sql_delete
 from sqlalchemy.orm import Session
 
+from service.errors import EncoderAliased, NotFound, VersionRequired
 from service.store import aliases
-from service.store.paging import Page
+from service.store.names import ByAlias, ById, ByVersion, Newest, Ref, is_name, parse_ref
+from service.store.paging import Keyset, Page
+from service.store.tables import AliasRow, EncoderFileRow, EncoderRow
 
 __all__ = ["Encoder", "EncoderFile", "aliases", "delete", "get_by_ref", "list_"]
+
+COLUMNS = tuple(EncoderRow.__table__.columns)
+NEWEST_FIRST = Keyset(EncoderRow.created_at, EncoderRow.id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +33,7 @@ class EncoderFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder:
-    """One version of an encoder."""
+    """One version of an encoder; ``digest`` is that of its whole bundle."""
 
     id: str
     name: str
@@ -44,14 +53,22 @@ class Encoder:
 
 def get_by_ref(tx: Session, ref: str) -> Encoder | None:
     """``enc_…``, ``name`` (its newest version), ``name@3`` or ``name:alias``; None if there is no such thing."""
-    raise NotImplementedError
+    parsed = parse_ref(ref)
+    if parsed is None:
+        return None
+    rows = tx.execute(_find(parsed)).all()
+    return next(iter(_read(tx, rows)), None)
 
 
 def list_(
     tx: Session, *, name: str | None = None, limit: int = 50, cursor: str | None = None
 ) -> Page[Encoder]:
     """Encoders, newest first, of one name or all. Raises BadCursor."""
-    raise NotImplementedError
+    if name is not None and not is_name(name):
+        return Page((), None)
+    query = select(*COLUMNS) if name is None else select(*COLUMNS).where(EncoderRow.name == name)
+    page = NEWEST_FIRST.page(tx, query, lambda row: row, limit=limit, cursor=cursor)
+    return Page(tuple(_read(tx, page.items)), page.next_cursor)
 
 
 def delete(tx: Session, ref: str) -> Encoder:
@@ -60,4 +77,69 @@ def delete(tx: Session, ref: str) -> Encoder:
     Raises VersionRequired (a bare name or alias), NotFound, EncoderAliased. Its blobs may be shared: ask
     ``references.unused`` which of them may go, after the commit.
     """
-    raise NotImplementedError
+    if isinstance(parse_ref(ref), Newest | ByAlias):
+        raise VersionRequired
+    encoder = get_by_ref(tx, ref)
+    if encoder is not None:
+        aliases.lock(tx, encoder.name)
+        encoder = get_by_ref(tx, ref)
+    if encoder is None:
+        raise NotFound("There is no such encoder; look at the list of encoders.")
+    names = _aliases(tx, [encoder.name]).get((encoder.name, encoder.version), ())
+    if names:
+        raise EncoderAliased(
+            f"Aliases point to this version ({', '.join(names)}); move or delete them first."
+        )
+    tx.execute(sql_delete(EncoderRow).where(EncoderRow.id == encoder.id))
+    return encoder
+
+
+def _find(ref: Ref) -> Select[Any]:
+    query = select(*COLUMNS)
+    match ref:
+        case ById(id=id_):
+            return query.where(EncoderRow.id == id_)
+        case ByVersion(name=name, version=version):
+            return query.where(EncoderRow.name == name, EncoderRow.version == version)
+        case ByAlias(name=name, alias=alias):
+            target = (AliasRow.name == EncoderRow.name) & (AliasRow.version == EncoderRow.version)
+            return query.join(AliasRow, target).where(AliasRow.name == name, AliasRow.alias == alias)
+        case Newest(name=name):
+            return query.where(EncoderRow.name == name).order_by(EncoderRow.version.desc()).limit(1)
+
+
+def _read(tx: Session, rows: Sequence[Row[Any]]) -> list[Encoder]:
+    """The encoders of these rows, with their files and aliases in two further queries."""
+    if not rows:
+        return []
+    files = _files(tx, [row.id for row in rows])
+    names = _aliases(tx, [row.name for row in rows])
+    return [
+        Encoder(
+            **row._mapping,
+            aliases=tuple(names.get((row.name, row.version), ())),
+            files=files.get(row.id, {}),
+        )
+        for row in rows
+    ]
+
+
+def _files(tx: Session, encoder_ids: Sequence[str]) -> dict[str, dict[str, EncoderFile]]:
+    columns = (EncoderFileRow.encoder_id, EncoderFileRow.name, EncoderFileRow.digest, EncoderFileRow.size)
+    query = select(*columns).where(EncoderFileRow.encoder_id.in_(encoder_ids)).order_by(EncoderFileRow.name)
+    files: dict[str, dict[str, EncoderFile]] = {}
+    for encoder_id, name, digest, size in tx.execute(query):
+        files.setdefault(encoder_id, {})[name] = EncoderFile(digest=digest, size=size)
+    return files
+
+
+def _aliases(tx: Session, encoder_names: Sequence[str]) -> dict[tuple[str, int], list[str]]:
+    query = (
+        select(AliasRow.name, AliasRow.version, AliasRow.alias)
+        .where(AliasRow.name.in_(set(encoder_names)))
+        .order_by(AliasRow.alias)
+    )
+    found: dict[tuple[str, int], list[str]] = {}
+    for name, version, alias in tx.execute(query):
+        found.setdefault((name, version), []).append(alias)
+    return found

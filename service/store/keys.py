@@ -1,19 +1,39 @@
-"""API keys: shown once, stored as an HMAC under a pepper that is not in the database."""
+"""API keys: shown once, stored as HMAC-SHA256 under a pepper that is not in the database.
+
+A key is found by its first characters, which may be shown, and compared in constant time.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from sqlalchemy import Row, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from service.errors import NotFound, WeakKey
+from service.store.clock import now
+from service.store.ids import is_id, new_id
+from service.store.tables import KeyRow
+from service.store.upsert import insert
+
 SCOPES = ("read", "train", "embed", "admin")
+START = "nk_"
+PREFIX_LENGTH = len(START) + 8
+MIN_LENGTH = len(START) + 32
+MAX_LENGTH = 512
+TOUCH_EVERY_S = 60.0
+COLUMNS = tuple(column for column in KeyRow.__table__.columns if column.name != "mac")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """What may be shown of a key; ``prefix`` is the start of the secret."""
+    """What may be shown of a key; ``prefix`` is the start of its secret."""
 
     id: str
     name: str
@@ -34,32 +54,96 @@ def create(
     expires_at: datetime | None = None,
     secret: str | None = None,
 ) -> tuple[Key, str]:
-    """A new key and its secret, which cannot be had again. ``secret`` is given for the bootstrap key only, and
-    giving the same one twice returns the key that is there. Raises WeakKey; ValueError for an unknown scope.
+    """A new key and its secret, which cannot be had again.
+
+    ``secret`` is given for the bootstrap key only; given twice, it returns the key that is there. Raises WeakKey,
+    ValueError for an unknown scope.
     """
-    raise NotImplementedError
+    secret = START + secrets.token_urlsafe(32) if secret is None else secret
+    if not _is_well_formed(secret):
+        raise WeakKey
+    mac = _mac(secret, pepper)
+    values = {
+        "id": new_id("key_"),
+        "name": name,
+        "prefix": secret[:PREFIX_LENGTH],
+        "mac": mac,
+        "scopes": _scopes(scopes),
+        "created_at": now(),
+        "expires_at": expires_at,
+    }
+    tx.execute(insert(tx, KeyRow).values(values).on_conflict_do_nothing())
+    return _read(tx.execute(select(*COLUMNS).where(KeyRow.mac == mac)).one()), secret
 
 
 def list_(tx: Session) -> list[Key]:
     """Every key, newest first, revoked ones too."""
-    raise NotImplementedError
+    query = select(*COLUMNS).order_by(KeyRow.created_at.desc(), KeyRow.id.desc())
+    return [_read(row) for row in tx.execute(query)]
 
 
 def exist(tx: Session) -> bool:
     """Whether any key was ever created; if not, a server on loopback is open."""
-    raise NotImplementedError
+    return tx.execute(select(KeyRow.id).limit(1)).first() is not None
 
 
 def revoke(tx: Session, key_id: str) -> Key:
     """Make the key useless from now on; idempotent. Raises NotFound."""
-    raise NotImplementedError
+    statement = (
+        update(KeyRow)
+        .where(KeyRow.id == key_id)
+        .values(revoked_at=func.coalesce(KeyRow.revoked_at, now()))
+        .returning(*COLUMNS)
+    )
+    known = is_id("key_", key_id)
+    row = (
+        tx.execute(statement, execution_options={"synchronize_session": False}).one_or_none()
+        if known
+        else None
+    )
+    if row is None:
+        raise NotFound("There is no key with this id; look at the list of keys.")
+    return _read(row)
 
 
 def verify(tx: Session, secret: str, *, pepper: bytes) -> Key | None:
-    """The key of this secret if it is neither revoked nor expired; compared in constant time."""
-    raise NotImplementedError
+    """The key of this secret if it is neither revoked nor expired."""
+    if not _is_well_formed(secret):
+        return None
+    presented = _mac(secret, pepper)
+    valid = or_(KeyRow.expires_at.is_(None), KeyRow.expires_at > now())
+    query = select(*COLUMNS, KeyRow.mac).where(
+        KeyRow.prefix == secret[:PREFIX_LENGTH], KeyRow.revoked_at.is_(None), valid
+    )
+    matching = [row for row in tx.execute(query) if hmac.compare_digest(row.mac, presented)]
+    return _read(matching[0]) if matching else None
 
 
 def touch(tx: Session, key_id: str) -> None:
     """Note that the key was used; writes at most once a minute."""
-    raise NotImplementedError
+    stale = or_(KeyRow.last_used_at.is_(None), KeyRow.last_used_at < now(-TOUCH_EVERY_S))
+    statement = update(KeyRow).where(KeyRow.id == key_id, stale).values(last_used_at=now())
+    tx.execute(statement, execution_options={"synchronize_session": False})
+
+
+def _is_well_formed(secret: str) -> bool:
+    """Long enough that its prefix gives nothing away, and text that every database takes."""
+    printable = secret.isascii() and secret.isprintable()
+    return secret.startswith(START) and MIN_LENGTH <= len(secret) <= MAX_LENGTH and printable
+
+
+def _mac(secret: str, pepper: bytes) -> str:
+    return hmac.new(pepper, secret.encode("ascii"), hashlib.sha256).hexdigest()
+
+
+def _scopes(scopes: Iterable[str]) -> list[str]:
+    wanted = set(scopes)
+    unknown = wanted - set(SCOPES)
+    if unknown or not wanted:
+        raise ValueError(f"scopes must be some of {', '.join(SCOPES)}, not {sorted(unknown) or 'none'}")
+    return [scope for scope in SCOPES if scope in wanted]
+
+
+def _read(row: Row[Any]) -> Key:
+    values = {name: row._mapping[name] for name in Key.__dataclass_fields__}
+    return Key(**{**values, "scopes": tuple(values["scopes"])})

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
-from service.store.jobs.values import Job
-from service.store.paging import Page
+from nidim import FORMAT_VERSION
+from service.errors import StateConflict
+from service.store import datasets, events
+from service.store.clock import now
+from service.store.ids import new_id
+from service.store.jobs import rows
+from service.store.jobs.values import PRIORITIES, Job
+from service.store.paging import Keyset, Page
+from service.store.tables import JobRow
+
+NEWEST_FIRST = Keyset(JobRow.created_at, JobRow.id)
 
 
 def create(
@@ -24,23 +34,49 @@ def create(
     checkpoint_digest: str | None = None,
     checkpoint_step: int | None = None,
 ) -> Job:
-    """Write a queued job and its first event. ``spec["dataset"]`` cannot be deleted while the job needs it."""
-    raise NotImplementedError
+    """Write a queued job and its first event; until the job ends, nobody can delete ``spec["dataset"]``."""
+    if priority not in PRIORITIES:
+        raise ValueError(f"priority must be one of {', '.join(PRIORITIES)}, not {priority!r}")
+    dataset = spec.get("dataset")
+    if dataset is not None:
+        datasets.hold(tx, dataset)
+    values = {
+        "id": new_id("job_"),
+        "kind": kind,
+        "state": "queued",
+        "encoder": encoder,
+        "dataset": dataset,
+        "priority": priority,
+        "retry_of": retry_of,
+        "spec": spec,
+        "resolved": resolved,
+        "warnings": list(warnings),
+        "checkpoint_digest": checkpoint_digest,
+        "checkpoint_step": checkpoint_step,
+        "last_event_id": 1,
+        "format_version": FORMAT_VERSION,
+        "created_at": now(),
+    }
+    row = tx.execute(insert(JobRow).values(values).returning(*rows.COLUMNS)).one()
+    return rows.write_state(tx, Job.from_row(row._mapping))
 
 
 def get(tx: Session, job_id: str) -> Job | None:
     """The job with this id; None for any other string."""
-    raise NotImplementedError
+    return rows.read(tx, job_id)
 
 
 def list_(tx: Session, *, state: str | None = None, limit: int = 50, cursor: str | None = None) -> Page[Job]:
     """Jobs, newest first, of one state or all. Raises BadCursor."""
-    raise NotImplementedError
+    query = select(*rows.COLUMNS)
+    if state is not None:
+        query = query.where(JobRow.state == state)
+    return NEWEST_FIRST.page(tx, query, lambda row: Job.from_row(row._mapping), limit=limit, cursor=cursor)
 
 
 def count_waiting(tx: Session) -> int:
     """How many jobs are queued."""
-    raise NotImplementedError
+    return tx.execute(select(func.count()).where(JobRow.state == "queued")).scalar_one()
 
 
 def request_cancel(tx: Session, job_id: str) -> Job:
@@ -48,7 +84,20 @@ def request_cancel(tx: Session, job_id: str) -> Job:
 
     Raises NotFound, and StateConflict if it ended otherwise; cancelled already is no error.
     """
-    raise NotImplementedError
+    job = rows.locked(tx, job_id)
+    if job.state == "queued":
+        return end_queued(tx, job, state="cancelled", cancel_requested=True)
+    if job.state == "running":
+        return _changed(tx, job, cancel_requested=True)
+    if job.state == "cancelled":
+        return job
+    raise StateConflict(f"The job has {job.state} already; it can no longer be cancelled.")
+
+
+def end_queued(tx: Session, job: Job, **values: Any) -> Job:
+    """End a queued job whose row is locked."""
+    ended = _changed(tx, job, finished_at=now(), last_event_id=JobRow.last_event_id + 1, **values)
+    return rows.write_state(tx, ended)
 
 
 def retry(tx: Session, job_id: str) -> Job:
@@ -56,9 +105,40 @@ def retry(tx: Session, job_id: str) -> Job:
 
     Raises NotFound, and StateConflict for a job in another state.
     """
-    raise NotImplementedError
+    job = rows.locked(tx, job_id)
+    if job.state not in ("failed", "cancelled"):
+        raise StateConflict(f"The job is {job.state}; only a failed or cancelled one can be retried.")
+    return create(
+        tx,
+        kind=job.kind,
+        spec=job.spec,
+        resolved=job.resolved,
+        warnings=_submitted_warnings(tx, job),
+        encoder=job.encoder,
+        priority=job.priority,
+        retry_of=job.id,
+        checkpoint_digest=job.checkpoint_digest,
+        checkpoint_step=job.checkpoint_step,
+    )
 
 
 def mark_published(tx: Session, job_ids: Sequence[str]) -> None:
     """Note that the broker has taken these ids, so that the reaper does not publish them again at once."""
-    raise NotImplementedError
+    statement = (
+        update(JobRow)
+        .where(JobRow.id.in_(job_ids), JobRow.state == "queued")
+        .values(published_at=now(), publish_count=JobRow.publish_count + 1)
+    )
+    tx.execute(statement, execution_options={"synchronize_session": False})
+
+
+def _changed(tx: Session, job: Job, **values: Any) -> Job:
+    changed = rows.change(tx, job.id, [JobRow.state == job.state, JobRow.fence == job.fence], values)
+    assert changed is not None, "the row is locked"
+    return changed
+
+
+def _submitted_warnings(tx: Session, job: Job) -> list[dict[str, Any]]:
+    """The warnings that came with the spec; those of the running job have an event each."""
+    reported = [event.data for event in events.list_of_type(tx, job.id, events.WARNING)]
+    return [warning for warning in job.warnings if warning not in reported]

@@ -1,10 +1,25 @@
-"""What the reaper repairs: leases that ran out, jobs that the queue lost or never had."""
+"""What the reaper repairs: leases that ran out, jobs that the queue lost or never had.
+
+A queued job that was published and not taken is published again after ``republish_after_s``, then after twice as
+long and so on up to sixteen times: the message may be lost, or the job may just have to wait for its turn.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
+
+from service.store.clock import is_past, now
+from service.store.jobs import rows
+from service.store.jobs.values import Job
+from service.store.tables import JobRow
+
+LONGEST_WAIT = 4
+"""The wait for another publication is doubled at most so often."""
+POISON = "poison"
 
 
 @dataclass(frozen=True)
@@ -28,5 +43,61 @@ class Reaped:
 def reap(
     tx: Session, *, max_attempts_without_checkpoint: int, republish_after_s: float, limit: int = 500
 ) -> Reaped:
-    """Judge expired leases and collect what has to be published."""
-    raise NotImplementedError
+    """Judge expired leases and collect what has to be published, oldest first."""
+    judged = [
+        job
+        for job_id in _expired(tx, limit)
+        if (job := _judge(tx, job_id, max_attempts_without_checkpoint)) is not None
+    ]
+    return Reaped(
+        requeued=tuple(job.id for job in judged if job.state == "queued"),
+        failed=tuple(job.id for job in judged if job.state == "failed"),
+        cancelled=tuple(job.id for job in judged if job.state == "cancelled"),
+        publish=_unpublished(tx, republish_after_s, limit),
+    )
+
+
+def _is_expired() -> list[ColumnElement[bool]]:
+    return [JobRow.state == "running", is_past(JobRow.lease_until)]
+
+
+def _expired(tx: Session, limit: int) -> list[str]:
+    query = select(JobRow.id).where(*_is_expired()).order_by(JobRow.lease_until).limit(limit)
+    return list(tx.scalars(query.with_for_update(skip_locked=True)))
+
+
+def _judge(tx: Session, job_id: str, max_attempts: int) -> Job | None:
+    """Queue the job again, or end it; None if its worker was quicker."""
+    job = rows.read(tx, job_id)
+    if job is None:
+        return None
+    values = {"last_event_id": JobRow.last_event_id + 1, **rows.NO_LEASE, **_verdict(job, max_attempts)}
+    judged = rows.change(tx, job_id, [*_is_expired(), JobRow.fence == job.fence], values)
+    return None if judged is None else rows.write_state(tx, judged)
+
+
+def _verdict(job: Job, max_attempts: int) -> dict[str, Any]:
+    if job.cancel_requested:
+        return {"state": "cancelled", "finished_at": now()}
+    if job.attempts_without_checkpoint >= max_attempts:
+        message = (
+            f"{job.attempts_without_checkpoint} attempts in a row ended without a new checkpoint; read the job's "
+            "log events, then retry with a smaller model or batch, or on a machine with more memory."
+        )
+        return {"state": "failed", "finished_at": now(), "failure": {"code": POISON, "message": message}}
+    return {"state": "queued", "published_at": None, "publish_count": 0}
+
+
+def _unpublished(tx: Session, republish_after_s: float, limit: int) -> tuple[Publication, ...]:
+    waits = [
+        (JobRow.publish_count <= times + 1) & (JobRow.published_at < now(-republish_after_s * 2**times))
+        for times in range(LONGEST_WAIT)
+    ]
+    longest = JobRow.published_at < now(-republish_after_s * 2**LONGEST_WAIT)
+    query = (
+        select(JobRow.id, JobRow.priority)
+        .where(JobRow.state == "queued", or_(JobRow.published_at.is_(None), *waits, longest))
+        .order_by(JobRow.created_at, JobRow.id)
+        .limit(limit)
+    )
+    return tuple(Publication(job_id, priority) for job_id, priority in tx.execute(query))

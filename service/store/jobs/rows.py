@@ -1,0 +1,92 @@
+"""Statements on the job row that several modules share; the only place that writes ``jobs`` for a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, case, insert, select, update
+from sqlalchemy.orm import Session
+
+from nidim import FORMAT_VERSION
+from service.errors import LostLease, NotFound
+from service.store.clock import now
+from service.store.ids import is_id
+from service.store.jobs.values import Job, Lease
+from service.store.tables import EventRow, JobRow
+
+COLUMNS = tuple(JobRow.__table__.columns)
+NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_until": None}
+
+
+def read(tx: Session, job_id: str, *, lock: bool = False) -> Job | None:
+    """The job, with its row locked for this transaction if asked."""
+    if not is_id("job_", job_id):
+        return None
+    query = select(*COLUMNS).where(JobRow.id == job_id)
+    row = tx.execute(query.with_for_update() if lock else query).one_or_none()
+    return None if row is None else Job.from_row(row._mapping)
+
+
+def locked(tx: Session, job_id: str) -> Job:
+    """The job with its row locked. Raises NotFound."""
+    job = read(tx, job_id, lock=True)
+    if job is None:
+        raise NotFound("There is no job with this id; look at the list of jobs.")
+    return job
+
+
+def change(
+    tx: Session, job_id: str, where: Sequence[ColumnElement[bool]], values: dict[str, Any]
+) -> Job | None:
+    """One conditional UPDATE; the job as it is now, or None if the conditions did not hold."""
+    statement = update(JobRow).where(JobRow.id == job_id, *where).values(values).returning(*COLUMNS)
+    row = tx.execute(statement, execution_options={"synchronize_session": False}).one_or_none()
+    return None if row is None else Job.from_row(row._mapping)
+
+
+def change_leased(tx: Session, lease: Lease, *where: ColumnElement[bool], **values: Any) -> Job:
+    """A worker's UPDATE, behind the fence. Raises LostLease."""
+    job = change(tx, lease.job_id, [*is_held_by(lease), *where], values)
+    if job is None:
+        raise LostLease
+    return job
+
+
+def is_held_by(lease: Lease) -> list[ColumnElement[bool]]:
+    """The fence. A lease that ran out and that nobody took is still ours: nothing happened in between."""
+    return [JobRow.state == "running", JobRow.fence == lease.fence, JobRow.lease_owner == lease.owner]
+
+
+def one_attempt_less() -> ColumnElement[int]:
+    """The count of attempts without checkpoint as if this attempt had not been."""
+    count = JobRow.attempts_without_checkpoint
+    return case((count > 0, count - 1), else_=0)
+
+
+def write_events(tx: Session, job: Job, events: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    """Insert the events whose ids end at ``job.last_event_id``, which the caller has just raised by their number."""
+    first = job.last_event_id - len(events) + 1
+    rows = [
+        {
+            "job_id": job.id,
+            "id": first + offset,
+            "type": type_,
+            "at": now(),
+            "data": data,
+            "format_version": FORMAT_VERSION,
+        }
+        for offset, (type_, data) in enumerate(events)
+    ]
+    tx.execute(insert(EventRow).values(rows))
+
+
+def write_state(tx: Session, job: Job) -> Job:
+    """The event of a state that the caller has just written, with ``last_event_id`` raised by one."""
+    data: dict[str, Any] = {"state": job.state, "attempt": job.attempt}
+    if job.failure is not None:
+        data["failure"] = job.failure
+    if job.result is not None:
+        data["result"] = job.result
+    write_events(tx, job, [("state", data)])
+    return job

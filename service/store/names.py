@@ -1,0 +1,72 @@
+"""References to encoders, and names as they may come from a client."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from nidim.spec import NAME_PATTERN
+from service.store.ids import is_id
+
+_NAME = re.compile(NAME_PATTERN.removeprefix("^").removesuffix("$"))
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+
+
+@dataclass(frozen=True)
+class ById:
+    """``enc_…``"""
+
+    id: str
+
+
+@dataclass(frozen=True)
+class Newest:
+    """``name``"""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class ByVersion:
+    """``name@3``"""
+
+    name: str
+    version: int
+
+
+@dataclass(frozen=True)
+class ByAlias:
+    """``name:alias``"""
+
+    name: str
+    alias: str
+
+
+Ref = ById | Newest | ByVersion | ByAlias
+
+
+def is_name(value: str) -> bool:
+    """Whether it has the form of a name; anything else need not be looked up."""
+    return _NAME.fullmatch(value) is not None
+
+
+def parse_ref(ref: str) -> Ref | None:
+    """What a reference names; None for what cannot name anything."""
+    if is_id("enc_", ref):
+        return ById(ref)
+    name, mark, rest = _split(ref)
+    if not is_name(name):
+        return None
+    if mark == "@":
+        return ByVersion(name, int(rest)) if _VERSION.fullmatch(rest) else None
+    if mark == ":":
+        return ByAlias(name, rest) if is_name(rest) else None
+    return Newest(name)
+
+
+def _split(ref: str) -> tuple[str, str, str]:
+    for mark in "@:":
+        name, found, rest = ref.partition(mark)
+        if found:
+            return name, mark, rest
+    return ref, "", ""
