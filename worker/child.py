@@ -1,0 +1,205 @@
+"""The training process: ``python -m worker.child --scratch DIR --job FILE --events-fd N --lifeline-fd M``.
+
+Reads its job from a file, trains, evaluates and writes the bundle into the scratch directory. It knows no database, no
+queue and no key. Events leave as JSON lines on a descriptor of their own, because libraries print to stdout:
+
+    resolved · progress · metric · log · warning · checkpoint {path, step} · then one of done, failed, stopped
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import faulthandler
+import json
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from worker.classify import classify
+from worker.emit import Emitter
+from worker.guard import Guard, leave_with_parent
+from worker.watch import Watch
+
+if TYPE_CHECKING:  # these import torch; SIGTERM must be answered before that takes its seconds
+    from nidim.capacity import Resolved
+    from nidim.checkpoint import Checkpoint
+    from nidim.data import Dataset
+    from nidim.spec import TrainSpec
+    from nidim.train import Progress
+
+log = logging.getLogger(__name__)
+
+FAILED = 1
+NICE = 5
+"""Training yields to the server on the same machine."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train as the job file says; the exit status."""
+    given = _arguments(argv)
+    leave_with_parent()
+    emit = Emitter(given.events_fd)
+    guard = Guard(given.lifeline_fd, farewell=lambda: emit("stopped", patience_s=1.0))
+    faulthandler.enable()
+    logging.basicConfig(level=logging.INFO)
+    os.nice(NICE)
+    try:
+        return Training(json.loads(given.job.read_text()), given.scratch, emit, guard).run()
+    except Exception as error:
+        log.exception("the training failed")
+        verdict = classify(error)
+        emit("failed", retry=verdict.retry, code=verdict.code, message=verdict.message)
+        return FAILED
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m worker.child")
+    parser.add_argument("--scratch", type=Path, required=True)
+    parser.add_argument("--job", type=Path, required=True)
+    parser.add_argument("--events-fd", type=int, required=True)
+    parser.add_argument("--lifeline-fd", type=int, required=True)
+    return parser.parse_args(argv)
+
+
+@dataclasses.dataclass
+class Training:
+    """One job of this process: what it is and whom it tells."""
+
+    job: dict[str, Any]
+    scratch: Path
+    emit: Emitter
+    guard: Guard
+    watch: Watch = dataclasses.field(default_factory=Watch)
+    saved: int = 0
+    phase_shown: str = ""
+
+    def run(self) -> int:
+        """Load, train, hand over; the exit status."""
+        from nidim import pipeline
+        from nidim.spec import TrainSpec
+
+        spec = TrainSpec.model_validate(self.job["spec"])
+        resolved, resume = self._resolved(), self._resume()
+        dataset = self._dataset(spec, resolved)
+        outcome = pipeline.run(
+            spec,
+            dataset,
+            out_dir=self.scratch / "bundle",
+            resolved=resolved,
+            resume=resume,
+            hooks=self._hooks(),
+            checkpoint_every_s=self.job["settings"]["checkpoint_every_s"],
+        )
+        if outcome.manifest is None or outcome.report is None:
+            self.emit("stopped")
+            return 0
+        self._done(spec.filled(dataset.facts), outcome)
+        return 0
+
+    def _done(self, spec: TrainSpec, outcome: Any) -> None:
+        from nidim.priors import make_prior
+
+        self.emit(
+            "done",
+            directory=str(self.scratch / "bundle"),
+            manifest=outcome.manifest.model_dump(mode="json"),
+            report=outcome.report.model_dump(mode="json"),
+            spec=spec.model_dump(mode="json"),
+            resolved=outcome.fitted.resolved.model_dump(mode="json"),
+            dim=outcome.fitted.resolved.dim,
+            prior=make_prior(spec).describe(),
+        )
+
+    def _resolved(self) -> Resolved | None:
+        """What "auto" became; the threads of the first attempt, so that a resumed training repeats its sums."""
+        import torch
+
+        from nidim.capacity import Resolved
+
+        if not self.job["resolved"]:
+            return None
+        resolved = Resolved.model_validate(self.job["resolved"])
+        if resolved.threads:
+            torch.set_num_threads(resolved.threads)
+        return resolved
+
+    def _resume(self) -> Checkpoint | None:
+        from nidim.checkpoint import load_checkpoint
+        from nidim.errors import CheckpointError
+
+        if self.job["resume"] is None:
+            return None
+        try:
+            return load_checkpoint(Path(self.job["resume"]))
+        except CheckpointError:
+            log.exception("the checkpoint is not used")
+            self.emit("warning", code="checkpoint_unreadable", detail="The last checkpoint cannot be read.")
+            return None
+
+    def _dataset(self, spec: TrainSpec, resolved: Resolved | None) -> Dataset:
+        from nidim.data import Index, load_archive, load_builtin
+
+        source = self.job["dataset"]
+        self.emit("log", message=f"reading the dataset {source['name']}")
+        image_size = resolved.image_size if resolved else spec.image_size
+        if source["kind"] == "builtin":
+            root = Path(source["root"]) if source["root"] else None
+            return load_builtin(
+                source["name"], root=root, allow_downloads=source["allow_downloads"], image_size=image_size
+            )
+        return load_archive(
+            Path(source["path"]),
+            Index.model_validate_json(Path(source["index"]).read_bytes()),
+            name=source["name"],
+            image_size=image_size,
+            cache_dir=Path(source["cache_dir"]),
+            license=source["license"],
+        )
+
+    def _hooks(self) -> Any:
+        from nidim.pipeline import Hooks
+
+        return Hooks(
+            on_step=self._step,
+            on_checkpoint=self._checkpoint,
+            on_resolved=self._started,
+            on_phase=self._phase,
+            should_stop=self.guard.asked_to_stop,
+        )
+
+    def _started(self, resolved: Resolved) -> None:
+        """The hardware is chosen, the steps begin."""
+        self.emit("resolved", **resolved.model_dump(mode="json"))
+        self.guard.training(True)
+
+    def _step(self, progress: Progress) -> None:
+        where = ("step", "steps", "epoch", "epochs", "images_per_s", "eta_s")
+        measured = ("step", "mi_nats", "loss", "capacity_nats")
+        self.emit("progress", **{name: getattr(progress, name) for name in where})
+        self.emit("metric", **{name: getattr(progress, name) for name in measured})
+        for code, detail in self.watch.see(progress):
+            self.emit("warning", code=code, detail=detail)
+
+    def _checkpoint(self, checkpoint: Checkpoint) -> None:
+        from nidim.checkpoint import save_checkpoint
+
+        self.saved += 1
+        path = self.scratch / f"checkpoint-{self.saved}.safetensors"
+        save_checkpoint(checkpoint, path)
+        self.emit("checkpoint", path=str(path), step=checkpoint.meta["step"])
+
+    def _phase(self, name: str, fraction: float | None) -> None:
+        if name != "training":
+            self.guard.training(False)
+        shown = name if fraction is None else f"{name} {fraction:.0%}"
+        if shown != self.phase_shown:
+            self.phase_shown = shown
+            self.emit("log", message=shown)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("default")
+    raise SystemExit(main())

@@ -1,0 +1,100 @@
+"""What an end means: try again, or fail at once and say why. Pure; no service, no torch."""
+
+from __future__ import annotations
+
+import re
+import signal
+from dataclasses import dataclass
+
+from nidim.errors import (
+    BundleError,
+    CheckpointError,
+    DataError,
+    DatasetUnavailable,
+    NidimError,
+    SpecError,
+    TrainingDiverged,
+)
+
+LONGEST_MESSAGE = 2000
+ADVICE_MEMORY = "Use a smaller batch_size, image_size or encoder, or a machine with more memory."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """``retry``: another attempt may end otherwise. ``code`` is stable, ``message`` is for the person who asked."""
+
+    retry: bool
+    code: str
+    message: str
+
+
+PERMANENT: tuple[tuple[type[Exception], str], ...] = (
+    (SpecError, "spec_error"),
+    (DatasetUnavailable, "dataset_unavailable"),
+    (DataError, "data_error"),
+    (TrainingDiverged, "training_diverged"),
+    (CheckpointError, "checkpoint_error"),
+    (BundleError, "bundle_error"),
+    (NidimError, "nidim_error"),
+)
+"""The same input ends in the same way every time; the first class that fits."""
+
+
+def classify(error: BaseException) -> Verdict:
+    """The verdict over an exception of a training or of what surrounds it."""
+    for kind, code in PERMANENT:
+        if isinstance(error, kind):
+            return Verdict(retry=False, code=code, message=public(str(error)))
+    if _is_out_of_memory(error):
+        return Verdict(
+            retry=True, code="out_of_memory", message=f"The training ran out of memory. {ADVICE_MEMORY}"
+        )
+    return Verdict(retry=True, code="internal", message=public(f"{type(error).__name__}: {error}"))
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    named = type(error).__name__ == "OutOfMemoryError"  # torch's, which is not imported here
+    return isinstance(error, MemoryError) or named or "out of memory" in str(error).lower()
+
+
+def classify_exit(code: int, words: str) -> Verdict:
+    """The verdict over a child that left without a result: its exit status and the last it printed."""
+    if "out of memory" in words.lower() or "MemoryError" in words:
+        return Verdict(
+            retry=True, code="out_of_memory", message=f"The training ran out of memory. {ADVICE_MEMORY}"
+        )
+    if code == -signal.SIGKILL:
+        detail = f"The training process was killed, most likely because memory ran out. {ADVICE_MEMORY}"
+        return Verdict(retry=True, code="killed", message=detail)
+    last = last_line(words)
+    said = f"; its last words: {last}" if last else ""
+    return Verdict(
+        retry=True, code="crashed", message=f"The training process ended with {_status(code)}{said}"
+    )
+
+
+def _status(code: int) -> str:
+    if code >= 0:
+        return f"exit status {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
+
+
+def out_of_attempts(verdict: Verdict, attempts: int) -> Verdict:
+    """The verdict when this was the last of too many attempts without progress."""
+    message = f"{attempts} attempts in a row ended without a new checkpoint; the last one: {verdict.message}"
+    return Verdict(retry=False, code=verdict.code, message=message[:LONGEST_MESSAGE])
+
+
+def last_line(text: str) -> str:
+    """The last line that says something, fit for a client."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return public(lines[-1]) if lines else ""
+
+
+def public(message: str) -> str:
+    """The message without the directories of this machine, and of bounded length."""
+    return re.sub(r"(?<![\w:/.])(?:/[\w.+@~-]+)+/(?=[\w.])", "", message)[:LONGEST_MESSAGE]

@@ -1,0 +1,74 @@
+"""What a training needs, brought to this machine: the dataset once per digest, the checkpoint, the job file."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from nidim.errors import DatasetUnavailable
+from service.errors import BlobDamaged
+from service.settings import Settings
+from service.store import Store, datasets
+from service.store.jobs import Job
+
+log = logging.getLogger(__name__)
+
+
+def prepare(store: Store, settings: Settings, job: Job, scratch: Path) -> Path:
+    """Fetch everything and write ``job.json`` into ``scratch``; its path.
+
+    Raises DatasetUnavailable if an uploaded dataset is gone.
+    """
+    resume = _checkpoint(store, job, scratch)
+    body = {
+        "spec": job.spec,
+        "resolved": job.resolved,
+        "dataset": _dataset(store, settings, job),
+        "resume": str(resume) if resume else None,
+        "settings": {"checkpoint_every_s": settings.checkpoint_every_s},
+    }
+    path = scratch / "job.json"
+    path.write_text(json.dumps(body))
+    return path
+
+
+def _dataset(store: Store, settings: Settings, job: Job) -> dict[str, Any]:
+    name = job.spec["dataset"]
+    with store.session() as tx:
+        uploaded = datasets.get(tx, name)
+    if uploaded is None:
+        root = str(settings.datasets_dir) if settings.datasets_dir else None
+        return {"kind": "builtin", "name": name, "root": root, "allow_downloads": settings.allow_downloads}
+    if uploaded.state != "ready" or not uploaded.blob_digest or not uploaded.index_digest:
+        raise DatasetUnavailable(f"The dataset {name} is not ready; upload it again and retry the job.")
+    cache = settings.data_dir / "cache" / "datasets"
+    return {
+        "kind": "archive",
+        "name": name,
+        "path": str(_fetch_once(store, uploaded.blob_digest, cache)),
+        "index": str(_fetch_once(store, uploaded.index_digest, cache)),
+        "cache_dir": str(settings.data_dir / "cache" / "arrays"),
+        "license": uploaded.license,
+    }
+
+
+def _fetch_once(store: Store, digest: str, cache: Path) -> Path:
+    """The blob as a local file, verified when it was fetched."""
+    path = cache / digest.removeprefix("sha256:")
+    if path.exists():
+        return path
+    cache.mkdir(parents=True, exist_ok=True)
+    return store.blobs.fetch(digest, path)
+
+
+def _checkpoint(store: Store, job: Job, scratch: Path) -> Path | None:
+    """The checkpoint to go on from; a damaged one costs the work since the start, not the job."""
+    if job.checkpoint_digest is None:
+        return None
+    try:
+        return store.blobs.fetch(job.checkpoint_digest, scratch / "resume.safetensors")
+    except BlobDamaged as error:
+        log.warning("job %s: its checkpoint cannot be read, starting without: %s", job.id, error)
+        return None

@@ -1,0 +1,208 @@
+"""run_job: one attempt at one job, from the lease to exactly one way of letting go of it.
+
+    take the lease ─▶ fetch dataset and checkpoint ─▶ child ─▶ succeed | fail | cancelled
+         │ none                                          ├───▶ release    (drain: back to the queue)
+         ▼                                               ├───▶ abandon    (it crashed: the next attempt resumes)
+      dropped                                            └───▶ lost       (another worker has it: write nothing)
+
+No Celery and no torch in here: this process must outlive whatever the training does.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy.orm import Session
+
+from service.errors import LostLease
+from service.settings import Settings
+from service.store import Store, jobs
+from service.store.jobs import Lease
+from worker.classify import Verdict, classify, classify_exit, last_line, out_of_attempts
+from worker.control import Control, Reason
+from worker.inputs import prepare
+from worker.process import COMMAND, Child
+from worker.relay import DATABASE_DOWN, Outputs, Relay
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Publish = Callable[[str, str], bool]
+"""(job id, priority) -> whether the broker took it."""
+
+
+class Outcome(enum.StrEnum):
+    """How an attempt ended."""
+
+    DROPPED = "dropped"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    RELEASED = "released"
+    ABANDONED = "abandoned"
+    LOST = "lost"
+
+
+def run_job(
+    job_id: str,
+    *,
+    store: Store,
+    settings: Settings,
+    owner: str,
+    publish: Publish,
+    should_drain: Callable[[], bool] = lambda: False,
+    command: tuple[str, ...] = COMMAND,
+) -> Outcome:
+    """Work on the job if it is free. Raises nothing that a training does; only what the database does at the start."""
+    with store.begin() as tx:
+        lease = jobs.take_lease(tx, job_id, owner=owner, lease_s=settings.lease_s)
+    if lease is None:
+        log.info("job %s: not free, message dropped", job_id)
+        return Outcome.DROPPED
+    log.info("job %s: attempt %d", job_id, lease.job.attempt)
+    with (
+        scratch_dir(settings.data_dir / "scratch", lease) as scratch,
+        Control(store, lease, settings, should_drain=should_drain) as control,
+    ):
+        attempt = Attempt(store, settings, lease, control, scratch)
+        try:
+            outcome = attempt.run(command)
+        except LostLease:
+            outcome = Outcome.LOST
+    log.info("job %s: %s", job_id, outcome.value)
+    if outcome in (Outcome.RELEASED, Outcome.ABANDONED):
+        publish(job_id, lease.job.priority)  # if the broker is down the reaper does it later
+    return outcome
+
+
+@contextmanager
+def scratch_dir(root: Path, lease: Lease) -> Iterator[Path]:
+    """A directory of this attempt's own; what killed attempts at the same job left is removed first."""
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for left in root.glob(f"{lease.job_id}-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    path = root / f"{lease.job_id}-{lease.fence}"
+    path.mkdir(mode=0o700)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@dataclass
+class Attempt:
+    """The moving parts of one attempt."""
+
+    store: Store
+    settings: Settings
+    lease: Lease
+    control: Control
+    scratch: Path
+
+    def run(self, command: tuple[str, ...]) -> Outcome:
+        """Train, then let go of the job. Raises LostLease."""
+        relay = Relay(self.store, self.lease, self.scratch)
+        try:
+            verdict = self._train(command, relay)
+            if relay.outputs is not None and self.control.reason is not Reason.CANCEL:
+                return self._succeed(relay.outputs)
+        except LostLease:
+            raise
+        except Exception as error:
+            log.exception("job %s: the attempt broke", self.lease.job_id)
+            verdict = classify(error)
+        return self._let_go(relay, verdict)
+
+    def _train(self, command: tuple[str, ...], relay: Relay) -> Verdict:
+        """Run the child to its end; the verdict in case it left no result."""
+        job_file = prepare(self.store, self.settings, self.lease.job, self.scratch)
+        child = Child(command, scratch=self.scratch, job_file=job_file)
+        code = None
+        try:
+            self.control.attach(child)
+            for line in child.lines():
+                relay.see(line)
+        finally:
+            code = child.close()
+        words = child.words()
+        verdict = relay.failed or classify_exit(code, words)
+        if relay.outputs is None and not relay.stopped and self.control.reason is None:
+            self._note_crash(relay, verdict, words)
+        relay.flush()
+        return verdict
+
+    def _note_crash(self, relay: Relay, verdict: Verdict, words: str) -> None:
+        log.warning("job %s: %s\n%s", self.lease.job_id, verdict.message, words)
+        relay.add("log", {"message": verdict.message, "code": verdict.code, "output": last_line(words)})
+
+    def _succeed(self, outputs: Outputs) -> Outcome:
+        size = self._store_files(outputs)
+        encoder = self._write(
+            lambda tx: jobs.succeed(
+                tx,
+                self.lease,
+                manifest=outputs.manifest,
+                report=outputs.report,
+                spec=outputs.spec,
+                resolved=outputs.resolved,
+                dim=outputs.dim,
+                prior=outputs.prior,
+                size=size,
+            )
+        )
+        return Outcome.CANCELLED if encoder is None else Outcome.SUCCEEDED
+
+    def _store_files(self, outputs: Outputs) -> int:
+        """The bundle's files as blobs; their size together. Raises OSError if a file is not what the child wrote."""
+        total = 0
+        for name, facts in outputs.manifest["files"].items():
+            digest, size = self.store.blobs.put_file(outputs.directory / name)
+            if digest != f"sha256:{facts['sha256']}" or size != facts["size"]:
+                raise OSError(f"{name} of the bundle changed after it was written")
+            total += size
+        return total
+
+    def _let_go(self, relay: Relay, verdict: Verdict) -> Outcome:
+        reason = self.control.reason
+        if reason is Reason.LOST:
+            return Outcome.LOST
+        if reason is Reason.CANCEL:
+            self._write(lambda tx: jobs.cancelled(tx, self.lease))
+            return Outcome.CANCELLED
+        if (reason is Reason.DRAIN or relay.stopped) and (relay.failed is None or verdict.retry):
+            job = self._write(lambda tx: jobs.release(tx, self.lease))
+            return Outcome.CANCELLED if job.state == "cancelled" else Outcome.RELEASED
+        if verdict.retry and relay.checkpoints:
+            self._write(lambda tx: jobs.abandon(tx, self.lease))
+            return Outcome.ABANDONED
+        return self._count(verdict)
+
+    def _count(self, verdict: Verdict) -> Outcome:
+        """No progress: one more of few attempts, or the end."""
+        attempts = self.lease.job.attempts_without_checkpoint
+        if verdict.retry and attempts < self.settings.max_attempts_without_checkpoint:
+            self._write(lambda tx: jobs.abandon(tx, self.lease))
+            return Outcome.ABANDONED
+        final = out_of_attempts(verdict, attempts) if verdict.retry else verdict
+        job = self._write(lambda tx: jobs.fail(tx, self.lease, final.code, final.message))
+        return Outcome.CANCELLED if job.state == "cancelled" else Outcome.FAILED
+
+    def _write(self, write: Callable[[Session], T]) -> T:
+        """A write that ends the attempt is worth waiting for, as long as the lease is ours. Raises LostLease."""
+        while True:
+            try:
+                with self.store.begin() as tx:
+                    return write(tx)
+            except DATABASE_DOWN as error:
+                if self.control.reason is Reason.LOST:
+                    raise LostLease from error
+                log.warning("job %s: waiting for the database: %s", self.lease.job_id, error)
+                time.sleep(0.5)
