@@ -1,11 +1,82 @@
-"""The bell: tells the workers that a job waits, by task name and job id, nothing else."""
+"""The bell: tells the workers that a job waits, by task name and job id, nothing else.
+
+The message is no truth: it may be lost, doubled or late, and the reaper rings again. So a publication is tried once,
+with a fresh connection and short timeouts, and a dead broker costs a client about a second at most.
+"""
 
 from __future__ import annotations
 
+import logging
+from functools import lru_cache
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from service.store import Store, jobs
+
 TASK = "worker.train"
 QUEUE = "nidim"
+PRIORITIES = {"high": 0, "normal": 3, "low": 6}
+"""Names of the API to Redis priorities of Celery, where the smallest comes first."""
+TIMEOUT_S = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+def transport_options() -> dict[str, Any]:
+    """What publisher and worker must agree on."""
+    return {"priority_steps": sorted(PRIORITIES.values()), "sep": ":", "queue_order_strategy": "priority"}
 
 
 def publish(broker_url: str, job_id: str, priority: str = "normal") -> bool:
-    """Send the task; False if the broker did not take it within about a second (the reaper tries again)."""
-    raise NotImplementedError
+    """Send the task; False if the broker did not take it within about a second, or if there is no broker yet."""
+    if not broker_url:
+        return False
+    app = _app(broker_url)
+    try:
+        with app.connection_for_write(heartbeat=0) as connection:
+            app.send_task(
+                TASK,
+                kwargs={"job_id": job_id},
+                queue=QUEUE,
+                priority=PRIORITIES[priority],
+                connection=connection,
+                ignore_result=True,
+                retry=False,
+            )
+    except (OperationalError, RedisError, OSError) as error:
+        logger.warning("job %s was not published, the reaper will try again: %s", job_id, error)
+        return False
+    return True
+
+
+def announce(store: Store, broker_url: str, job: jobs.Job) -> bool:
+    """Publish a job after its commit and note it; without a broker the reaper does so later."""
+    if not publish(broker_url, job.id, job.priority):
+        return False
+    with store.begin() as tx:
+        jobs.mark_published(tx, [job.id])
+    return True
+
+
+@lru_cache(maxsize=4)
+def _app(broker_url: str) -> Celery:
+    """An application that knows no task, only how to reach the broker."""
+    app = Celery("nidim", broker=broker_url, set_as_current=False)
+    app.conf.update(
+        task_ignore_result=True,
+        task_serializer="json",
+        task_publish_retry=False,
+        broker_connection_retry=False,
+        broker_connection_timeout=TIMEOUT_S,
+        broker_transport_options={
+            **transport_options(),
+            "socket_connect_timeout": TIMEOUT_S,
+            "socket_timeout": TIMEOUT_S,
+            "retry_on_timeout": False,
+            "max_retries": 0,
+        },
+    )
+    return app

@@ -19,6 +19,7 @@ from service.store import (
     jobs,
     keys,
     references,
+    retention,
     singletons,
 )
 from service.store.blobs import Blobs
@@ -39,6 +40,7 @@ __all__ = [
     "keys",
     "open_store",
     "references",
+    "retention",
     "rfc3339",
     "singletons",
 ]

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row, func, select
 from sqlalchemy import delete as sql_delete
+from sqlalchemy import func, select
 from sqlalchemy import insert as sql_insert
 from sqlalchemy.orm import Session
 
 from service.errors import NotFound, PreconditionFailed
 from service.store.clock import now
 from service.store.names import is_name
-from service.store.tables import AliasMoveRow, AliasRow, EncoderNameRow, EncoderRow
+from service.store.tables import AliasMoveRow, AliasRow, AnyRow, EncoderNameRow, EncoderRow
 from service.store.upsert import insert
 
 COLUMNS = (AliasRow.name, AliasRow.alias, AliasRow.version, AliasRow.revision, AliasRow.updated_at)
@@ -108,7 +107,7 @@ def _etag(revision: int) -> str:
     return f'"{revision}"'
 
 
-def _read(row: Row[Any]) -> Alias:
+def _read(row: AnyRow) -> Alias:
     return Alias(
         name=row.name,
         alias=row.alias,

@@ -1,8 +1,8 @@
 """Files by the SHA-256 of their content: in a directory, or in any store that fsspec knows (S3).
 
 ``sha256:<hex>`` lies under ``<hex[:2]>/<hex[2:4]>/<hex>``. A file appears whole or not at all, is never changed, and
-is verified whenever it is fetched. Storing the same content again is harmless and, in a directory, mends a damaged
-file.
+is verified whenever it is fetched. Storing the same content again is harmless: it mends a damaged file and makes it new
+to ``retention``, which deletes only what is old and unused.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import re
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -43,6 +45,15 @@ def open_blobs(url: str, **options: Any) -> Blobs:
     return RemoteBlobs(url, **options)
 
 
+@dataclass(frozen=True)
+class BlobInfo:
+    """What is known of a blob without reading it; ``stored_at`` is when it was stored last."""
+
+    digest: str
+    size: int
+    stored_at: datetime
+
+
 class Blobs(ABC):
     """Content-addressed files; ``digest`` is ``sha256:<64 hex digits>``."""
 
@@ -59,21 +70,25 @@ class Blobs(ABC):
         """A seekable reader. Does not verify. Raises BlobMissing."""
 
     @abstractmethod
-    def size(self, digest: str) -> int:
-        """Bytes. Raises BlobMissing."""
+    def stat(self, digest: str) -> BlobInfo:
+        """Size and time. Raises BlobMissing."""
 
     @abstractmethod
     def delete(self, digest: str) -> None:
         """Delete the blob; no error if it is gone already."""
 
     @abstractmethod
-    def list_(self) -> Iterator[tuple[str, int, datetime]]:
-        """(digest, bytes, when it was last stored) of every blob, in no order."""
+    def list_(self) -> Iterator[BlobInfo]:
+        """Every blob, in no order."""
+
+    def size(self, digest: str) -> int:
+        """Bytes. Raises BlobMissing."""
+        return self.stat(digest).size
 
     def exists(self, digest: str) -> bool:
         """Whether the blob is there."""
         try:
-            self.size(digest)
+            self.stat(digest)
         except BlobMissing:
             return False
         return True
@@ -117,22 +132,20 @@ class DirectoryBlobs(Blobs):
         except FileNotFoundError as error:
             raise BlobMissing from error
 
-    def size(self, digest: str) -> int:
+    def stat(self, digest: str) -> BlobInfo:
         try:
-            return (self._root / blob_path(digest)).stat().st_size
+            status = (self._root / blob_path(digest)).stat()
         except FileNotFoundError as error:
             raise BlobMissing from error
+        return BlobInfo(digest, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
     def delete(self, digest: str) -> None:
         (self._root / blob_path(digest)).unlink(missing_ok=True)
 
-    def list_(self) -> Iterator[tuple[str, int, datetime]]:
+    def list_(self) -> Iterator[BlobInfo]:
         for path in self._root.glob("??/??/*"):
-            try:
-                status = path.stat()
-            except FileNotFoundError:
-                continue
-            yield f"sha256:{path.name}", status.st_size, datetime.fromtimestamp(status.st_mtime, UTC)
+            with suppress(BlobMissing):
+                yield self.stat(f"sha256:{path.name}")
 
     def _put(self, source: BinaryIO) -> tuple[str, int]:
         temporary = self._incoming / secrets.token_hex(16)
@@ -163,14 +176,12 @@ class RemoteBlobs(Blobs):
 
     def put_file(self, path: Path) -> tuple[str, int]:
         digest, size = _digest_of(path)
-        if not self._has(digest, size):
-            self._fs().put_file(str(path), self._place(digest))
+        self._fs().put_file(str(path), self._place(digest))
         return digest, size
 
     def put_bytes(self, data: bytes) -> tuple[str, int]:
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
-        if not self._has(digest, len(data)):
-            self._fs().pipe_file(self._place(digest), data)
+        self._fs().pipe_file(self._place(digest), data)
         return digest, len(data)
 
     def open(self, digest: str) -> BinaryIO:
@@ -179,9 +190,9 @@ class RemoteBlobs(Blobs):
         except FileNotFoundError as error:
             raise BlobMissing from error
 
-    def size(self, digest: str) -> int:
+    def stat(self, digest: str) -> BlobInfo:
         try:
-            return int(self._fs().size(self._place(digest)))
+            return _info(digest, self._fs().info(self._place(digest)))
         except FileNotFoundError as error:
             raise BlobMissing from error
 
@@ -191,11 +202,11 @@ class RemoteBlobs(Blobs):
         except FileNotFoundError:
             return
 
-    def list_(self) -> Iterator[tuple[str, int, datetime]]:
-        fs = self._fs()
-        for path, info in fs.find(self._root, detail=True).items():
-            stored = info.get("LastModified") or info.get("created") or datetime.now(UTC)
-            yield f"sha256:{path.rpartition('/')[2]}", int(info["size"]), stored
+    def list_(self) -> Iterator[BlobInfo]:
+        for path, info in self._fs().find(self._root, detail=True).items():
+            digest = f"sha256:{path.rpartition('/')[2]}"
+            if _DIGEST.fullmatch(digest):
+                yield _info(digest, info)
 
     def _fs(self) -> Any:
         return fsspec.filesystem(self._protocol, use_listings_cache=False, **self._options)
@@ -203,11 +214,10 @@ class RemoteBlobs(Blobs):
     def _place(self, digest: str) -> str:
         return f"{self._root}/{blob_path(digest)}"
 
-    def _has(self, digest: str, size: int) -> bool:
-        try:
-            return self.size(digest) == size
-        except BlobMissing:
-            return False
+
+def _info(digest: str, info: dict[str, Any]) -> BlobInfo:
+    """fsspec's answer; the time is S3's, or that of its memory file system."""
+    return BlobInfo(digest, int(info["size"]), info.get("LastModified") or info["created"])
 
 
 def _copy(source: BinaryIO, target: BinaryIO) -> tuple[str, int]:

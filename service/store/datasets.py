@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, select, update
 from sqlalchemy import delete as sql_delete
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from nidim.spec import DatasetFacts
@@ -20,7 +20,7 @@ from service.errors import DatasetInUse, DatasetUnavailable, NameTaken, NotFound
 from service.store.clock import now
 from service.store.names import is_name
 from service.store.paging import Keyset, Page
-from service.store.tables import DatasetRow, JobRow
+from service.store.tables import AnyRow, DatasetRow, JobRow
 from service.store.upsert import insert
 
 COLUMNS = tuple(column for column in DatasetRow.__table__.columns if column.name != "touched_at")
@@ -194,7 +194,7 @@ def fail_silent(tx: Session, *, silent_s: float) -> list[str]:
     return list(tx.scalars(statement, execution_options={"synchronize_session": False}))
 
 
-def _read(row: Row[Any]) -> Dataset:
+def _read(row: AnyRow) -> Dataset:
     return Dataset(**row._mapping)
 
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, select
 from sqlalchemy import delete as sql_delete
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.errors import EncoderAliased, NotFound, VersionRequired
 from service.store import aliases
 from service.store.names import ByAlias, ById, ByVersion, Newest, Ref, is_name, parse_ref
 from service.store.paging import Keyset, Page
-from service.store.tables import AliasRow, EncoderFileRow, EncoderRow
+from service.store.tables import AliasRow, AnyRow, AnySelect, EncoderFileRow, EncoderRow
 
 __all__ = ["Encoder", "EncoderFile", "aliases", "delete", "get_by_ref", "list_"]
 
@@ -94,7 +94,7 @@ def delete(tx: Session, ref: str) -> Encoder:
     return encoder
 
 
-def _find(ref: Ref) -> Select[Any]:
+def _find(ref: Ref) -> AnySelect:
     query = select(*COLUMNS)
     match ref:
         case ById(id=id_):
@@ -108,7 +108,7 @@ def _find(ref: Ref) -> Select[Any]:
             return query.where(EncoderRow.name == name).order_by(EncoderRow.version.desc()).limit(1)
 
 
-def _read(tx: Session, rows: Sequence[Row[Any]]) -> list[Encoder]:
+def _read(tx: Session, rows: Sequence[AnyRow]) -> list[Encoder]:
     """The encoders of these rows, with their files and aliases in two further queries."""
     if not rows:
         return []

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.store.ids import is_id
-from service.store.tables import EventRow
+from service.store.tables import AnyRow, AnySelect, EventRow
 
 STATE = "state"
 PROGRESS = "progress"
@@ -50,10 +50,10 @@ def list_of_type(tx: Session, job_id: str, type_: str) -> list[Event]:
     return _read(tx.execute(_of(job_id).where(EventRow.type == type_)))
 
 
-def _of(job_id: str) -> Select[Any]:
+def _of(job_id: str) -> AnySelect:
     columns = (EventRow.id, EventRow.type, EventRow.at, EventRow.data, EventRow.format_version)
     return select(*columns).where(EventRow.job_id == job_id).order_by(EventRow.id)
 
 
-def _read(rows: Iterable[Row[Any]]) -> list[Event]:
+def _read(rows: Iterable[AnyRow]) -> list[Event]:
     return [Event(**row._mapping) for row in rows]

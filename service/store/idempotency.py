@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.errors import IdempotencyInFlight, IdempotencyMismatch
 from service.store.clock import is_past, now
-from service.store.tables import IdempotencyRow
+from service.store.tables import AnyRow, IdempotencyRow
 from service.store.upsert import insert
 
 KEEP_S = 24 * 3600.0
@@ -107,7 +106,7 @@ def _is_free(fingerprint: str, takeover_s: float) -> ColumnElement[bool]:
     return or_(is_past(IdempotencyRow.expires_at), died)
 
 
-def _judge(stored: Row[Any], fingerprint: str) -> Replay:
+def _judge(stored: AnyRow, fingerprint: str) -> Replay:
     if stored.fingerprint != fingerprint:
         raise IdempotencyMismatch
     if stored.status is None:

@@ -11,15 +11,14 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row, func, or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.errors import NotFound, WeakKey
 from service.store.clock import now
 from service.store.ids import is_id, new_id
-from service.store.tables import KeyRow
+from service.store.tables import AnyRow, KeyRow
 from service.store.upsert import insert
 
 SCOPES = ("read", "train", "embed", "admin")
@@ -144,6 +143,6 @@ def _scopes(scopes: Iterable[str]) -> list[str]:
     return [scope for scope in SCOPES if scope in wanted]
 
 
-def _read(row: Row[Any]) -> Key:
+def _read(row: AnyRow) -> Key:
     values = {name: row._mapping[name] for name in Key.__dataclass_fields__}
     return Key(**{**values, "scopes": tuple(values["scopes"])})

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Row, Select, literal, tuple_
+from sqlalchemy import literal, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from service.errors import BadCursor
 from service.store.clock import Moment, from_us, to_us
+from service.store.tables import AnyRow, AnySelect
 
 T = TypeVar("T")
 MAX_LIMIT = 1000
@@ -42,8 +43,8 @@ class Keyset:
     def page(
         self,
         tx: Session,
-        query: Select[Any],
-        read: Callable[[Row[Any]], T],
+        query: AnySelect,
+        read: Callable[[AnyRow], T],
         *,
         limit: int,
         cursor: str | None,
@@ -60,7 +61,7 @@ class Keyset:
     def _after(self, moment: datetime, key: str) -> Any:
         return tuple_(self.created_at, self.key) < tuple_(literal(moment, Moment()), literal(key))
 
-    def _cursor(self, row: Row[Any]) -> str:
+    def _cursor(self, row: AnyRow) -> str:
         values = [to_us(row._mapping[self.created_at]), row._mapping[self.key]]
         return base64.urlsafe_b64encode(json.dumps(values).encode()).rstrip(b"=").decode()
 

@@ -1,13 +1,13 @@
-"""Which blobs are still needed."""
+"""Which blobs are needed, and how much room they take."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import select, union_all
+from sqlalchemy import func, select, union_all
 from sqlalchemy.orm import Session
 
-from service.store.tables import DatasetRow, EncoderFileRow, JobRow
+from service.store.tables import DatasetRow, EncoderFileRow, EncoderRow, JobRow
 
 COLUMNS = (
     EncoderFileRow.digest,
@@ -26,3 +26,9 @@ def unused(tx: Session, digests: Iterable[str]) -> list[str]:
     query = union_all(*(select(column).where(column.in_(wanted)) for column in COLUMNS))
     used = set(tx.scalars(query))
     return [digest for digest in wanted if digest not in used]
+
+
+def stored_bytes(tx: Session) -> int:
+    """Bytes of all encoders and uploaded datasets, for the quota; checkpoints come and go and are not counted."""
+    sums = (func.coalesce(func.sum(column), 0) for column in (EncoderRow.size_bytes, DatasetRow.size_bytes))
+    return sum(int(tx.execute(select(total)).scalar_one()) for total in sums)

@@ -12,7 +12,7 @@ A change here needs a migration in ``migrations/versions``; a test compares the 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import (
     JSON,
@@ -22,6 +22,8 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     MetaData,
+    Row,
+    Select,
     Text,
     UniqueConstraint,
 )
@@ -39,6 +41,8 @@ NAMING = {
 }
 Json = dict[str, Any]
 JsonList = list[Any]
+AnyRow: TypeAlias = "Row[*tuple[Any, ...]]"
+AnySelect: TypeAlias = "Select[*tuple[Any, ...]]"
 
 
 class Base(DeclarativeBase):

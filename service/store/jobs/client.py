@@ -58,7 +58,7 @@ def create(
         "created_at": now(),
     }
     row = tx.execute(insert(JobRow).values(values).returning(*rows.COLUMNS)).one()
-    return rows.write_state(tx, Job.from_row(row._mapping))
+    return rows.write_state(tx, Job.from_row(row))
 
 
 def get(tx: Session, job_id: str) -> Job | None:
@@ -71,7 +71,7 @@ def list_(tx: Session, *, state: str | None = None, limit: int = 50, cursor: str
     query = select(*rows.COLUMNS)
     if state is not None:
         query = query.where(JobRow.state == state)
-    return NEWEST_FIRST.page(tx, query, lambda row: Job.from_row(row._mapping), limit=limit, cursor=cursor)
+    return NEWEST_FIRST.page(tx, query, lambda row: Job.from_row(row), limit=limit, cursor=cursor)
 
 
 def count_waiting(tx: Session) -> int:

@@ -25,7 +25,7 @@ def read(tx: Session, job_id: str, *, lock: bool = False) -> Job | None:
         return None
     query = select(*COLUMNS).where(JobRow.id == job_id)
     row = tx.execute(query.with_for_update() if lock else query).one_or_none()
-    return None if row is None else Job.from_row(row._mapping)
+    return None if row is None else Job.from_row(row)
 
 
 def locked(tx: Session, job_id: str) -> Job:
@@ -42,7 +42,7 @@ def change(
     """One conditional UPDATE; the job as it is now, or None if the conditions did not hold."""
     statement = update(JobRow).where(JobRow.id == job_id, *where).values(values).returning(*COLUMNS)
     row = tx.execute(statement, execution_options={"synchronize_session": False}).one_or_none()
-    return None if row is None else Job.from_row(row._mapping)
+    return None if row is None else Job.from_row(row)
 
 
 def change_leased(tx: Session, lease: Lease, *where: ColumnElement[bool], **values: Any) -> Job:
