@@ -82,12 +82,12 @@ def affine_maps(a: Augmentation, draw: _Draws) -> Float[Tensor, "n 2 3"]:
 def _crops(a: Augmentation, draw: _Draws) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Relative width and height of a random resized crop and its centre in [−1, 1]; the whole image if off."""
     if a.crop_min >= 1:
-        one, zero = draw.uniform(1, 1), draw.uniform(0, 0)
+        one, zero = draw.uniform(1.0, 1.0), draw.uniform(0.0, 0.0)
         return one, one, zero, zero
     area, aspect = draw.uniform(a.crop_min, 1.0), draw.uniform(-_ASPECT, _ASPECT)
     width = (area.sqrt() * torch.exp(aspect / 2)).clamp(max=1.0)
     height = (area.sqrt() * torch.exp(-aspect / 2)).clamp(max=1.0)
-    return width, height, (1 - width) * draw.uniform(-1, 1), (1 - height) * draw.uniform(-1, 1)
+    return width, height, (1 - width) * draw.uniform(-1.0, 1.0), (1 - height) * draw.uniform(-1.0, 1.0)
 
 
 def warp(images: Images, maps: Float[Tensor, "n 2 3"]) -> Images:

@@ -1,0 +1,120 @@
+"""The model card: what an encoder is, how well it follows its law, how to use it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nidim.capacity import Resolved
+from nidim.evaluate import Report, sentence
+from nidim.spec import TrainSpec
+
+_TEMPLATE = """\
+---
+library_name: nidim
+tags: [self-supervised, image-feature-extraction, known-prior]
+{license}---
+
+# {title}
+
+A self-supervised image encoder whose embeddings follow a known law: **{law}**.
+{sentence}
+
+| | |
+|---|---|
+{rows}
+
+## Use
+
+```python
+from pathlib import Path
+from nidim import bundle
+
+encoder = bundle.load(Path("."))
+embeddings = encoder.embed(images)          # uint8 (n, {size}, {size}, {channels}) -> float32 (n, {dim})
+draws = encoder.prior.sample(1000, seed=7)  # float32 (1000, {dim}), from the same law
+```
+
+Without nidim, from `model.onnx` (scaling and normalisation inside, resizing not):
+
+```python
+import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+(embeddings,) = session.run(["embeddings"], {{"images": images}})
+```
+
+Pixels: {rule}.
+
+## Training
+
+Method {method}, noise {noise}, dataset `{dataset}` ({n_train} images; {n_test} held out for every figure above),
+{epochs} epochs, batch {batch}, seed {seed}. Spec digest `{digest}`. nidim {nidim}, torch {torch}, {processor}.
+
+## Limits
+
+The certificate speaks of the embedding *with noise*; the ratios above speak of the clean one. The law holds for
+images like those of the dataset; for others the p-value of `prior/score` tells how unusual they are.
+"""
+
+
+def model_card(spec: TrainSpec, resolved: Resolved, report: Report, provenance: dict[str, Any]) -> str:
+    """Markdown with a metadata header, in the form that model hubs read."""
+    assert spec.encoder is not None and spec.noise is not None and spec.method is not None
+    from nidim.bundle import Preprocessing
+
+    dataset = provenance["dataset"]
+    return _TEMPLATE.format(
+        license=f"license: {dataset['license']}\n" if dataset.get("license") else "",
+        title=f"{spec.encoder.kind} encoder for {spec.dataset}, d = {spec.encoder.dim}",
+        law=_law(spec),
+        sentence=sentence(report),
+        rows="\n".join(f"| {name} | {value} |" for name, value in _figures(report)),
+        size=resolved.image_size,
+        channels=resolved.channels,
+        dim=resolved.dim,
+        rule=Preprocessing(image_size=resolved.image_size, channels=resolved.channels).rule,
+        method=spec.method.kind,
+        noise=_noise(resolved),
+        dataset=dataset["name"],
+        n_train=dataset["n_train"],
+        n_test=dataset["n_test"],
+        epochs=spec.epochs,
+        batch=resolved.batch_size,
+        seed=spec.seed,
+        digest=spec.digest,
+        nidim=provenance["nidim"],
+        torch=provenance["torch"],
+        processor=provenance["processor"],
+    )
+
+
+def _law(spec: TrainSpec) -> str:
+    assert spec.encoder is not None and spec.prior is not None
+    d = spec.encoder.dim
+    return f"N(0, I) in {d} dimensions" if spec.prior.kind == "gaussian" else f"uniform on [0, 1]^{d}"
+
+
+def _noise(resolved: Resolved) -> str:
+    if resolved.sigma is not None:
+        return f"N(0, σ²I) with σ = {resolved.sigma:.4g}"
+    return f"U([−ε, ε]^d) with ε = {resolved.epsilon:.4g}" if resolved.epsilon is not None else "none"
+
+
+def _figures(report: Report) -> list[tuple[str, str]]:
+    def shown(value: float | None, form: str = ".3f") -> str:
+        return "–" if value is None else format(value, form)
+
+    return [
+        ("information Î under augmentation, nats", shown(report.mi_nats)),
+        ("capacity C of the noisy channel, nats", shown(report.capacity_nats)),
+        ("KL to the promised law, nats (95 % upper end)", _interval(report)),
+        ("Henze–Zirkler p (the same for true draws)", f"{shown(report.hz_p)} ({shown(report.hz_p_null)})"),
+        ("sliced W2 to the prior, times that of true draws", shown(report.sw2_ratio, ".2f")),
+        ("linear / kNN / MLP accuracy", " / ".join(shown(v) for v in (report.linear, report.knn, report.mlp))),
+    ]
+
+
+def _interval(report: Report) -> str:
+    if report.kl_bound_nats is None:
+        return "–"
+    return f"{report.kl_bound_nats:.3f} ({report.kl_bound_upper95_nats:.3f})"

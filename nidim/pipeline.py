@@ -1,0 +1,219 @@
+"""The whole of a training: fit, embed, evaluate, explain, store. What the CLI and the worker both run."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import platform
+import subprocess
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nidim import __version__, bundle
+from nidim.capacity import Resolved, resolve
+from nidim.card import model_card
+from nidim.checkpoint import Checkpoint
+from nidim.data import Dataset
+from nidim.evaluate import Embedded, Report, evaluate, page
+from nidim.priors import Prior, make_prior, noisy_prior
+from nidim.spec import TrainSpec
+from nidim.train import Fitted, Progress, embed, fit
+
+PRIOR_DRAWS_SHOWN, NEIGHBOURS_SHOWN = 6, 6
+EMBEDDINGS_SHOWN = 3000
+
+
+@dataclasses.dataclass(frozen=True)
+class Hooks:
+    """What a training tells its caller, and how the caller stops it. Every hook may be left out.
+
+    ``on_phase(name, fraction)``: training, embedding, evaluating, storing; fraction in [0, 1] or None.
+    """
+
+    on_step: Callable[[Progress], None] | None = None
+    on_checkpoint: Callable[[Checkpoint], None] | None = None
+    on_resolved: Callable[[Resolved], None] | None = None
+    on_phase: Callable[[str, float | None], None] | None = None
+    should_stop: Callable[[], bool] | None = None
+
+    def phase(self, name: str, fraction: float | None = None) -> None:
+        if self.on_phase:
+            self.on_phase(name, fraction)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """``manifest`` and ``report`` are None when the training was stopped before its end."""
+
+    fitted: Fitted
+    manifest: bundle.Manifest | None
+    report: Report | None
+
+
+def run(
+    spec: TrainSpec,
+    dataset: Dataset,
+    *,
+    out_dir: Path,
+    resolved: Resolved | None = None,
+    resume: Checkpoint | None = None,
+    hooks: Hooks | None = None,
+    checkpoint_every_s: float = 60.0,
+    provenance: dict[str, Any] | None = None,
+) -> Outcome:
+    """Train on ``dataset`` (already at the spec's image_size) and write the bundle into ``out_dir``.
+
+    Raises SpecError, DataError, TrainingDiverged, CheckpointError as its parts do.
+    """
+    hooks = hooks or Hooks()
+    spec = spec.filled(dataset.facts)
+    if resolved is None:
+        resolved, _ = resolve(spec, dataset.facts)
+    hooks.phase("training")
+    fitted = fit(
+        spec,
+        resolved,
+        dataset.train.images,
+        heldout=dataset.test.images,
+        on_step=hooks.on_step,
+        on_checkpoint=hooks.on_checkpoint,
+        on_resolved=hooks.on_resolved,
+        should_stop=hooks.should_stop,
+        resume=resume,
+        checkpoint_every_s=checkpoint_every_s,
+    )
+    if not fitted.finished:
+        return Outcome(fitted, None, None)
+    embedded = embed_dataset(fitted, dataset, hooks)
+    report = _evaluate(spec, fitted, embedded, hooks)
+    hooks.phase("storing")
+    facts = {**provenance_of(spec, fitted.resolved, dataset), **(provenance or {})}
+    manifest = bundle.save(
+        out_dir,
+        model=fitted.model,
+        spec=spec,
+        resolved=fitted.resolved,
+        report={**report.model_dump(mode="json"), "history": fitted.history},
+        page=render_page(spec, fitted, dataset, embedded, report),
+        card=model_card(spec, fitted.resolved, report, facts),
+        provenance=facts,
+    )
+    return Outcome(fitted, manifest, report)
+
+
+def embed_dataset(fitted: Fitted, dataset: Dataset, hooks: Hooks | None = None) -> Embedded:
+    """Clean embeddings of both splits."""
+    (hooks or Hooks()).phase("embedding")
+    return Embedded(
+        train=embed(fitted.model, dataset.train.images),
+        train_labels=dataset.train.labels,
+        test=embed(fitted.model, dataset.test.images),
+        test_labels=dataset.test.labels,
+    )
+
+
+def _evaluate(spec: TrainSpec, fitted: Fitted, embedded: Embedded, hooks: Hooks) -> Report:
+    hooks.phase("evaluating", 0.0)
+    return evaluate(
+        embedded,
+        spec=spec,
+        resolved=fitted.resolved,
+        mi_nats=fitted.mi_nats,
+        prior=make_prior(spec),
+        noisy=noisy_prior(spec, fitted.resolved),
+        seed=spec.seed,
+        progress=lambda fraction: hooks.phase("evaluating", fraction),
+    )
+
+
+def render_page(
+    spec: TrainSpec, fitted: Fitted, dataset: Dataset, embedded: Embedded, report: Report
+) -> str:
+    """The report for people."""
+    prior = make_prior(spec)
+    shown = np.random.default_rng(0).permutation(len(embedded.test))[:EMBEDDINGS_SHOWN]
+    labels = embedded.test_labels
+    return page.render(
+        report,
+        title=f"{dataset.name}: {prior.kind} prior, d = {prior.dim}",
+        history=fitted.history,
+        embeddings=embedded.test[shown],
+        labels=labels[shown] if labels is not None else None,
+        prior=prior,
+        noisy=noisy_prior(spec, fitted.resolved),
+        nearest=nearest_to_draws(prior, embedded.test, dataset.test.images, seed=spec.seed),
+    )
+
+
+def nearest_to_draws(
+    prior: Prior, embeddings: NDArray[np.float32], images: NDArray[np.uint8], *, seed: int
+) -> list[NDArray[np.uint8]]:
+    """For a few prior draws, the held-out images whose embeddings are nearest in normal scores.
+
+    One array (k, h, w, c) a draw, nearest first.
+    """
+    scores = prior.normal_scores(embeddings)
+    draws = prior.normal_scores(prior.sample(PRIOR_DRAWS_SHOWN, seed=seed))
+    rows = []
+    for draw in draws:
+        order = np.argsort(np.square(scores - draw).sum(1))[:NEIGHBOURS_SHOWN]
+        rows.append(np.asarray(images[np.sort(order)])[np.argsort(np.argsort(order))])
+    return rows
+
+
+def provenance_of(spec: TrainSpec, resolved: Resolved, dataset: Dataset) -> dict[str, Any]:
+    """Where an encoder comes from: code, versions, hardware, data, time."""
+    return {
+        "nidim": __version__,
+        "git_revision": _revision(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": metadata.version("numpy"),
+        "platform": platform.platform(terse=True),
+        "processor": _processor(resolved),
+        "threads": resolved.threads,
+        "spec_digest": spec.digest,
+        "seed": spec.seed,
+        "dataset": {
+            "name": dataset.name,
+            "digest": dataset.digest,
+            "license": dataset.license,
+            "n_train": dataset.facts.n_train,
+            "n_test": dataset.facts.n_test,
+        },
+        "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _processor(resolved: Resolved) -> str:
+    if resolved.device == "cuda" and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    names = (line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def _cpuinfo() -> list[str]:
+    try:
+        return Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _revision() -> str | None:
+    """The git revision of this checkout; None where it was installed without one."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None

@@ -1,0 +1,121 @@
+"""Capacity formulas against Monte Carlo, σ "auto", and the warnings of the physics."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import logsumexp
+
+from nidim import capacity
+from nidim.spec import DatasetFacts, TrainSpec
+from nidim.spec.parts import GaussianNoise, NoNoise, UniformNoise
+
+
+def facts(n_train: int = 55_000, n_test: int = 10_000) -> DatasetFacts:
+    return DatasetFacts(name="x", n_train=n_train, n_test=n_test, height=28, width=28, channels=1)
+
+
+def resolved(n_train: int = 55_000, n_test: int = 10_000, **parts: object):
+    spec = TrainSpec.model_validate({"dataset": "x", **parts})
+    return capacity.resolve(spec.filled(facts(n_train, n_test)), facts(n_train, n_test))
+
+
+@pytest.mark.parametrize(("dim", "sigma"), [(1, 0.5), (3, 1.0), (2, 1 / 3)])
+def test_gaussian_capacity_is_the_information_of_the_channel(dim: int, sigma: float) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.standard_normal((400_000, dim))
+    v = y + sigma * rng.standard_normal(y.shape)
+    log_channel = -(np.square(v - y) / (2 * sigma**2)).sum(1) - dim * math.log(sigma)
+    log_marginal = -(np.square(v) / (2 * (1 + sigma**2))).sum(1) - dim / 2 * math.log(1 + sigma**2)
+    assert (log_channel - log_marginal).mean() == pytest.approx(
+        capacity.gaussian_capacity(dim, sigma), rel=0.01
+    )
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 0.1, 0.05])
+def test_uniform_capacity_is_reached_by_a_grid(epsilon: float) -> None:
+    """1/(2ε) whole: equally likely points at distance 2ε fill [−ε, 1+ε]; their information is log of their number."""
+    points = 1 + round(1 / (2 * epsilon))
+    assert capacity.uniform_capacity(1, epsilon) == pytest.approx(math.log(points))
+    grid = np.linspace(0, 1, points)
+    assert grid.var() == pytest.approx((1 + 4 * epsilon) / 12)
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 0.1, 0.02])
+def test_an_exactly_uniform_embedding_stays_below_capacity(epsilon: float) -> None:
+    """I = ε − log 2ε per dimension for f ~ U[0, 1]: the entropy of the trapezoid minus that of the noise."""
+    v = np.linspace(-epsilon, 1 + epsilon, 2_000_001)
+    density = (np.minimum(v + epsilon, 1) - np.maximum(v - epsilon, 0)).clip(1e-300) / (2 * epsilon)
+    entropy = -(density * np.log(density)).mean() * (1 + 2 * epsilon)
+    information = entropy - math.log(2 * epsilon)
+    assert information == pytest.approx(epsilon - math.log(2 * epsilon), abs=1e-4)
+    assert information < capacity.uniform_capacity(1, epsilon)
+
+
+def test_large_sigma_carries_little() -> None:
+    for sigma in (1.2417, 2.0, 5.0):
+        assert capacity.gaussian_capacity(64, sigma) <= 0.25 * 64
+
+
+@given(dim=st.integers(1, 512), nats=st.floats(0.01, 50))
+def test_inverses(dim: int, nats: float) -> None:
+    assert capacity.gaussian_capacity(dim, capacity.sigma_for(dim, nats)) == pytest.approx(nats, rel=1e-6)
+    assert capacity.uniform_capacity(dim, capacity.epsilon_for(dim, nats)) == pytest.approx(nats, rel=1e-6)
+
+
+@given(dim=st.integers(1, 1024), n=st.integers(2, 100_000), batch=st.integers(2, 4096))
+def test_auto_sigma_fills_eight_tenths_of_log_n_or_says_that_it_is_clipped(
+    dim: int, n: int, batch: int
+) -> None:
+    sigma, clipped = capacity.auto_sigma(dim, n, batch)
+    wanted = 0.8 * math.log(max(2, min(n, batch)))
+    if clipped:
+        assert sigma in capacity.SIGMA_RANGE
+    else:
+        assert capacity.gaussian_capacity(dim, sigma) == pytest.approx(wanted)
+
+
+def test_no_sample_bound_exceeds_log_n() -> None:
+    """Even the exact critic of a very informative channel shows at most log n."""
+    rng = np.random.default_rng(0)
+    y = rng.standard_normal((500, 64))
+    v = y + 0.1 * rng.standard_normal(y.shape)
+    scores = -np.square(v[:, None] - y[None]).sum(2) / 0.02
+    shown = math.log(500) + (scores.diagonal() - logsumexp(scores, axis=1)).mean()
+    assert shown <= math.log(500) + 1e-9
+    assert capacity.gaussian_capacity(64, 0.1) > 100
+
+
+def test_out_of_reach_names_a_sigma_that_fits() -> None:
+    noise = {"kind": "gaussian", "sigma": 0.3}
+    _, (advice,) = resolved(noise=noise, encoder={"kind": "conv", "dim": 16})
+    assert advice.code == "certificate_out_of_reach"
+    fits = float(advice.detail.rsplit("at least ", 1)[1].rstrip("."))
+    _, nothing = resolved(
+        noise={"kind": "gaussian", "sigma": fits * 1.01}, encoder={"kind": "conv", "dim": 16}
+    )
+    assert nothing == []
+
+
+def test_resolve_clips_the_batch_and_stores_sigma() -> None:
+    found, advice = resolved(n_train=100, n_test=20, batch_size=512)
+    assert found.batch_size == 100
+    assert found.sigma is not None
+    assert "batch_clipped" in {a.code for a in advice}
+
+
+def test_resolve_needs_a_filled_spec() -> None:
+    with pytest.raises(ValueError, match="filled"):
+        capacity.resolve(TrainSpec.model_validate({"dataset": "x"}), facts())
+
+
+def test_capacity_of_each_noise() -> None:
+    assert capacity.capacity_nats(NoNoise(), 4) is None
+    assert capacity.capacity_nats(UniformNoise(epsilon=0.5), 4) == pytest.approx(4 * math.log(2))
+    assert capacity.capacity_nats(GaussianNoise(sigma=1.0), 4) == pytest.approx(2 * math.log(2))
+    with pytest.raises(ValueError, match="auto"):
+        capacity.capacity_nats(GaussianNoise(), 4)

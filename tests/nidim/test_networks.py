@@ -1,0 +1,219 @@
+"""Critics, normalisation, encoders and augmentation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nidim.augment import augment, blur, rotate_hue, to_gray, warp
+from nidim.build import build_encoder, build_method
+from nidim.capacity import resolve
+from nidim.critics import build_critic
+from nidim.encoders import scale
+from nidim.methods import nt_xent, sliced_epps_pulley
+from nidim.noise import draw
+from nidim.normalize import UnitInterval, UnitMoments
+from nidim.spec import DatasetFacts, TrainSpec, parts
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def built(size: int = 8, channels: int = 1, **values: object):
+    facts = DatasetFacts(name="x", n_train=512, n_test=64, height=size, width=size, channels=channels)
+    spec = TrainSpec.model_validate({"dataset": "x", **values}).filled(facts)
+    resolved = resolve(spec, facts)[0]
+    return spec, resolved, build_encoder(spec, resolved)
+
+
+@pytest.mark.parametrize(
+    "critic",
+    [parts.SeparableCritic(), parts.BilinearCritic(), parts.ConcatCritic(), parts.GaussianChannelCritic()],
+)
+def test_a_critic_scores_every_pair_on_its_own(critic: parts.Critic) -> None:
+    torch.manual_seed(0)
+    net = build_critic(critic, 3, sigma=0.5)
+    a, b = torch.randn(4, 3), torch.randn(5, 3)
+    whole = net(a, b)
+    assert whole.shape == (4, 5)
+    torch.testing.assert_close(net(a[2:3], b[1:2])[0, 0], whole[2, 1], rtol=1e-4, atol=1e-5)
+
+
+def test_the_concatenated_critic_is_an_mlp_of_the_pair() -> None:
+    net = build_critic(parts.ConcatCritic(hidden=7), 3, sigma=None)
+    a, b = torch.randn(2, 3), torch.randn(2, 3)
+    joined = torch.cat([net.anchor.weight, net.candidate.weight], dim=1)
+    first = torch.cat([a[0], b[1]]) @ joined.T + net.anchor.bias
+    torch.testing.assert_close(net(a, b)[0, 1], net.rest(first)[0])
+
+
+def test_the_channel_critic_needs_sigma() -> None:
+    with pytest.raises(ValueError, match="gaussian noise"):
+        build_critic(parts.GaussianChannelCritic(), 3, sigma=None)
+
+
+def test_each_branch_has_its_own_unit_moments_and_only_the_clean_one_is_tracked() -> None:
+    norm = UnitMoments(3).train()
+    view = norm(5 + 2 * torch.randn(1000, 3, generator=generator()), track=False)
+    assert norm.mean.abs().max() == 0
+    clean = norm(-1 + 3 * torch.randn(1000, 3, generator=generator(1)))
+    for branch in (view, clean):
+        torch.testing.assert_close(branch.mean(0), torch.zeros(3), atol=1e-5, rtol=0)
+        torch.testing.assert_close(branch.var(0, correction=0), torch.ones(3), atol=1e-4, rtol=0)
+    assert norm.mean.max() < 0
+    norm.set_moments(torch.full((3,), 2.0), torch.full((3,), 4.0))
+    torch.testing.assert_close(norm.eval()(torch.full((1, 3), 4.0)), torch.ones(1, 3), atol=1e-4, rtol=0)
+
+
+def test_the_sigmoid_keeps_the_support() -> None:
+    out = UnitInterval()(100 * torch.randn(50, 2))
+    assert out.min() >= 0
+    assert out.max() <= 1
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 8, 28, 33, 96])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_conv_net_takes_any_size(size: int, channels: int) -> None:
+    _, _, model = built(size, channels, image_size=size, encoder={"kind": "conv", "dim": 5})
+    out = model.eval()(torch.rand(2, channels, size, size))
+    assert out.shape == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("size", "stem", "stride"),
+    [(32, "auto", 1), (64, "auto", 1), (96, "auto", 2), (96, "cifar", 1), (32, "imagenet", 2)],
+)
+def test_resnet_stems(size: int, stem: str, stride: int) -> None:
+    _, _, model = built(size, 1, image_size=size, encoder={"kind": "resnet18", "dim": 4, "stem": stem})
+    assert model.network.conv1.stride == (stride, stride)
+    assert model.eval()(torch.rand(1, 1, size, size)).shape == (1, 4)
+
+
+def test_resnet50_is_built() -> None:
+    _, _, model = built(32, 3, encoder={"kind": "resnet50", "dim": 4})
+    assert model.eval()(torch.rand(1, 3, 32, 32)).shape == (1, 4)
+
+
+def test_the_uniform_prior_through_the_cdf() -> None:
+    _, _, model = built(prior={"kind": "uniform"}, encoder={"kind": "conv", "dim": 2})
+    images = torch.rand(64, 1, 8, 8)
+    with torch.no_grad():
+        latent, served = model.latent(images), model(images)
+        model.eval()
+    torch.testing.assert_close(torch.special.ndtr(latent), served, atol=1e-5, rtol=0)
+
+
+def test_scale() -> None:
+    images = torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8)
+    torch.testing.assert_close(scale(images).flatten(), torch.tensor([0, 0.2, 1.0]))
+
+
+@pytest.mark.parametrize(
+    "preset",
+    [
+        parts.DigitsAugmentation(),
+        parts.Color32Augmentation(),
+        parts.ColorAugmentation(),
+        parts.NoiseAugmentation(),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [1, 8, 33])
+def test_views_keep_shape_differ_per_image_and_repeat_with_the_seed(
+    preset: parts.Augmentation, channels: int, size: int
+) -> None:
+    images = torch.rand(1, channels, size, size, generator=generator()).expand(16, -1, -1, -1)
+    views = augment(images, preset, generator=generator(3))
+    assert views.shape == images.shape
+    assert torch.isfinite(views).all()
+    torch.testing.assert_close(views, augment(images, preset, generator=generator(3)))
+    if size > 1:
+        assert (views[0] - views[1:]).flatten(1).abs().amax(1).min() > 1e-3
+
+
+def test_augmentation_that_is_off_changes_nothing() -> None:
+    images = torch.rand(4, 3, 9, 9)
+    assert augment(images, parts.NoiseAugmentation(pixel_noise=0), generator=generator()) is images
+
+
+def test_warp_by_the_identity_and_by_a_flip() -> None:
+    images = torch.rand(2, 1, 6, 6)
+    identity = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]]).expand(2, 2, 3)
+    torch.testing.assert_close(warp(images, identity), images)
+    flip = torch.tensor([[-1.0, 0, 0], [0, 1.0, 0]]).expand(2, 2, 3)
+    torch.testing.assert_close(warp(images, flip), images.flip(3))
+
+
+def test_hue_keeps_grays_and_comes_round() -> None:
+    gray = to_gray(torch.rand(3, 3, 4, 4))
+    turns = torch.full((3, 1, 1, 1), 0.3)
+    torch.testing.assert_close(rotate_hue(gray, turns), gray)
+    colours = torch.rand(3, 3, 4, 4)
+    torch.testing.assert_close(rotate_hue(colours, torch.ones(3, 1, 1, 1)), colours)
+    red = torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1)
+    green = rotate_hue(red, torch.full((1, 1, 1, 1), 1 / 3))
+    torch.testing.assert_close(green.flatten(), torch.tensor([0, 1.0, 0]), atol=1e-6, rtol=0)
+
+
+def test_blur_keeps_the_mean_and_smooths_each_image_by_its_own_sigma() -> None:
+    images = torch.rand(2, 3, 32, 32, generator=generator())
+    blurred = blur(images, torch.tensor([0.1, 2.0]).view(2, 1, 1, 1), reach=4)
+    torch.testing.assert_close(blurred[0], images[0], atol=1e-4, rtol=0)
+    assert blurred[1].var() < 0.2 * images[1].var()
+    torch.testing.assert_close(blurred[1].mean(), images[1].mean(), atol=0.02, rtol=0)
+
+
+def test_noise_has_its_law_and_depends_on_the_generator_alone() -> None:
+    latent = torch.zeros(20_000, 2)
+    for values, deviation in (
+        ({"kind": "gaussian", "sigma": 0.5}, 0.5),
+        ({"kind": "uniform", "epsilon": 0.3}, 0.3 / 3**0.5),
+        ({"kind": "none"}, 0.0),
+    ):
+        _, resolved, _ = built(noise=values)
+        z = draw(latent, resolved=resolved, generator=generator())
+        assert float(z.std()) == pytest.approx(deviation, rel=0.02)
+        torch.testing.assert_close(z, draw(latent, resolved=resolved, generator=generator()))
+
+
+def test_nt_xent_equals_a_slow_reference() -> None:
+    a, b = torch.randn(5, 3, generator=generator()), torch.randn(5, 3, generator=generator(1))
+    views = torch.nn.functional.normalize(torch.cat([a, b]), dim=1)
+    total = 0.0
+    for i in range(10):
+        others = [j for j in range(10) if j != i]
+        logits = torch.stack([views[i] @ views[j] / 0.5 for j in others])
+        total += float(torch.logsumexp(logits, 0) - logits[others.index((i + 5) % 10)])
+    assert float(nt_xent(a, b, temperature=0.5)) == pytest.approx(total / 10, rel=1e-5)
+
+
+def test_epps_pulley_is_small_for_normal_latents_and_large_for_others() -> None:
+    normal = torch.randn(2000, 4, generator=generator())
+    statistic = float(sliced_epps_pulley(normal, slices=256, generator=generator()))
+    assert statistic == pytest.approx(0.42, abs=0.12)
+    for other in (normal + 0.3, normal * 1.3, normal.sign()):
+        assert float(sliced_epps_pulley(other, slices=256, generator=generator())) > 5
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"method": {"kind": "simclr"}},
+        {"objective": {"kind": "donsker_varadhan"}, "critic": {"kind": "concat"}},
+        {"objective": {"kind": "nwj"}, "critic": {"kind": "bilinear"}},
+        {"critic": {"kind": "gaussian_channel"}},
+        {"head": {"kind": "mlp"}},
+        {"noise": {"kind": "uniform", "epsilon": 0.2}},
+        {"prior": {"kind": "uniform"}},
+    ],
+)
+def test_gradient_reaches_every_parameter(values: dict) -> None:
+    spec, resolved, model = built(**values)
+    method = build_method(spec, resolved)
+    result = method(model.train(), torch.rand(16, 1, 8, 8), generator=generator())
+    (-result.surrogate).backward()
+    assert torch.isfinite(result.mi_nats)
+    for name, parameter in [*model.named_parameters(), *method.named_parameters()]:
+        assert parameter.grad is not None, name

@@ -1,0 +1,140 @@
+"""The same laws for every prior."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from nidim.capacity import Resolved
+from nidim.noise import add_noise
+from nidim.priors import GaussianPrior, Prior, UniformPrior, make_prior, noisy_prior, prior_from_dict
+from nidim.spec import DatasetFacts, TrainSpec
+
+PRIORS = [
+    GaussianPrior(3),
+    GaussianPrior(2, scale=1.5),
+    UniformPrior(3),
+    UniformPrior(2, construction="sigmoid", low=-0.1, high=1.1),
+]
+ORACLES = [stats.norm(), stats.norm(scale=1.5), stats.uniform(), stats.uniform(-0.1, 1.2)]
+each_prior = pytest.mark.parametrize("prior", PRIORS, ids=lambda p: f"{p.kind}{p.dim}")
+
+
+@pytest.mark.parametrize(("prior", "oracle"), list(zip(PRIORS, ORACLES, strict=True)))
+def test_equals_scipy(prior: Prior, oracle: stats.rv_continuous) -> None:
+    x = oracle.rvs((50, prior.dim), random_state=0)
+    np.testing.assert_allclose(prior.log_prob(x), oracle.logpdf(x).sum(1), atol=1e-12)
+    np.testing.assert_allclose(prior.cdf(x), oracle.cdf(x), atol=1e-12)
+    np.testing.assert_allclose(prior.icdf(oracle.cdf(x)), x, atol=1e-9)
+
+
+@each_prior
+def test_inverses(prior: Prior) -> None:
+    u = np.random.default_rng(0).uniform(1e-6, 1 - 1e-6, (100, prior.dim))
+    x = prior.icdf(u)
+    np.testing.assert_allclose(prior.cdf(x), u, atol=1e-12)
+    np.testing.assert_allclose(prior.from_normal_scores(prior.normal_scores(x)), x, atol=1e-9)
+    assert prior_from_dict(prior.describe()) == prior
+
+
+@each_prior
+def test_draws_follow_the_law_and_shifted_ones_do_not(prior: Prior) -> None:
+    draws = prior.sample(5000, seed=11)
+    assert draws.dtype == np.float32
+    assert stats.kstest(prior.cdf(draws).ravel(), "uniform").pvalue > 0.01
+    assert stats.kstest(prior.p_value(draws), "uniform").pvalue > 0.01
+    assert stats.kstest(prior.cdf(draws + 0.1).ravel(), "uniform").pvalue < 1e-6
+
+
+@each_prior
+def test_paging_temperature_and_seed(prior: Prior) -> None:
+    whole = prior.sample(100, seed=5)
+    np.testing.assert_array_equal(
+        np.concatenate([prior.sample(40, seed=5), prior.sample(60, seed=5, offset=40)]), whole
+    )
+    cooled = prior.sample(100, seed=5, temperature=0.5)
+    np.testing.assert_allclose(prior.normal_scores(cooled), 0.5 * prior.normal_scores(whole), atol=1e-4)
+    assert not np.array_equal(prior.sample(100, seed=6), whole)
+
+
+@each_prior
+def test_interpolation_follows_the_law(prior: Prior) -> None:
+    a, b = prior.sample(4000, seed=1), prior.sample(4000, seed=2)
+    points = np.stack([prior.interpolate(x, y, 3) for x, y in zip(a, b, strict=True)])
+    np.testing.assert_allclose(points[:, 0], a, atol=1e-5)
+    np.testing.assert_allclose(points[:, 2], b, atol=1e-5)
+    assert stats.kstest(prior.cdf(points[:, 1]).ravel(), "uniform").pvalue > 0.01
+
+
+def test_outside_the_support() -> None:
+    prior = UniformPrior(2)
+    x = np.array([[0.5, 0.5], [1.5, 0.5], [0.0, 1.0]])
+    assert prior.log_prob(x).tolist() == [0.0, -np.inf, 0.0]
+    assert prior.p_value(x)[1] == 0
+    assert np.isfinite(prior.normal_scores(x)[2]).all()
+
+
+def test_golden_draws() -> None:
+    np.testing.assert_allclose(GaussianPrior(2).sample(3, seed=7, offset=1), GOLDEN_GAUSSIAN, rtol=3e-7)
+    np.testing.assert_allclose(UniformPrior(2).sample(3, seed=7, offset=1), GOLDEN_UNIFORM, rtol=3e-7)
+
+
+GOLDEN_GAUSSIAN = [
+    [1.1362472772598267, 1.1428534984588623],
+    [-1.3862015008926392, -0.17345961928367615],
+    [-2.1942784786224365, 0.6731759905815125],
+]
+GOLDEN_UNIFORM = [
+    [0.8720734715461731, 0.8734502792358398],
+    [0.08284268528223038, 0.4311450719833374],
+    [0.01410769671201706, 0.7495823502540588],
+]
+
+
+def _spec(**parts: object) -> tuple[TrainSpec, Resolved]:
+    from nidim.capacity import resolve
+
+    facts = DatasetFacts(name="x", n_train=1000, n_test=100, height=8, width=8, channels=1)
+    spec = TrainSpec.model_validate({"dataset": "x", "encoder": {"kind": "conv", "dim": 2}, **parts}).filled(
+        facts
+    )
+    return spec, resolve(spec, facts)[0]
+
+
+@pytest.mark.parametrize(
+    ("parts", "kind", "construction"),
+    [
+        ({}, "gaussian", None),
+        ({"prior": {"kind": "uniform"}}, "uniform", "gaussian_cdf"),
+        ({"noise": {"kind": "uniform", "epsilon": 0.1}}, "uniform", "sigmoid"),
+        ({"noise": {"kind": "none"}, "prior": {"kind": "uniform"}}, "uniform", "gaussian_cdf"),
+    ],
+)
+def test_the_law_of_a_spec(parts: dict, kind: str, construction: str | None) -> None:
+    prior = make_prior(_spec(**parts)[0])
+    assert (prior.kind, getattr(prior, "construction", None)) == (kind, construction)
+
+
+@pytest.mark.parametrize(
+    "parts", [{"noise": {"kind": "gaussian", "sigma": 0.5}}, {"prior": {"kind": "uniform"}}]
+)
+def test_noise_on_true_draws_gives_the_promised_law(parts: dict) -> None:
+    spec, resolved = _spec(**parts)
+    draws = make_prior(spec).sample(20_000, seed=1)
+    noisy = add_noise(draws, spec, resolved, seed=2)
+    assert stats.kstest(noisy_prior(spec, resolved).cdf(noisy).ravel(), "uniform").pvalue > 0.01
+    np.testing.assert_array_equal(noisy[5:9], add_noise(draws[5:9], spec, resolved, seed=2, offset=5))
+
+
+def test_uniform_noise_is_bounded_and_none_changes_nothing() -> None:
+    spec, resolved = _spec(noise={"kind": "uniform", "epsilon": 0.1})
+    half = np.full((1000, 2), 0.5, np.float32)
+    noisy = add_noise(half, spec, resolved, seed=0)
+    assert np.abs(noisy - 0.5).max() <= 0.1 + 1e-6
+    assert stats.kstest((noisy.ravel() - 0.4) / 0.2, "uniform").pvalue > 0.01
+    law = noisy_prior(spec, resolved)
+    assert isinstance(law, UniformPrior)
+    assert (law.low, law.high) == (-0.1, 1.1)
+    spec, resolved = _spec(noise={"kind": "none"})
+    np.testing.assert_array_equal(add_noise(half, spec, resolved, seed=0), half)

@@ -1,0 +1,141 @@
+"""Specs round-trip, fill themselves, and refuse what contradicts itself."""
+
+from __future__ import annotations
+
+import typing
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from nidim.spec import DatasetFacts, TrainSpec, parts
+
+
+def options(alias: object) -> st.SearchStrategy:
+    """Any part of a union, with its defaults."""
+    classes = typing.get_args(typing.get_args(alias)[0])
+    return st.sampled_from([cls() for cls in classes])
+
+
+FACTS = st.builds(
+    DatasetFacts,
+    name=st.just("x"),
+    n_train=st.integers(2, 10**6),
+    n_test=st.integers(2, 10**5),
+    height=st.integers(1, 500),
+    width=st.integers(1, 500),
+    channels=st.sampled_from([1, 3]),
+)
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> dict:
+    given_parts = {
+        "encoder": options(parts.Encoder),
+        "objective": options(parts.Objective),
+        "critic": options(parts.Critic),
+        "head": options(parts.Head),
+        "noise": options(parts.Noise),
+        "prior": options(parts.PriorSpec),
+        "method": options(parts.Method),
+        "regularizer": options(parts.Regularizer),
+        "augmentation": options(parts.Augmentation),
+        "optimizer": options(parts.Optimizer),
+        "epochs": st.integers(1, 10_000),
+        "seed": st.integers(0, 2**32 - 1),
+    }
+    chosen = draw(st.sets(st.sampled_from(sorted(given_parts))))
+    values = {name: draw(given_parts[name]) for name in sorted(chosen)}
+    return {
+        "dataset": "x",
+        **{k: v.model_dump() if isinstance(v, parts.Part) else v for k, v in values.items()},
+    }
+
+
+@given(values=specs(), facts=FACTS)
+def test_a_spec_round_trips_and_filling_is_idempotent(values: dict, facts: DatasetFacts) -> None:
+    try:
+        spec = TrainSpec.model_validate(values)
+    except ValidationError as exc:
+        assert {e["type"] for e in exc.errors()} == {"contradiction"}  # noqa: PT017
+        return
+    assert TrainSpec.model_validate_json(spec.model_dump_json()) == spec
+    try:
+        full = spec.filled(facts)
+    except ValidationError as exc:  # a given field contradicts a default that depends on it
+        assert {e["type"] for e in exc.errors()} == {"contradiction"}  # noqa: PT017
+        return
+    assert full.filled(facts) == full
+    assert TrainSpec.model_validate_json(full.model_dump_json()).digest == full.digest
+    for name in values:
+        assert getattr(full, name) == getattr(spec, name)
+
+
+CONTRADICTIONS = [
+    ({"prior": {"kind": "gaussian"}, "noise": {"kind": "uniform"}}, "noise"),
+    ({"method": {"kind": "simclr"}, "critic": {"kind": "bilinear"}}, "critic"),
+    ({"method": {"kind": "simclr"}, "objective": {"kind": "nwj"}}, "objective"),
+    ({"normalization": {"kind": "sigmoid"}, "noise": {"kind": "gaussian"}}, "normalization"),
+    ({"normalization": {"kind": "batchnorm"}, "noise": {"kind": "uniform"}}, "normalization"),
+    ({"normalization": {"kind": "sigmoid"}, "prior": {"kind": "gaussian"}}, "normalization"),
+    ({"critic": {"kind": "gaussian_channel"}, "noise": {"kind": "none"}}, "critic"),
+    ({"critic": {"kind": "gaussian_channel"}, "head": {"kind": "mlp"}}, "head"),
+    ({"regularizer": {"kind": "sliced_epps_pulley"}, "noise": {"kind": "uniform"}}, "regularizer"),
+]
+
+
+@pytest.mark.parametrize(("values", "field"), CONTRADICTIONS)
+def test_contradictions_name_their_field_and_what_to_do(values: dict, field: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        TrainSpec.model_validate({"dataset": "mnist", **values})
+    (error,) = caught.value.errors()
+    assert error["type"] == "contradiction"
+    assert error["ctx"]["field"] == field
+    assert "use" in error["msg"] or "leave" in error["msg"] or "needs" in error["msg"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"dataset": "../etc"},
+        {"dataset": "enc_1"},
+        {"dataset": "mnist\n"},
+        {"dataset": "MNIST"},
+        {"dataset": "x", "unknown": 1},
+        {"dataset": "x", "epochs": 0},
+        {"dataset": "x", "epochs": 1e9},
+        {"dataset": "x", "batch_size": 1},
+        {"dataset": "x", "seed": -1},
+        {"dataset": "x", "devices": 2},
+        {"dataset": "x", "noise": {"kind": "gaussian", "sigma": 0}},
+        {"dataset": "x", "noise": {"kind": "gaussian", "sigma": float("nan")}},
+        {"dataset": "x", "noise": {"kind": "gaussian", "sigma": 1e308}},
+        {"dataset": "x", "noise": {"kind": "laplace"}},
+        {"dataset": "x", "encoder": {"kind": "conv", "dim": 10**9}},
+        {"dataset": "x", "format_version": 2},
+    ],
+)
+def test_bad_values_are_refused(values: dict) -> None:
+    with pytest.raises(ValidationError):
+        TrainSpec.model_validate(values)
+
+
+def test_the_shortest_spec_is_a_complete_job() -> None:
+    facts = DatasetFacts(name="mnist", n_train=60_000, n_test=10_000, height=28, width=28, channels=1)
+    full = TrainSpec.model_validate({"dataset": "mnist", "encoder": {"kind": "conv", "dim": 2}}).filled(facts)
+    optional = {"image_size", "epochs", "batch_size", "critic", "objective", "normalization", "optimizer"}
+    assert all(getattr(full, field) is not None for field in optional)
+
+
+def test_every_part_has_a_schema_with_bounds() -> None:
+    schema = TypeAdapter(TrainSpec).json_schema()
+    text = str(schema)
+    assert "discriminator" in text
+    for definition in schema["$defs"].values():
+        for name, field in definition.get("properties", {}).items():
+            numbers = [v for v in field.get("anyOf", [field]) if v.get("type") in ("number", "integer")]
+            for number in numbers:
+                assert {"minimum", "exclusiveMinimum"} & set(number), name
+                assert {"maximum", "exclusiveMaximum"} & set(number), name

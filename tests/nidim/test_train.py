@@ -1,0 +1,186 @@
+"""fit(): it learns, it stops, it resumes to the bit, it says when it diverges."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from nidim.capacity import resolve
+from nidim.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from nidim.errors import CheckpointError, TrainingDiverged
+from nidim.feed import Feed
+from nidim.spec import DatasetFacts, TrainSpec
+from nidim.train import embed, fit, learning_rate
+
+FACTS = DatasetFacts(name="digits", n_train=1400, n_test=397, height=8, width=8, channels=1, classes=10)
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return (load_digits().images / 16 * 255).round().astype(np.uint8)[..., None]
+
+
+def spec(**values: object) -> TrainSpec:
+    base = {
+        "dataset": "digits",
+        "encoder": {"kind": "conv", "dim": 2, "width": 8},
+        "noise": {"kind": "gaussian", "sigma": 0.5},
+        "epochs": 2,
+        "batch_size": 128,
+        "precision": "float32",
+    }
+    return TrainSpec.model_validate({**base, **values}).filled(FACTS)
+
+
+def train(s: TrainSpec, images: np.ndarray, **hooks):
+    return fit(s, resolve(s, FACTS)[0], images[:1400], heldout=images[1400:], **hooks)
+
+
+def weights(fitted) -> dict[str, torch.Tensor]:
+    return fitted.model.state_dict()
+
+
+def assert_same(a, b) -> None:
+    for key, value in weights(a).items():
+        assert torch.equal(value, weights(b)[key]), key
+
+
+def test_it_learns_and_stays_below_capacity(images: np.ndarray) -> None:
+    fitted = train(spec(epochs=20), images)
+    assert fitted.finished
+    assert fitted.history[-1]["mi_nats"] > 3 * max(fitted.history[0]["mi_nats"], 0.05)
+    assert fitted.mi_nats is not None
+    assert 0.5 < fitted.mi_nats < fitted.resolved.capacity_nats + 0.1
+    z = embed(fitted.model, images[:1400])
+    np.testing.assert_allclose(z.mean(0), 0, atol=1e-3)
+    np.testing.assert_allclose(z.var(0), 1, atol=1e-3)
+
+
+MODES = [
+    {},
+    {"method": {"kind": "simclr"}},
+    {"objective": {"kind": "donsker_varadhan"}, "optimizer": {"kind": "sgd"}},
+    {"regularizer": {"kind": "sliced_epps_pulley"}, "prior": {"kind": "uniform"}},
+    {"noise": {"kind": "uniform", "epsilon": 0.2}},
+]
+
+
+@pytest.mark.parametrize("values", MODES, ids=lambda v: "-".join(v) or "default")
+def test_resume_is_bit_identical(values: dict, images: np.ndarray, tmp_path) -> None:
+    s = spec(**values)
+    whole = train(s, images)
+    kept: list[Checkpoint] = []
+    asked = iter([False] * 7 + [True])
+    stopped = train(s, images, on_checkpoint=kept.append, should_stop=lambda: next(asked))
+    assert not stopped.finished
+    assert stopped.mi_nats is None
+    assert kept[-1].meta["step"] == 7
+    save_checkpoint(kept[-1], tmp_path / "checkpoint.safetensors")
+    again = train(s, images, resume=load_checkpoint(tmp_path / "checkpoint.safetensors"))
+    assert again.finished
+    assert_same(whole, again)
+    assert again.mi_nats == whole.mi_nats
+    assert [h["step"] for h in again.history][-1] == [h["step"] for h in whole.history][-1]
+
+
+def test_checkpoints_on_the_way_do_not_change_the_weights(images: np.ndarray) -> None:
+    kept: list[Checkpoint] = []
+    assert_same(train(spec(), images), train(spec(), images, on_checkpoint=kept.append, checkpoint_every_s=0))
+    assert len(kept) > 5
+
+
+def test_another_seed_gives_other_weights(images: np.ndarray) -> None:
+    a, b = weights(train(spec(epochs=1), images)), weights(train(spec(epochs=1, seed=1), images))
+    assert any(not torch.equal(a[k], b[k]) for k in a)
+
+
+def test_the_default_generator_is_left_alone(images: np.ndarray) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train(spec(epochs=1), images)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_foreign_or_damaged_checkpoint_is_refused(images: np.ndarray, tmp_path) -> None:
+    kept: list[Checkpoint] = []
+    train(spec(epochs=1), images, on_checkpoint=kept.append, checkpoint_every_s=0)
+    with pytest.raises(CheckpointError, match="another spec"):
+        train(spec(epochs=1, seed=3), images, resume=kept[0])
+    torn = dataclasses.replace(kept[0], tensors=dict(list(kept[0].tensors.items())[3:]))
+    with pytest.raises(CheckpointError, match="does not fit"):
+        train(spec(epochs=1), images, resume=torn)
+    path = tmp_path / "c.safetensors"
+    save_checkpoint(kept[0], path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+        load_checkpoint(path)
+    path.write_bytes(b"\x80\x04pickle")
+    with pytest.raises(CheckpointError):
+        load_checkpoint(path)
+
+
+def test_divergence_is_an_error_with_advice(images: np.ndarray) -> None:
+    diverging = spec(
+        optimizer={"kind": "sgd", "lr": 100.0, "schedule": "constant"}, objective={"kind": "nwj"}
+    )
+    with pytest.raises(TrainingDiverged, match=r"optimizer\.lr"):
+        train(diverging, images)
+
+
+def test_progress_is_told(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nidim.train.REPORT_EVERY_S", 0.0)
+    told = []
+    train(spec(), images, on_step=told.append)
+    assert [p.step for p in told] == list(range(1, 21))
+    assert told[-1].epoch == told[-1].epochs == 2
+    assert told[-1].eta_s == 0
+    assert all(p.images_per_s > 0 for p in told)
+
+
+def test_auto_precision_is_measured_once_and_kept(
+    images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nidim.hardware.WORTH_MEASURING_S", 0.0)
+    fitted = train(spec(epochs=1, precision="auto"), images)
+    assert fitted.resolved.dtype in ("float32", "bfloat16")
+    assert fitted.model.precision == "float32"
+
+
+def test_bfloat16_trains(images: np.ndarray) -> None:
+    fitted = train(spec(precision="bfloat16", epochs=1), images)
+    assert fitted.resolved.channels_last
+    assert np.isfinite(embed(fitted.model, images[1400:])).all()
+
+
+def test_a_memory_mapped_set_trains_the_same(images: np.ndarray, tmp_path) -> None:
+    np.save(tmp_path / "x.npy", images)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r", allow_pickle=False)
+    assert_same(train(spec(epochs=1), images), train(spec(epochs=1), mapped))
+
+
+def test_the_feed_shows_every_image_once_an_epoch(images: np.ndarray) -> None:
+    feed = Feed(images[:100], batch_size=10, seed=0, device=torch.device("cpu"))
+    first = np.concatenate([feed.indices(step) for step in range(10)])
+    second = np.concatenate([feed.indices(step) for step in range(10, 20)])
+    assert sorted(first) == sorted(second) == list(range(100))
+    assert list(first) != list(second)
+    batches = list(feed.batches(3, 6))
+    assert len(batches) == 3
+    assert batches[0].shape == (10, 1, 8, 8)
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "constant"])
+def test_learning_rates(schedule: str) -> None:
+    from nidim.spec.parts import AdamWOptimizer
+
+    optimizer = AdamWOptimizer(lr=1.0, schedule=schedule)
+    rates = [learning_rate(optimizer, t / 100) for t in range(100)]
+    assert max(rates) == pytest.approx(1.0)
+    assert min(rates) > 0
+    if schedule != "constant":
+        assert rates[-1] < 0.01
