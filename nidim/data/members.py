@@ -11,7 +11,8 @@ from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
-MAX_NAME = 300
+MAX_DEPTH = 16
+"""Folders deeper than this never make a class."""
 JUNK = frozenset({"thumbs.db", "desktop.ini", "icon\r"})
 JUNK_FOLDER = "__macosx"
 
@@ -54,14 +55,14 @@ def is_wanted(wanted: Wanted, ordinal: int) -> bool:
 
 
 def clean(name: str) -> str:
-    """Printable text with forward slashes, no longer than MAX_NAME; lone surrogates become question marks."""
+    """Printable text with forward slashes; what is not printable becomes a question mark."""
     text = name.replace("\\", "/").encode("utf-8", "replace").decode("utf-8")
-    return "".join(c if c.isprintable() else "?" for c in text)[:MAX_NAME]
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def folders(name: str) -> tuple[str, ...]:
-    """The folders above a cleaned name."""
-    return tuple(p for p in name.split("/")[:-1] if p not in ("", "."))
+    """The outermost folders above a cleaned name, at most MAX_DEPTH."""
+    return tuple(p for p in name.split("/", MAX_DEPTH)[:-1] if p not in ("", "."))
 
 
 def is_junk(name: str) -> bool:
@@ -74,7 +75,7 @@ def is_junk(name: str) -> bool:
 
 def leads_outside(name: str) -> bool:
     """Whether a cleaned name is absolute, names a drive, or climbs with ``..``."""
-    return name.startswith("/") or ".." in name.split("/") or name[1:3] in (":", ":/")
+    return name.startswith("/") or ".." in name.split("/") or (name[:1].isalpha() and name[1:2] == ":")
 
 
 class Names:

@@ -43,9 +43,7 @@ warnings.simplefilter("error", Image.DecompressionBombWarning)
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
-def to_array(
-    data: bytes, *, size: int, channels: int, limits: ImageLimits = DEFAULT_LIMITS
-) -> np.ndarray:
+def to_array(data: bytes, *, size: int, channels: int, limits: ImageLimits = DEFAULT_LIMITS) -> np.ndarray:
     """The pixels of an image file: uint8 (size, size, channels). Raises BadImage or ImageTooLarge."""
     return prepare(decode(data, limits=limits), size=size, channels=channels)
 

@@ -13,7 +13,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Self, cast
 
 from nidim.data.limits import ImageLimits, OverLimit
 from nidim.data.members import NOT_REGULAR, Member, Names, Wanted, clean, is_junk, is_wanted
@@ -64,7 +64,7 @@ class TarSource:
 
     def __init__(self, path: Path, limits: ImageLimits) -> None:
         self._path, self._limits = path, limits
-        self._stream: IO[bytes] = gzip.open(path) if is_gzip(path) else path.open("rb")
+        self._stream = _open(path)
 
     def read(self, wanted: Wanted = None) -> Iterator[Member]:
         """Call it once: the stream does not go back."""
@@ -120,6 +120,10 @@ def _headers(tar: tarfile.TarFile, most: int) -> Iterator[tarfile.TarInfo]:
         yield info
 
 
+def _open(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path)) if is_gzip(path) else path.open("rb")
+
+
 def is_gzip(path: Path) -> bool:
     with path.open("rb") as stream:
         return stream.read(2) == b"\x1f\x8b"
@@ -128,7 +132,7 @@ def is_gzip(path: Path) -> bool:
 def is_tar(path: Path) -> bool:
     """Whether the file, or what its gzip holds, begins with the header of a tar."""
     try:
-        with gzip.open(path) if is_gzip(path) else path.open("rb") as stream:
+        with _open(path) as stream:
             tarfile.TarInfo.frombuf(stream.read(tarfile.BLOCKSIZE), tarfile.ENCODING, "surrogateescape")
     except DAMAGED:
         return False

@@ -8,6 +8,7 @@ stops at the claimed size, and a member that then has another length or checksum
 from __future__ import annotations
 
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -21,7 +22,16 @@ from nidim.errors import DataError
 CHUNK = 2**20
 ENCRYPTED = 0x1 | 0x40 | 0x2000
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, OverflowError, RuntimeError)
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    OverflowError,
+    RuntimeError,
+)
 
 
 class ZipSource:
@@ -104,7 +114,9 @@ def _check(archive: zipfile.ZipFile, size: int, limits: ImageLimits) -> None:
     if total > limits.max_bytes:
         raise OverLimit(f"The zip unpacks to {total} bytes; the limit is {limits.max_bytes}.")
     if limits.inflates(total, size):
-        raise OverLimit(f"The zip unpacks to {total // max(size, 1)} times its size, like a decompression bomb.")
+        raise OverLimit(
+            f"The zip unpacks to {total // max(size, 1)} times its size, like a decompression bomb."
+        )
 
 
 def _is_regular(info: zipfile.ZipInfo) -> bool:

@@ -1,0 +1,45 @@
+"""Dataset: images in memory or on disk as one uint8 array for training and one for test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nidim.spec import DatasetFacts
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """``images`` uint8 (n, h, w, c), an ndarray or a read-only memmap; ``labels`` int64 (n,) or None."""
+
+    images: np.ndarray
+    labels: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Two sets of the same height, width and channels; ``digest`` is that of what they were made from."""
+
+    name: str
+    train: ImageSet
+    test: ImageSet
+    classes: tuple[str, ...]
+    license: str | None
+    digest: str
+
+    @property
+    def facts(self) -> DatasetFacts:
+        _, height, width, channels = self.train.images.shape
+        return DatasetFacts(
+            name=self.name,
+            n_train=len(self.train),
+            n_test=len(self.test),
+            height=height,
+            width=width,
+            channels=channels,
+            classes=len(self.classes),
+        )
