@@ -12,13 +12,11 @@ from nidim.methods import InfoMax, Method, SimCLR
 from nidim.normalize import UnitInterval, UnitMoments
 from nidim.objectives import build_objective
 from nidim.priors import UniformPrior, make_prior
-from nidim.spec import TrainSpec, parts
+from nidim.spec import FullSpec, parts
 
 
-def build_encoder(spec: TrainSpec, resolved: Resolved) -> EncoderModel:
+def build_encoder(spec: FullSpec, resolved: Resolved) -> EncoderModel:
     """The encoder of a filled spec, randomly initialised from torch's default generator, float32, CPU."""
-    if spec.encoder is None or spec.normalization is None:
-        raise ValueError("build_encoder() needs a filled spec: spec.filled(facts)")
     network = build_network(spec.encoder, channels=resolved.channels, image_size=resolved.image_size)
     sigmoid = spec.normalization.kind == "sigmoid"
     prior = make_prior(spec)
@@ -27,10 +25,8 @@ def build_encoder(spec: TrainSpec, resolved: Resolved) -> EncoderModel:
     return EncoderModel(network, constraint, through_cdf=through_cdf)
 
 
-def build_method(spec: TrainSpec, resolved: Resolved) -> Method:
+def build_method(spec: FullSpec, resolved: Resolved) -> Method:
     """The method of a filled spec with its head, critic and objective."""
-    if spec.method is None or spec.head is None or spec.augmentation is None or spec.encoder is None:
-        raise ValueError("build_method() needs a filled spec: spec.filled(facts)")
     head, width = _build_head(spec.head, spec.encoder.dim)
     if spec.method.kind == "simclr":
         return SimCLR(
@@ -40,7 +36,7 @@ def build_method(spec: TrainSpec, resolved: Resolved) -> Method:
             resolved=resolved,
         )
     if spec.critic is None or spec.objective is None:
-        raise ValueError("build_method() needs a filled spec: spec.filled(facts)")
+        raise ValueError("infomax needs a critic and an objective: spec.filled(facts)")
     return InfoMax(
         head=head,
         critic=build_critic(spec.critic, width, sigma=resolved.sigma),
@@ -57,10 +53,8 @@ def _build_head(head: parts.Head, d: int) -> tuple[nn.Module, int]:
     return mlp(d, head.hidden, head.dim), head.dim
 
 
-def build_optimizer(spec: TrainSpec, *modules: nn.Module) -> torch.optim.Optimizer:
+def build_optimizer(spec: FullSpec, *modules: nn.Module) -> torch.optim.Optimizer:
     """The optimiser of a filled spec; weight decay on matrices and kernels only."""
-    if spec.optimizer is None:
-        raise ValueError("build_optimizer() needs a filled spec: spec.filled(facts)")
     parameters = [p for module in modules for p in module.parameters()]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": spec.optimizer.weight_decay},

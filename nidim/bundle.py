@@ -32,7 +32,7 @@ from nidim.errors import BundleError
 from nidim.noise import add_noise
 from nidim.onnx_export import export_onnx
 from nidim.priors import Prior, make_prior, noisy_prior
-from nidim.spec import TrainSpec
+from nidim.spec import FullSpec
 from nidim.train import embed
 
 WEIGHTS, CONFIG, REPORT, PAGE, CARD, ONNX = (
@@ -66,7 +66,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: int
-    spec: TrainSpec
+    spec: FullSpec
     resolved: Resolved
     prior: dict[str, Any] = Field(description="law of the clean embeddings")
     noisy_prior: dict[str, Any] = Field(description="law promised to the embeddings with noise")
@@ -108,7 +108,7 @@ class Bundle:
     noisy: Prior
 
     @property
-    def spec(self) -> TrainSpec:
+    def spec(self) -> FullSpec:
         return self.config.spec
 
     @property
@@ -139,7 +139,7 @@ def save(
     directory: Path,
     *,
     model: EncoderModel,
-    spec: TrainSpec,
+    spec: FullSpec,
     resolved: Resolved,
     report: dict[str, Any],
     page: str,
@@ -197,7 +197,7 @@ def load(directory: Path, *, expect: Manifest | None = None) -> Bundle:
     Raises BundleError when a file is missing, altered or of another format version.
     """
     manifest = _verified(directory, expect)
-    config, report = _read_config(directory), _read_json(directory / REPORT)
+    config, report = read_config(directory), _read_json(directory / REPORT)
     if config.format_version != FORMAT_VERSION:
         raise BundleError(
             f"The bundle has format {config.format_version}; this version reads {FORMAT_VERSION}."
@@ -239,7 +239,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise BundleError(f"{path.name} cannot be read: {exc}") from exc
 
 
-def _read_config(directory: Path) -> Config:
+def read_config(directory: Path) -> Config:
+    """What config.json of a bundle holds, without loading the weights. Raises BundleError."""
     try:
         return Config.model_validate(_read_json(directory / CONFIG))
     except ValidationError as exc:

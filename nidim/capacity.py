@@ -18,7 +18,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from nidim.spec import DatasetFacts, TrainSpec
+from nidim.spec import DatasetFacts, FullSpec
 from nidim.spec.parts import Noise, Part
 
 SIGMA_RANGE = (0.05, 0.75)
@@ -96,13 +96,8 @@ class Resolved(Part):
     threads: int | None = None
 
 
-def resolve(spec: TrainSpec, facts: DatasetFacts) -> tuple[Resolved, list[Advice]]:
-    """What a filled ``spec`` means for this dataset, with the physics' warnings.
-
-    Raises ValueError when a field of ``spec`` is still None (call ``spec.filled(facts)`` first).
-    """
-    if spec.encoder is None or spec.noise is None or spec.batch_size is None or spec.image_size is None:
-        raise ValueError("resolve() needs a filled spec: spec.filled(facts)")
+def resolve(spec: FullSpec, facts: DatasetFacts) -> tuple[Resolved, list[Advice]]:
+    """What a filled ``spec`` means for this dataset, with the physics' warnings."""
     warnings: list[Advice] = []
     dim = spec.encoder.dim
     batch = min(spec.batch_size, facts.n_train)

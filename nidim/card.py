@@ -6,7 +6,7 @@ from typing import Any
 
 from nidim.capacity import Resolved
 from nidim.evaluate import Report, sentence
-from nidim.spec import TrainSpec
+from nidim.spec import FullSpec
 
 _TEMPLATE = """\
 ---
@@ -57,9 +57,8 @@ images like those of the dataset; for others the p-value of `prior/score` tells 
 """
 
 
-def model_card(spec: TrainSpec, resolved: Resolved, report: Report, provenance: dict[str, Any]) -> str:
+def model_card(spec: FullSpec, resolved: Resolved, report: Report, provenance: dict[str, Any]) -> str:
     """Markdown with a metadata header, in the form that model hubs read."""
-    assert spec.encoder is not None and spec.noise is not None and spec.method is not None
     from nidim.bundle import Preprocessing
 
     dataset = provenance["dataset"]
@@ -88,8 +87,7 @@ def model_card(spec: TrainSpec, resolved: Resolved, report: Report, provenance: 
     )
 
 
-def _law(spec: TrainSpec) -> str:
-    assert spec.encoder is not None and spec.prior is not None
+def _law(spec: FullSpec) -> str:
     d = spec.encoder.dim
     return f"N(0, I) in {d} dimensions" if spec.prior.kind == "gaussian" else f"uniform on [0, 1]^{d}"
 
@@ -110,7 +108,10 @@ def _figures(report: Report) -> list[tuple[str, str]]:
         ("KL to the promised law, nats (95 % upper end)", _interval(report)),
         ("Henze–Zirkler p (the same for true draws)", f"{shown(report.hz_p)} ({shown(report.hz_p_null)})"),
         ("sliced W2 to the prior, times that of true draws", shown(report.sw2_ratio, ".2f")),
-        ("linear / kNN / MLP accuracy", " / ".join(shown(v) for v in (report.linear, report.knn, report.mlp))),
+        (
+            "linear / kNN / MLP accuracy",
+            " / ".join(shown(v) for v in (report.linear, report.knn, report.mlp)),
+        ),
     ]
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nidim.capacity import Resolved
-from nidim.spec import TrainSpec
+from nidim.spec import FullSpec
 
 Dtype = Literal["float32", "bfloat16"]
 TRIALS = 3
@@ -25,7 +25,7 @@ def pick_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def choose(spec: TrainSpec, resolved: Resolved, model: nn.Module, sample: Tensor) -> Resolved:
+def choose(spec: FullSpec, resolved: Resolved, model: nn.Module, sample: Tensor) -> Resolved:
     """``resolved`` with device, dtype, layout and threads; a choice that is already there is kept.
 
     ``sample``: a float batch (n, c, h, w) on the CPU, to measure with.
@@ -33,7 +33,7 @@ def choose(spec: TrainSpec, resolved: Resolved, model: nn.Module, sample: Tensor
     if resolved.device is not None and resolved.dtype is not None:
         return resolved
     device = pick_device()
-    steps = (spec.epochs or 1) * resolved.steps_per_epoch
+    steps = spec.epochs * resolved.steps_per_epoch
     dtype: Dtype = "float32" if spec.precision == "auto" else spec.precision
     if spec.precision == "auto":
         dtype = fastest(model.to(device), sample.to(device), steps=steps)

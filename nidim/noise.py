@@ -20,7 +20,7 @@ from torch import Tensor
 
 from nidim.capacity import Resolved
 from nidim.priors import UniformPrior, make_prior
-from nidim.spec import TrainSpec
+from nidim.spec import FullSpec
 from nidim.streams import NOISE_DRAWS, uniform53
 
 
@@ -37,7 +37,7 @@ def draw(latent: Float[Tensor, "n d"], *, resolved: Resolved, generator: torch.G
 
 
 def add_noise(
-    embeddings: NDArray[np.floating], spec: TrainSpec, resolved: Resolved, *, seed: int, offset: int = 0
+    embeddings: NDArray[np.floating], spec: FullSpec, resolved: Resolved, *, seed: int, offset: int = 0
 ) -> NDArray[np.float32]:
     """f(x) + Z for clean embeddings (n, d), float32; row i uses row offset + i of the stream ``seed``.
 

@@ -35,7 +35,11 @@ def export_onnx(model: EncoderModel, path: Path, *, image_size: int, channels: i
     Raises BundleError when that is over 1e-4.
     """
     images = torch.randint(
-        0, 256, (3, image_size, image_size, channels), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+        0,
+        256,
+        (3, image_size, image_size, channels),
+        dtype=torch.uint8,
+        generator=torch.Generator().manual_seed(0),
     )
     _export(_FromPixels(model).eval(), images, path)
     difference = parity(model, path, images)

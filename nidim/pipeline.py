@@ -22,7 +22,7 @@ from nidim.checkpoint import Checkpoint
 from nidim.data import Dataset
 from nidim.evaluate import Embedded, Report, evaluate, page
 from nidim.priors import Prior, make_prior, noisy_prior
-from nidim.spec import TrainSpec
+from nidim.spec import FullSpec, TrainSpec
 from nidim.train import Fitted, Progress, embed, fit
 
 PRIOR_DRAWS_SHOWN, NEIGHBOURS_SHOWN = 6, 6
@@ -72,12 +72,12 @@ def run(
     Raises SpecError, DataError, TrainingDiverged, CheckpointError as its parts do.
     """
     hooks = hooks or Hooks()
-    spec = spec.filled(dataset.facts)
+    full = spec.filled(dataset.facts)
     if resolved is None:
-        resolved, _ = resolve(spec, dataset.facts)
+        resolved, _ = resolve(full, dataset.facts)
     hooks.phase("training")
     fitted = fit(
-        spec,
+        full,
         resolved,
         dataset.train.images,
         heldout=dataset.test.images,
@@ -91,17 +91,17 @@ def run(
     if not fitted.finished:
         return Outcome(fitted, None, None)
     embedded = embed_dataset(fitted, dataset, hooks)
-    report = _evaluate(spec, fitted, embedded, hooks)
+    report = evaluate_fitted(full, fitted, embedded, hooks)
     hooks.phase("storing")
-    facts = {**provenance_of(spec, fitted.resolved, dataset), **(provenance or {})}
+    facts = {**provenance_of(full, fitted.resolved, dataset), **(provenance or {})}
     manifest = bundle.save(
         out_dir,
         model=fitted.model,
-        spec=spec,
+        spec=full,
         resolved=fitted.resolved,
         report={**report.model_dump(mode="json"), "history": fitted.history},
-        page=render_page(spec, fitted, dataset, embedded, report),
-        card=model_card(spec, fitted.resolved, report, facts),
+        page=render_page(full, fitted, dataset, embedded, report),
+        card=model_card(full, fitted.resolved, report, facts),
         provenance=facts,
     )
     return Outcome(fitted, manifest, report)
@@ -118,7 +118,9 @@ def embed_dataset(fitted: Fitted, dataset: Dataset, hooks: Hooks | None = None) 
     )
 
 
-def _evaluate(spec: TrainSpec, fitted: Fitted, embedded: Embedded, hooks: Hooks) -> Report:
+def evaluate_fitted(spec: FullSpec, fitted: Fitted, embedded: Embedded, hooks: Hooks | None = None) -> Report:
+    """The report of a trained encoder from its embeddings."""
+    hooks = hooks or Hooks()
     hooks.phase("evaluating", 0.0)
     return evaluate(
         embedded,
@@ -132,9 +134,7 @@ def _evaluate(spec: TrainSpec, fitted: Fitted, embedded: Embedded, hooks: Hooks)
     )
 
 
-def render_page(
-    spec: TrainSpec, fitted: Fitted, dataset: Dataset, embedded: Embedded, report: Report
-) -> str:
+def render_page(spec: FullSpec, fitted: Fitted, dataset: Dataset, embedded: Embedded, report: Report) -> str:
     """The report for people."""
     prior = make_prior(spec)
     shown = np.random.default_rng(0).permutation(len(embedded.test))[:EMBEDDINGS_SHOWN]
@@ -167,7 +167,7 @@ def nearest_to_draws(
     return rows
 
 
-def provenance_of(spec: TrainSpec, resolved: Resolved, dataset: Dataset) -> dict[str, Any]:
+def provenance_of(spec: FullSpec, resolved: Resolved, dataset: Dataset) -> dict[str, Any]:
     """Where an encoder comes from: code, versions, hardware, data, time."""
     return {
         "nidim": __version__,

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from nidim.capacity import Resolved
-from nidim.spec import TrainSpec
+from nidim.spec import FullSpec
 from nidim.streams import uniform53
 
 Floats = NDArray[np.float64]
@@ -165,22 +165,19 @@ def prior_from_dict(description: dict[str, Any]) -> Prior:
     return kinds[kind](**values)
 
 
-def make_prior(spec: TrainSpec) -> Prior:
+def make_prior(spec: FullSpec) -> Prior:
     """The law that the clean embeddings of a filled ``spec`` are to follow."""
-    if spec.encoder is None or spec.prior is None:
-        raise ValueError("make_prior() needs a filled spec: spec.filled(facts)")
     if spec.prior.kind == "gaussian":
         return GaussianPrior(spec.encoder.dim)
     return UniformPrior(spec.encoder.dim, construction=construction_of(spec))
 
 
-def construction_of(spec: TrainSpec) -> Construction:
+def construction_of(spec: FullSpec) -> Construction:
     """How a uniform law is made: by Φ of a Gaussian latent, or by the sigmoid alone."""
-    sigmoid = spec.normalization is not None and spec.normalization.kind == "sigmoid"
-    return "sigmoid" if sigmoid else "gaussian_cdf"
+    return "sigmoid" if spec.normalization.kind == "sigmoid" else "gaussian_cdf"
 
 
-def noisy_prior(spec: TrainSpec, resolved: Resolved) -> Prior:
+def noisy_prior(spec: FullSpec, resolved: Resolved) -> Prior:
     """The law that is promised to the embedding *with noise*, in the scale in which noise is served.
 
     N(0, (1+σ²)I) for the Gaussian; U([0, 1]^d) for the uniform through Φ, exact at every σ;

@@ -23,7 +23,7 @@ from nidim.feed import Feed, chunks
 from nidim.hardware import choose, to_layout
 from nidim.methods import Method, sliced_epps_pulley
 from nidim.normalize import UnitMoments
-from nidim.spec import TrainSpec
+from nidim.spec import FullSpec
 from nidim.spec.parts import Optimizer, SlicedEppsPulley
 
 REPORT_EVERY_S = 1.0
@@ -69,7 +69,7 @@ class Fitted:
 class _Run:
     """The moving parts of one training."""
 
-    spec: TrainSpec
+    spec: FullSpec
     resolved: Resolved
     model: EncoderModel
     method: Method
@@ -81,7 +81,7 @@ class _Run:
 
     @property
     def steps(self) -> int:
-        return (self.spec.epochs or 1) * self.feed.steps_per_epoch
+        return self.spec.epochs * self.feed.steps_per_epoch
 
     @property
     def modules(self) -> dict[str, torch.nn.Module]:
@@ -98,7 +98,7 @@ class _Run:
 
 
 def fit(
-    spec: TrainSpec,
+    spec: FullSpec,
     resolved: Resolved,
     images: Images,
     *,
@@ -138,7 +138,7 @@ def fit(
     return Fitted(_serving(run.model), run.resolved, run.history, mi, finished=True)
 
 
-def _prepare(spec: TrainSpec, resolved: Resolved, images: Images, resume: Checkpoint | None) -> _Run:
+def _prepare(spec: FullSpec, resolved: Resolved, images: Images, resume: Checkpoint | None) -> _Run:
     if resume is not None:
         if resume.meta["spec_digest"] != spec.digest:
             raise CheckpointError("The checkpoint belongs to another spec; start without it.")
@@ -183,7 +183,6 @@ def _serving(model: EncoderModel) -> EncoderModel:
 
 def _step(run: _Run, step: int, batch: Tensor) -> tuple[Tensor, Tensor]:
     """One update. Every random number of a step depends on (seed, step) alone."""
-    assert run.spec.optimizer is not None
     run.generator.manual_seed(_mix(run.spec.seed, step))
     rate = learning_rate(run.spec.optimizer, step / run.steps)
     for group in run.optimizer.param_groups:
@@ -265,8 +264,8 @@ class _Watch:
                 Progress(
                     step=done,
                     steps=self.run.steps,
-                    epoch=min(done // self.run.feed.steps_per_epoch + 1, self.run.spec.epochs or 1),
-                    epochs=self.run.spec.epochs or 1,
+                    epoch=min(done // self.run.feed.steps_per_epoch + 1, self.run.spec.epochs),
+                    epochs=self.run.spec.epochs,
                     images_per_s=speed,
                     eta_s=left / max(speed, 1e-9),
                     mi_nats=mi_nats,

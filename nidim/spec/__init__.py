@@ -1,5 +1,5 @@
 """Specs: pydantic only, no torch. One source for API body, CLI file, worker input and stored bundle."""
 
-from nidim.spec.train import NAME_PATTERN, DatasetFacts, Name, TrainSpec
+from nidim.spec.train import NAME_PATTERN, DatasetFacts, FullSpec, Name, TrainSpec
 
-__all__ = ["NAME_PATTERN", "DatasetFacts", "Name", "TrainSpec"]
+__all__ = ["NAME_PATTERN", "DatasetFacts", "FullSpec", "Name", "TrainSpec"]

@@ -84,7 +84,7 @@ class TrainSpec(Part):
             )
         return self
 
-    def filled(self, facts: DatasetFacts) -> TrainSpec:
+    def filled(self, facts: DatasetFacts) -> FullSpec:
         """This spec with the defaults for ``facts`` in every field that was not given.
 
         Raises ``pydantic.ValidationError`` when a given field contradicts a default that depends on it.
@@ -92,10 +92,27 @@ class TrainSpec(Part):
         from nidim.spec.defaults import defaults
 
         given = {k: v for k, v in self if v is not None}
-        return TrainSpec.model_validate({**defaults(self, facts), **given})
+        return FullSpec.model_validate({**defaults(self, facts), **given})
 
     @property
     def digest(self) -> str:
         """SHA-256 of the canonical JSON, ``sha256:`` and 64 hexadecimal digits."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+class FullSpec(TrainSpec):
+    """A spec with every default in place; only what its method does not use is None."""
+
+    image_size: Annotated[int, Field(ge=1, le=512)]
+    encoder: parts.Encoder
+    method: parts.Method
+    head: parts.Head
+    noise: parts.Noise
+    prior: parts.PriorSpec
+    normalization: parts.Normalization
+    regularizer: parts.Regularizer
+    augmentation: parts.Augmentation
+    optimizer: parts.Optimizer
+    epochs: Annotated[int, Field(ge=1, le=10_000)]
+    batch_size: Annotated[int, Field(ge=2, le=65_536)]

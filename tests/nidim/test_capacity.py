@@ -108,11 +108,6 @@ def test_resolve_clips_the_batch_and_stores_sigma() -> None:
     assert "batch_clipped" in {a.code for a in advice}
 
 
-def test_resolve_needs_a_filled_spec() -> None:
-    with pytest.raises(ValueError, match="filled"):
-        capacity.resolve(TrainSpec.model_validate({"dataset": "x"}), facts())
-
-
 def test_capacity_of_each_noise() -> None:
     assert capacity.capacity_nats(NoNoise(), 4) is None
     assert capacity.capacity_nats(UniformNoise(epsilon=0.5), 4) == pytest.approx(4 * math.log(2))

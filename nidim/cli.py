@@ -1,0 +1,330 @@
+"""The command line: train, evaluate, embed and sample without any server.
+
+Importing this costs no torch; each command imports what it needs. Other packages add commands through the
+entry-point group ``nidim.commands``.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import tomllib
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nidim import __version__
+from nidim.errors import NidimError
+
+if TYPE_CHECKING:
+    from nidim.data import Dataset
+    from nidim.spec import FullSpec, TrainSpec
+
+CHECKPOINT = "checkpoint.safetensors"
+GROUP = "nidim.commands"
+
+
+class _Commands(click.Group):
+    """A group that finds further commands in entry points, and shows errors of the library as advice."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *(point.name for point in entry_points(group=GROUP))})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        points = [] if own else list(entry_points(group=GROUP, name=cmd_name))
+        return points[0].load() if points else own
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except NidimError as exc:
+            raise click.ClickException(str(exc)) from exc
+
+
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.version_option(__version__, prog_name="nidim")
+def main() -> None:
+    """Image encoders whose embeddings follow a distribution that you choose.
+
+    \b
+    Without any server:
+      nidim train spec.toml --out runs/digits     train an encoder, with its report
+      nidim embed runs/digits *.png -o z.npy      embeddings of images
+      nidim sample runs/digits -n 1000 -o s.npy   draws from the law that they follow
+    As a service:
+      nidim up                                    API, workers and queue, in the foreground
+    """
+
+
+_dataset_options = [
+    click.option(
+        "--data",
+        type=click.Path(exists=True, path_type=Path),
+        help="Your own images: a class folder, .zip, .tar(.gz), .npz, .npy or .parquet.",
+    ),
+    click.option(
+        "--datasets-dir",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="Where torchvision's sets (MNIST, CIFAR-10, ...) are looked up.",
+    ),
+    click.option("--allow-downloads", is_flag=True, help="Download a built-in set that is not there."),
+]
+
+
+def _with(options: list[Any]) -> Any:
+    def add(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+@main.command()
+@click.argument("spec_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Change a field of the spec, e.g. --set noise.sigma=0.2.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory of the new encoder.")
+@_with(_dataset_options)
+def train(
+    spec_file: Path,
+    changes: tuple[str, ...],
+    out: Path,
+    data: Path | None,
+    datasets_dir: Path | None,
+    allow_downloads: bool,
+) -> None:
+    """Train an encoder from SPEC_FILE (.toml or .json) and write it, with its report, to --out.
+
+    \b
+    The shortest spec is one line of TOML:
+      dataset = "digits"
+    Ctrl-C keeps a checkpoint in --out; the same command goes on from it.
+    """
+    from nidim import pipeline
+    from nidim.capacity import resolve
+    from nidim.progress import TrainingDisplay
+
+    spec, dataset = load_dataset(
+        read_spec(spec_file, changes), data=data, datasets_dir=datasets_dir, allow_downloads=allow_downloads
+    )
+    for advice in resolve(spec, dataset.facts)[1]:
+        click.secho(f"{advice.code}: {advice.detail}", fg="yellow", err=True)
+    checkpoint = out / CHECKPOINT
+    stop = _StopOnSignal()
+    with TrainingDisplay() as display:
+        outcome = pipeline.run(
+            spec,
+            dataset,
+            out_dir=out,
+            resume=_checkpoint(checkpoint, spec),
+            hooks=_hooks(display, checkpoint, stop),
+        )
+    if outcome.report is None:
+        raise click.ClickException(f"Stopped; the same command goes on from {checkpoint}.")
+    checkpoint.unlink(missing_ok=True)
+    show_report(outcome.report.model_dump(mode="json"))
+    click.echo(f"Wrote {out} (open {out / 'report.html'} in a browser).")
+
+
+def _hooks(display: Any, checkpoint: Path, stop: _StopOnSignal) -> Any:
+    from nidim.checkpoint import save_checkpoint
+    from nidim.pipeline import Hooks
+
+    def keep(found: Any) -> None:
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(found, checkpoint)
+
+    return Hooks(on_step=display.step, on_phase=display.phase, on_checkpoint=keep, should_stop=stop.asked)
+
+
+class _StopOnSignal:
+    """SIGINT and SIGTERM ask the training to stop after its step; a second SIGINT ends it at once."""
+
+    def __init__(self) -> None:
+        self.stop = False
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, self._note)
+
+    def _note(self, _number: int, _frame: Any) -> None:
+        if self.stop:
+            sys.exit(130)
+        self.stop = True
+
+    def asked(self) -> bool:
+        return self.stop
+
+
+def _checkpoint(path: Path, spec: FullSpec) -> Any:
+    """The checkpoint of an earlier run of the same spec, if there is one."""
+    from nidim.checkpoint import load_checkpoint
+    from nidim.errors import CheckpointError
+
+    if not path.is_file():
+        return None
+    found = load_checkpoint(path)
+    if found.meta["spec_digest"] != spec.digest:
+        raise CheckpointError(f"{path} belongs to another spec; remove it, or choose another --out.")
+    click.echo(f"Going on from step {found.meta['step']}.")
+    return found
+
+
+@main.command()
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the whole report as JSON.")
+@_with(_dataset_options)
+def evaluate(
+    directory: Path,
+    output: Path | None,
+    data: Path | None,
+    datasets_dir: Path | None,
+    allow_downloads: bool,
+) -> None:
+    """Evaluate the encoder in DIRECTORY anew: does it follow its law, and what is it good for?
+
+    The information under augmentation belongs to the training and is taken from the stored report.
+    """
+    from nidim import bundle, pipeline
+    from nidim.train import Fitted
+
+    encoder = bundle.load(directory)
+    _, dataset = load_dataset(
+        encoder.spec, data=data, datasets_dir=datasets_dir, allow_downloads=allow_downloads
+    )
+    fitted = Fitted(
+        encoder.model, encoder.resolved, encoder.report["history"], encoder.report["mi_nats"], finished=True
+    )
+    report = pipeline.evaluate_fitted(encoder.spec, fitted, pipeline.embed_dataset(fitted, dataset))
+    values = report.model_dump(mode="json")
+    show_report(values)
+    if output:
+        output.write_text(json.dumps(values, indent=1))
+        click.echo(f"Wrote {output}.")
+
+
+@main.command()
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument(
+    "images", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="float32 (n, d), .npy")
+@click.option("--noisy", is_flag=True, help="f(x) + Z instead of f(x).")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="of the noise")
+def embed(directory: Path, images: tuple[Path, ...], output: Path, noisy: bool, seed: int) -> None:
+    """Embed IMAGES (PNG, JPEG, WebP, BMP, GIF, TIFF) with the encoder in DIRECTORY; row i is image i."""
+    import numpy as np
+
+    from nidim import bundle
+    from nidim.data import pixels
+    from nidim.errors import BadImage
+
+    encoder = bundle.load(directory)
+    side, channels = encoder.preprocessing.image_size, encoder.preprocessing.channels
+    rows = []
+    for path in images:
+        try:
+            rows.append(pixels.to_array(path.read_bytes(), size=side, channels=channels))
+        except BadImage as exc:
+            raise click.ClickException(f"{path}: {exc}") from exc
+    prepared = np.stack(rows)
+    vectors = encoder.embed_noisy(prepared, seed=seed) if noisy else encoder.embed(prepared)
+    save_array(output, vectors)
+
+
+@main.command()
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("-n", default=1000, show_default=True, type=click.IntRange(0, 10_000_000), help="draws")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1))
+@click.option("--offset", default=0, show_default=True, type=click.IntRange(0, 2**62), help="first row")
+@click.option("--temperature", default=1.0, show_default=True, type=click.FloatRange(0, 100))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="float32 (n, d), .npy")
+def sample(directory: Path, n: int, seed: int, offset: int, temperature: float, output: Path) -> None:
+    """Draw from the law that the embeddings of the encoder in DIRECTORY follow.
+
+    The draws of a seed are one infinite stream: -n and --offset are a page of it, the same on every machine.
+    """
+    from nidim import bundle
+    from nidim.priors import prior_from_dict
+
+    prior = prior_from_dict(bundle.read_config(directory).prior)
+    save_array(output, prior.sample(n, seed=seed, offset=offset, temperature=temperature))
+
+
+def save_array(output: Path, values: Any) -> None:
+    """Write an array as .npy, exactly where asked."""
+    import numpy as np
+
+    with output.open("wb") as file:
+        np.save(file, values, allow_pickle=False)
+    click.echo(f"Wrote {output}: {values.dtype} {values.shape}.")
+
+
+def read_spec(path: Path, changes: tuple[str, ...] = ()) -> TrainSpec:
+    """A spec from TOML or JSON, with ``field.field=value`` changes; values are read as JSON, else as text."""
+    from pydantic import ValidationError
+
+    from nidim.spec import TrainSpec
+
+    try:
+        text = path.read_text()
+        values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except (ValueError, UnicodeDecodeError) as exc:
+        raise click.ClickException(f"{path} cannot be read: {exc}") from exc
+    for change in changes:
+        _apply(values, change)
+    try:
+        return TrainSpec.model_validate(values)
+    except ValidationError as exc:
+        lines = [f"  {'.'.join(map(str, e['loc'])) or 'spec'}: {e['msg']}" for e in exc.errors()]
+        raise click.ClickException(f"{path} is not a valid spec:\n" + "\n".join(lines)) from exc
+
+
+def _apply(values: dict[str, Any], change: str) -> None:
+    field, equals, text = change.partition("=")
+    if not equals:
+        raise click.BadParameter(f"{change!r} is not FIELD=VALUE", param_hint="--set")
+    *parents, last = field.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise click.BadParameter(f"{parent} of {change!r} holds no fields", param_hint="--set")
+    try:
+        values[last] = json.loads(text)
+    except ValueError:
+        values[last] = text
+
+
+def load_dataset(
+    spec: TrainSpec, *, data: Path | None, datasets_dir: Path | None, allow_downloads: bool
+) -> tuple[FullSpec, Dataset]:
+    """The filled spec and its dataset at the spec's size."""
+    from nidim.data import builtin_facts, load_builtin, open_path
+
+    if data is None:
+        full = spec.filled(builtin_facts(spec.dataset))
+        return full, load_builtin(
+            spec.dataset, root=datasets_dir, allow_downloads=allow_downloads, image_size=full.image_size
+        )
+    dataset = open_path(data, name=spec.dataset, image_size=spec.image_size)
+    full = spec.filled(dataset.facts)
+    if full.image_size != dataset.facts.height:
+        dataset = open_path(data, name=spec.dataset, image_size=full.image_size)
+    return full, dataset
+
+
+def show_report(values: dict[str, Any]) -> None:
+    """The figures of a report as a short table."""
+    from nidim.progress import report_table
+
+    report_table([(values.get("title") or "this encoder", values)])

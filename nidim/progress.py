@@ -1,0 +1,105 @@
+"""What a person sees in the terminal while a training runs, and after it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from nidim.train import Progress as Step
+
+COLUMNS = (
+    ("mi_nats", "Î", ".2f"),
+    ("capacity_nats", "C", ".2f"),
+    ("kl_bound_nats", "KL ≤", ".3f"),
+    ("kl_bound_upper95_nats", "95 %", ".3f"),
+    ("hz_p", "HZ p", ".3f"),
+    ("hz_p_null", "true draws", ".3f"),
+    ("sw2_ratio", "SW2 / floor", ".2f"),
+    ("linear", "linear", ".3f"),
+    ("knn", "kNN", ".3f"),
+    ("mlp", "MLP", ".3f"),
+)
+
+
+class TrainingDisplay:
+    """A progress bar with the speed and Î against C; then the phases after training. A context manager."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+            console=console or Console(stderr=True),
+        )
+        self.task = self.bar.add_task("starting", total=None, note="")
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.bar.stop()
+
+    def step(self, at: Step) -> None:
+        """Show a :class:`nidim.train.Progress`."""
+        self.show(
+            epoch=at.epoch,
+            epochs=at.epochs,
+            step=at.step,
+            steps=at.steps,
+            images_per_s=at.images_per_s,
+            mi_nats=at.mi_nats,
+            capacity_nats=at.capacity_nats,
+        )
+
+    def show(
+        self,
+        *,
+        epoch: int,
+        epochs: int,
+        step: int,
+        steps: int,
+        images_per_s: float,
+        mi_nats: float | None,
+        capacity_nats: float | None,
+    ) -> None:
+        """Show the same from any source, e.g. the events of a job."""
+        ceiling = f" of C = {capacity_nats:.2f}" if capacity_nats is not None else ""
+        information = f"Î = {mi_nats:.2f}{ceiling} nats" if mi_nats is not None else ""
+        self.bar.update(
+            self.task,
+            description=f"epoch {epoch}/{epochs}",
+            total=steps,
+            completed=step,
+            note=f"{images_per_s:,.0f} images/s  {information}",
+        )
+
+    def phase(self, name: str, fraction: float | None) -> None:
+        """Show a phase after training."""
+        if name != "training":
+            total = None if fraction is None else 1.0
+            self.bar.update(self.task, description=name, total=total, completed=fraction or 0.0, note="")
+
+
+def report_table(rows: list[tuple[str, dict[str, Any]]], console: Console | None = None) -> None:
+    """One line of key figures an encoder; a dash where a figure does not apply."""
+    table = Table(title=None, header_style="bold")
+    table.add_column("")
+    table.add_column("d", justify="right")
+    table.add_column("σ or ε", justify="right")
+    for _, heading, _form in COLUMNS:
+        table.add_column(heading, justify="right")
+    for name, values in rows:
+        cells = [_shown(values.get(key), form) for key, _, form in COLUMNS]
+        strength = values.get("sigma") if values.get("sigma") is not None else values.get("epsilon")
+        table.add_row(name, str(values.get("dim", "–")), _shown(strength, ".3g"), *cells)
+    (console or Console(width=130)).print(table)
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
