@@ -1,0 +1,72 @@
+"""What an end means, and what a client is told of it."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from nidim.errors import CheckpointError, DataError, DatasetUnavailable, SpecError, TrainingDiverged
+from worker.classify import LONGEST_MESSAGE, classify, classify_exit, last_line, out_of_attempts, public
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SpecError("x"), "spec_error"),
+        (DataError("x"), "data_error"),
+        (DatasetUnavailable("x"), "dataset_unavailable"),
+        (TrainingDiverged("x"), "training_diverged"),
+        (CheckpointError("x"), "checkpoint_error"),
+    ],
+)
+def test_what_the_input_causes_is_not_tried_again(error: Exception, code: str) -> None:
+    verdict = classify(error)
+    assert (verdict.retry, verdict.code, verdict.message) == (False, code, "x")
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's."""
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OutOfMemoryError("x"), RuntimeError("CUDA out of memory. Tried to allocate")]
+)
+def test_memory_is_tried_again_and_named(error: Exception) -> None:
+    verdict = classify(error)
+    assert (verdict.retry, verdict.code) == (True, "out_of_memory")
+
+
+def test_anything_else_is_tried_again() -> None:
+    verdict = classify(KeyError("weights"))
+    assert (verdict.retry, verdict.code, verdict.message) == (True, "internal", "KeyError: 'weights'")
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "expected"),
+    [
+        (-signal.SIGKILL, "", "killed"),
+        (-signal.SIGSEGV, "boom\n", "crashed"),
+        (3, "", "crashed"),
+        (1, "torch.OutOfMemoryError: CUDA out of memory.", "out_of_memory"),
+        (-signal.SIGABRT, "terminate called after throwing std::bad_alloc: out of memory", "out_of_memory"),
+    ],
+)
+def test_an_exit_without_result(code: int, words: str, expected: str) -> None:
+    verdict = classify_exit(code, words)
+    assert verdict.retry
+    assert verdict.code == expected
+
+
+def test_the_last_of_too_many_attempts_is_final_and_keeps_its_reason() -> None:
+    final = out_of_attempts(classify_exit(-signal.SIGSEGV, ""), 3)
+    assert not final.retry
+    assert "3 attempts" in final.message
+    assert "SIGSEGV" in final.message
+
+
+def test_a_client_reads_no_directory_of_this_machine() -> None:
+    assert public("cannot open /home/me/.nidim/blobs/ab/cd.npz: no space") == "cannot open cd.npz: no space"
+    assert public("ratio 3/4 of http://example.org/a/b") == "ratio 3/4 of http://example.org/a/b"
+    assert last_line('  File "/a/b.py", line 3\n\nValueError: /x/y.z\n\n') == "ValueError: y.z"
+    assert len(public("a" * 10_000)) == LONGEST_MESSAGE
