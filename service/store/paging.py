@@ -62,7 +62,7 @@ class Keyset:
         return tuple_(self.created_at, self.key) < tuple_(literal(moment, Moment()), literal(key))
 
     def _cursor(self, row: AnyRow) -> str:
-        values = [to_us(row._mapping[self.created_at]), row._mapping[self.key]]
+        values = [to_us(row._mapping[self.created_at.key]), row._mapping[self.key.key]]
         return base64.urlsafe_b64encode(json.dumps(values).encode()).rstrip(b"=").decode()
 
 

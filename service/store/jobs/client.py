@@ -71,7 +71,7 @@ def list_(tx: Session, *, state: str | None = None, limit: int = 50, cursor: str
     query = select(*rows.COLUMNS)
     if state is not None:
         query = query.where(JobRow.state == state)
-    return NEWEST_FIRST.page(tx, query, lambda row: Job.from_row(row), limit=limit, cursor=cursor)
+    return NEWEST_FIRST.page(tx, query, Job.from_row, limit=limit, cursor=cursor)
 
 
 def count_waiting(tx: Session) -> int:
