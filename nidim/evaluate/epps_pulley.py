@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from nidim.evaluate.draws import generator
 from nidim.evaluate.report import Distance, Outcome
 
 Floats = NDArray[np.float64]
@@ -44,7 +45,7 @@ def directions(d: int, count: int, *, seed: int) -> Floats:
     """Random unit vectors, columns of (d, L); one for d = 1, where there is no other."""
     if d == 1:
         return np.ones((1, 1))
-    vectors = np.random.default_rng(seed).standard_normal((d, count))
+    vectors = generator(seed, "directions").standard_normal((d, count))
     return vectors / np.linalg.norm(vectors, axis=0)
 
 
@@ -94,7 +95,9 @@ class ChiSquareSum:
         point = standard * math.sqrt(2) * a + freedom + shift
         if point <= 0:
             return 1.0
-        return float(special.chdtrc(freedom, point) if shift == 0 else 1 - special.chndtr(point, freedom, shift))
+        return float(
+            special.chdtrc(freedom, point) if shift == 0 else 1 - special.chndtr(point, freedom, shift)
+        )
 
 
 def limit_law(a: Floats) -> ChiSquareSum:

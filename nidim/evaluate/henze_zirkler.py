@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from nidim.evaluate.draws import generator
 from nidim.evaluate.report import ALPHA, HenzeZirkler
 
 Floats = NDArray[np.float64]
@@ -30,7 +31,7 @@ Floats = NDArray[np.float64]
 SIZE = 64
 """Embeddings in a subsample."""
 CELLS = 20
-_CHUNK = 1 << 21  # entries of the (K, m, m) distances held at a time: they stay in the cache
+_CHUNK = 1 << 17  # entries of the (K, m, m) distances held at a time: they stay in the cache
 _SINGULAR = 1e-10
 _NULL_SETS = 16
 
@@ -87,7 +88,7 @@ def _p_value(statistic: Floats, m: int, d: int) -> Floats:
 
 def subsample_p(x: NDArray[np.floating], *, subsamples: int, seed: int) -> Floats:
     """p of ``subsamples`` random subsamples of 64 rows of ``x`` (n, d), drawn without replacement each."""
-    rng = np.random.default_rng(seed)
+    rng = generator(seed, "henze-zirkler subsamples")
     rows = np.stack([rng.choice(len(x), SIZE, replace=False) for _ in range(subsamples)])
     step = max(1, _CHUNK // (SIZE * SIZE))
     return np.concatenate([henze_zirkler(x[rows[i : i + step]])[1] for i in range(0, subsamples, step)])
@@ -98,7 +99,7 @@ def null_p(d: int, n: int, subsamples: int) -> Floats:
     """The protocol's p on independent sets of n true draws, shape (sets, subsamples); computed once."""
     sets = []
     for seed in range(_NULL_SETS):
-        draws = np.random.default_rng((d, n, seed)).standard_normal((n, d))
+        draws = generator(seed, f"henze-zirkler null {n} {d}").standard_normal((n, d))
         sets.append(subsample_p(draws, subsamples=subsamples, seed=seed))
     values = np.stack(sets)
     values.setflags(write=False)

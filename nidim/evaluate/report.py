@@ -27,7 +27,9 @@ class Outcome(Section):
     """One hypothesis test."""
 
     statistic: float = Field(description="in the scale that `method` names")
-    p: float = Field(ge=0, le=1, description="p-value; 0 where it is below what a float or the method resolves")
+    p: float = Field(
+        ge=0, le=1, description="p-value; 0 where it is below what a float or the method resolves"
+    )
     reject: bool = Field(description="p < .05")
     n: int = Field(description="embeddings used")
     method: str = Field(description="statistic and null law in a few words")
@@ -111,8 +113,8 @@ class Distances(Section):
     mean_max: Distance
     variance_rms: Distance
     variance_max: Distance
-    correlation_rms: Distance | None = Field(description="None when d = 1")
-    correlation_max: Distance | None = Field(description="None when d = 1")
+    correlation_rms: Distance | None = Field(None, description="None when d = 1")
+    correlation_max: Distance | None = Field(None, description="None when d = 1")
     skewness_rms: Distance
     kurtosis_rms: Distance
     effective_rank: Distance = Field(description="below 1 when directions collapse")
@@ -201,7 +203,9 @@ class Report(Section):
     dim: int
     n_train: int
     n_heldout: int
-    batch_size: int | None = Field(description="of the training: the trained bound cannot show more than its log")
+    batch_size: int | None = Field(
+        description="of the training: the trained bound cannot show more than its log"
+    )
     tested: Literal["clean", "noisy"] = Field(description="which embeddings the promise is about")
     certificate: Certificate | None
     clean: Battery | None
@@ -212,7 +216,9 @@ class Report(Section):
     level: Literal["full", "quick"]
     seed: int
     wall_s: dict[str, float] = Field(description="seconds by stage")
-    provenance: dict[str, Any] = Field(description="from the caller: spec digest, git revision, versions, device")
+    provenance: dict[str, Any] = Field(
+        description="from the caller: spec digest, git revision, versions, device"
+    )
 
     @property
     def promised(self) -> Battery | None:

@@ -70,9 +70,7 @@ def mardia_kurtosis(y: Floats) -> Outcome | None:
         return None
     b2 = float(np.square(np.square(y).sum(axis=1)).mean())
     mean = d * (d + 2) * (n - 1) / (n + 1)
-    variance = (
-        8 * d * (d + 2) * (n - 3) * (n - d - 1) * (n - d + 1) / ((n + 1) ** 2 * (n + 3) * (n + 5))
-    )
+    variance = 8 * d * (d + 2) * (n - 3) * (n - d - 1) * (n - d + 1) / ((n + 1) ** 2 * (n + 3) * (n + 5))
     z = (b2 - mean) / np.sqrt(variance)
     return Outcome.of(z, 2 * special.ndtr(-abs(z)), n=n, method="(b2 − mean)/sd, exact moments, normal")
 

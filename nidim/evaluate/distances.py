@@ -1,0 +1,120 @@
+"""Distances to the law, each beside its floor: the mean over independent sets of equally many true draws.
+
+The law is N(0, I_d) for normal scores; the sliced Wasserstein distance of any other law is taken in that
+law's own scale. Floors depend on the law, n, d and the settings alone, so they are computed once a process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nidim.evaluate.draws import generator
+from nidim.evaluate.epps_pulley import directions
+from nidim.evaluate.moments import moment_errors
+from nidim.evaluate.pairs import energy_and_mmd
+from nidim.evaluate.report import Distance, Distances
+from nidim.evaluate.wasserstein import mean_and_worst, squared_to_normal, squared_to_sample
+from nidim.priors import Prior
+
+Floats = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How much work goes into the distances: part of what a floor depends on."""
+
+    slices: int = 128
+    pair_rows: int = 4096
+    floor_sets: int = 8
+    seed: int = 0
+
+
+DEFINITIONS = {
+    "energy": "energy distance to N(0, I), root, normal scores",
+    "mmd": "maximum mean discrepancy to N(0, I), Gaussian kernel h² = d, root, normal scores",
+    "mean_rms": "mean per coordinate of the normal scores, root mean square",
+    "mean_max": "mean per coordinate of the normal scores, largest absolute",
+    "variance_rms": "variance − 1 per coordinate of the normal scores, root mean square",
+    "variance_max": "variance − 1 per coordinate of the normal scores, largest absolute",
+    "correlation_rms": "correlations of the normal scores, root mean square",
+    "correlation_max": "correlations of the normal scores, largest absolute",
+    "skewness_rms": "skewness per coordinate of the normal scores, root mean square",
+    "kurtosis_rms": "excess kurtosis per coordinate of the normal scores, root mean square",
+    "effective_rank": "exponential of the entropy of the covariance's eigenvalues, normal scores",
+}
+
+
+def measure_scores(s: Floats, settings: Settings) -> dict[str, float]:
+    """Every distance of normal scores ``s`` (n, d) to N(0, I); pairs on the first ``pair_rows`` rows."""
+    a = directions(s.shape[1], settings.slices, seed=settings.seed)
+    energy, mmd = energy_and_mmd(s[: settings.pair_rows])
+    sliced = mean_and_worst(squared_to_normal(s, a))
+    return {**sliced, "energy": energy, "mmd": mmd, **moment_errors(s)}
+
+
+@functools.lru_cache(maxsize=64)
+def score_floor(n: int, d: int, settings: Settings) -> dict[str, tuple[float, float]]:
+    """Mean and standard deviation of every distance over sets of ``n`` true draws."""
+    sets = range(settings.floor_sets)
+    draws = (generator(i, f"floor {n} {d}").standard_normal((n, d)) for i in sets)
+    return _summarise([measure_scores(x, settings) for x in draws])
+
+
+def measure_own_scale(x: Floats, prior: Prior, settings: Settings, *, seed: int) -> dict[str, float]:
+    """Sliced Wasserstein distance of ``x`` (n, d) to as many draws of ``prior``, in its own scale."""
+    a = directions(prior.dim, settings.slices, seed=settings.seed)
+    draws = prior.sample(len(x), seed=seed).astype(np.float64)
+    return mean_and_worst(squared_to_sample(x, draws, a))
+
+
+@functools.lru_cache(maxsize=64)
+def own_scale_floor(n: int, prior: Prior, settings: Settings) -> dict[str, tuple[float, float]]:
+    """Mean and standard deviation of the same between two sets of ``n`` draws of ``prior``."""
+    sets = []
+    for i in range(settings.floor_sets):
+        x = prior.sample(n, seed=2_000_003 + 2 * i).astype(np.float64)
+        sets.append(measure_own_scale(x, prior, settings, seed=2_000_004 + 2 * i))
+    return _summarise(sets)
+
+
+def _summarise(sets: list[dict[str, float]]) -> dict[str, tuple[float, float]]:
+    values = {name: np.array([measured[name] for measured in sets]) for name in sets[0]}
+    return {name: (float(v.mean()), float(v.std(ddof=1))) for name, v in values.items()}
+
+
+def distances(x: Floats, s: Floats, prior: Prior, epps_pulley: Distance, *, settings: Settings) -> Distances:
+    """All distances of embeddings ``x`` (n, d) with normal scores ``s`` to ``prior``, with their floors."""
+    n, d = s.shape
+    values, floors = measure_scores(s, settings), dict(score_floor(n, d, settings))
+    wasserstein = "one sample, exact, N(0, I)"
+    if prior.kind != "gaussian":
+        values |= measure_own_scale(x, prior, settings, seed=settings.seed + 1_000_003)
+        floors |= own_scale_floor(n, prior, settings)
+        wasserstein = "against as many prior draws, the prior's own scale"
+    slices = 1 if d == 1 else settings.slices
+    definitions = DEFINITIONS | {
+        "sw2": f"Wasserstein-2, root mean square of {slices} random projections; {wasserstein}",
+        "sw2_worst": f"Wasserstein-2, largest of {slices} random projections; {wasserstein}",
+    }
+    used = {name: min(n, settings.pair_rows) if name in ("energy", "mmd") else n for name in values}
+    entries = {
+        name: _distance(value, floors[name], n=used[name], definition=definitions[name])
+        for name, value in values.items()
+    }
+    return Distances(epps_pulley=epps_pulley, **entries)
+
+
+def _distance(value: float, floor: tuple[float, float], *, n: int, definition: str) -> Distance:
+    mean, sd = floor
+    return Distance(
+        value=value,
+        floor=mean,
+        floor_sd=sd,
+        ratio=value / max(mean, np.finfo(np.float64).tiny),
+        n=n,
+        definition=definition,
+    )

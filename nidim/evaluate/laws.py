@@ -1,0 +1,75 @@
+"""Which law is promised to which embedding, and the noise that goes with it.
+
+| construction            | promised to | battery on              | certificate on          |
+|-------------------------|-------------|-------------------------|-------------------------|
+| N(0, I), Gaussian noise | f(X)        | clean                   | clean, σ                |
+| U([0,1]^d) through Φ    | f(X)        | clean                   | normal scores, σ        |
+| U([0,1]^d), sigmoid     | f(X) + Z    | noisy; clean as well    | clean, ε                |
+| no noise                | f(X)        | clean                   | none, unless a σ is given |
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from nidim.evaluate.draws import generator
+from nidim.priors import GaussianPrior, Prior, UniformPrior
+
+Floats = NDArray[np.float64]
+
+_EDGE = 8.25  # |Φ⁻¹| of the last double below 1: where a score outside the support is put
+
+
+def name(prior: Prior) -> str:
+    """The law in words, as ``N(0, 1.11 I)`` in dimension d."""
+    if isinstance(prior, GaussianPrior):
+        variance = prior.scale**2
+        return "N(0, I)" if variance == 1 else f"N(0, {variance:.4g} I)"
+    if isinstance(prior, UniformPrior):
+        low, high = f"{prior.low:.4g}", f"{prior.high:.4g}"
+        return f"U([{low}, {high}]^{prior.dim})".replace("-", "−")
+    return prior.kind
+
+
+def through_normal(prior: Prior) -> bool:
+    """Whether the embedding is Φ of a Gaussian latent, where its noise lives."""
+    return isinstance(prior, UniformPrior) and prior.construction == "gaussian_cdf"
+
+
+def is_sigmoid(prior: Prior) -> bool:
+    """Whether the promise is about the noisy embedding on an enlarged support."""
+    return isinstance(prior, UniformPrior) and prior.construction == "sigmoid"
+
+
+def noisy_embeddings(
+    clean: NDArray[np.floating],
+    prior: Prior,
+    *,
+    sigma: float | None,
+    epsilon: float | None,
+    seed: int,
+) -> Floats | None:
+    """f(X) + Z for clean embeddings (n, d) in the scale in which noise is served; None without noise."""
+    f = np.asarray(clean, dtype=np.float64)
+    rng = generator(seed, "noisy embeddings")
+    if epsilon is not None:
+        return f + rng.uniform(-epsilon, epsilon, f.shape)
+    if sigma is None:
+        return None
+    noise = sigma * rng.standard_normal(f.shape)
+    if through_normal(prior):
+        return special.ndtr((prior.normal_scores(f) + noise) / math.hypot(1.0, sigma))
+    return f + noise
+
+
+def finite_scores(x: NDArray[np.floating], prior: Prior) -> tuple[Floats, float]:
+    """Finite normal scores of ``x`` (n, d), and the share of values outside the support or at its edge."""
+    scores = prior.normal_scores(x)
+    if prior.kind == "gaussian":
+        return scores, 0.0
+    u = prior.cdf(x)
+    return np.clip(scores, -_EDGE, _EDGE), float(((u <= 0) | (u >= 1)).mean())
