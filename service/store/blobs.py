@@ -81,6 +81,10 @@ class Blobs(ABC):
     def list_(self) -> Iterator[BlobInfo]:
         """Every blob, in no order."""
 
+    @abstractmethod
+    def remove_leftovers(self, before: datetime) -> None:
+        """Delete what was begun before that moment and never finished, because its process was killed."""
+
     def size(self, digest: str) -> int:
         """Bytes. Raises BlobMissing."""
         return self.stat(digest).size
@@ -147,6 +151,12 @@ class DirectoryBlobs(Blobs):
             with suppress(BlobMissing):
                 yield self.stat(f"sha256:{path.name}")
 
+    def remove_leftovers(self, before: datetime) -> None:
+        for path in self._incoming.iterdir():
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < before.timestamp():
+                    path.unlink()
+
     def _put(self, source: BinaryIO) -> tuple[str, int]:
         temporary = self._incoming / secrets.token_hex(16)
         try:
@@ -207,6 +217,9 @@ class RemoteBlobs(Blobs):
             digest = f"sha256:{path.rpartition('/')[2]}"
             if _DIGEST.fullmatch(digest):
                 yield _info(digest, info)
+
+    def remove_leftovers(self, before: datetime) -> None:
+        """Unfinished uploads are not visible; a lifecycle rule of the bucket ends them."""
 
     def _fs(self) -> Any:
         return fsspec.filesystem(self._protocol, use_listings_cache=False, **self._options)

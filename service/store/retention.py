@@ -96,6 +96,7 @@ def forget_jobs(tx: Session, *, older_than_s: float) -> int:
 def sweep(store: Store, *, grace: timedelta = GRACE) -> int:
     """Delete every blob that was stored longer ago than ``grace`` and that nothing refers to; how many."""
     before = datetime.now(UTC) - grace
+    store.blobs.remove_leftovers(before)
     old = (blob.digest for blob in store.blobs.list_() if blob.stored_at < before)
     return sum(discard(store, digests, grace=grace) for digests in _batches(old))
 

@@ -63,8 +63,13 @@ def open_store(settings: StoreSettings) -> Store:
     data_dir = Path(settings.data_dir)
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     engine = make_engine(database_url(settings.database_url, data_dir))
-    migrate(engine)
-    blobs = open_blobs(settings.blob_url or str(data_dir / "blobs"))
-    return Store(
-        engine=engine, blobs=blobs, pepper=load_pepper(data_dir, getattr(settings, "key_pepper", None))
-    )
+    try:
+        migrate(engine)
+        return Store(
+            engine=engine,
+            blobs=open_blobs(settings.blob_url or str(data_dir / "blobs")),
+            pepper=load_pepper(data_dir, getattr(settings, "key_pepper", None)),
+        )
+    except BaseException:
+        engine.dispose()
+        raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -141,11 +140,3 @@ def new_encoder() -> Callable[..., Any]:
         return finish_job(store, take_lease(store, job.id), **changes)
 
     return register
-
-
-@pytest.fixture
-def free_port() -> int:
-    """A TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

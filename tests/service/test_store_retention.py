@@ -1,0 +1,95 @@
+"""Retention: what may be forgotten is forgotten, what is needed stays."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+from sqlalchemy import text
+
+from service.store import datasets, encoders, events, jobs, retention
+from service.store.blobs import blob_path
+from service.store.retention import Tidied
+
+SETTINGS = SimpleNamespace(retain_checkpoints_days=7, retain_events_days=90, retain_jobs_days=0)
+DAY_US = 86_400_000_000
+
+
+@pytest.fixture
+def failed_job(store, new_job, take):
+    """A job that failed with a checkpoint and a log."""
+    job = new_job(store)
+    lease = take(store, job.id)
+    with store.begin() as tx:
+        jobs.add_events(tx, lease, [("log", {"line": "x"})])
+        jobs.add_checkpoint(tx, lease, "sha256:" + "a" * 64, 1)
+        return jobs.fail(tx, lease, "code", "message")
+
+
+def age(store, days):
+    with store.begin() as tx:
+        tx.execute(text(f"UPDATE jobs SET finished_at = finished_at - {days * DAY_US}"))
+
+
+def look(store, job_id):
+    with store.session() as tx:
+        job = jobs.get(tx, job_id)
+        return job and job.checkpoint_digest, [event.type for event in events.list_after(tx, job_id)]
+
+
+def test_young_jobs_keep_everything(store, failed_job):
+    before = look(store, failed_job.id)
+    assert retention.tidy_if_due(store, SETTINGS) == Tidied()
+    assert look(store, failed_job.id) == before
+
+
+def test_old_jobs_lose_checkpoints_then_events_then_themselves(store, failed_job, new_job):
+    running = new_job(store)
+    age(store, 8)
+    with store.begin() as tx:
+        assert retention.forget_checkpoints(tx, older_than_s=7 * 86_400) == 1
+        assert retention.forget_events(tx, older_than_s=9 * 86_400) == 0
+        assert retention.forget_events(tx, older_than_s=7 * 86_400) == 2
+        assert retention.forget_jobs(tx, older_than_s=0) == 0
+    assert look(store, failed_job.id) == (None, ["state"] * 3)
+    with store.begin() as tx:
+        assert retention.forget_jobs(tx, older_than_s=7 * 86_400) == 1
+    assert look(store, failed_job.id) == (None, [])
+    assert look(store, running.id) == (None, ["state"])
+
+
+def test_tidying_happens_once_in_a_while(store, failed_job):
+    age(store, 100)
+    assert retention.tidy_if_due(store, SETTINGS) == Tidied(checkpoints=1, events=2)
+    age(store, 100)
+    assert retention.tidy_if_due(store, SETTINGS) == Tidied()
+
+
+def test_a_sweep_deletes_old_blobs_that_nothing_needs(store, new_encoder, take, new_job):
+    put = {
+        name: store.blobs.put_bytes(name.encode())[0]
+        for name in ("model", "data", "index", "state", "lost", "new")
+    }
+    encoder = new_encoder(
+        store, manifest={"digest": "sha256:x", "files": {"m": {"digest": put["model"], "size": 5}}}
+    )
+    lease = take(store, new_job(store).id)
+    with store.begin() as tx:
+        datasets.create(tx, name="cats", blob_digest=put["data"])
+        datasets.set_state(tx, "cats", "ready", index_digest=put["index"])
+        jobs.add_checkpoint(tx, lease, put["state"], 1)
+    root = store.blobs._root
+    leftover = root / "incoming" / "half"
+    leftover.write_bytes(b"")
+    for path in (leftover, *(root / blob_path(digest) for name, digest in put.items() if name != "new")):
+        os.utime(path, (1, 1))
+    assert retention.sweep(store) == 1
+    assert {name for name, digest in put.items() if not store.blobs.exists(digest)} == {"lost"}
+    assert not leftover.exists()
+    with store.begin() as tx:
+        encoders.delete(tx, encoder.id)
+    assert retention.discard(store, [put["model"], put["data"]]) == 1
+    assert retention.sweep(store, grace=timedelta(0)) == 1
+    assert {blob.digest for blob in store.blobs.list_()} == {put[name] for name in ("data", "index", "state")}
