@@ -67,13 +67,14 @@ class TrainingDisplay:
         images_per_s: float,
         mi_nats: float | None,
         capacity_nats: float | None,
+        title: str = "",
     ) -> None:
         """Show the same from any source, e.g. the events of a job."""
         ceiling = f" of C = {capacity_nats:.2f}" if capacity_nats is not None else ""
         information = f"Î = {mi_nats:.2f}{ceiling} nats" if mi_nats is not None else ""
         self.bar.update(
             self.task,
-            description=f"epoch {epoch}/{epochs}",
+            description=f"{title} epoch {epoch}/{epochs}".strip(),
             total=steps,
             completed=step,
             note=f"{images_per_s:,.0f} images/s  {information}",

@@ -1,0 +1,50 @@
+# One word a habit. Every target sets up what it needs; nothing outside .venv is touched.
+
+PYTHON ?= python3
+BIN := .venv/bin
+DATASETS ?= $(wildcard ../shared/data/torchvision)
+PYTEST_FLAGS ?=
+
+.PHONY: help install demo test check fmt bench up clean
+
+help:
+	@echo "make demo     train an encoder through the real service on real images, write demo-out/report.html"
+	@echo "make test     the whole test suite, with real Redis, PostgreSQL and processes"
+	@echo "make check    lint, types, architecture, package files"
+	@echo "make up       the service on http://127.0.0.1:8000, in the foreground"
+	@echo "make bench    the published measurements        make fmt    format the code"
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("nidim needs Python 3.11 or newer; set PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: install
+	$(BIN)/nidim demo --out demo-out
+
+test: install
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m tests.house_rules
+
+fmt: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install
+	$(BIN)/python -m benchmarks.mnist_table --help
+
+up: install
+	$(BIN)/nidim up
+
+clean:
+	rm -rf .venv demo-out build dist *.egg-info
