@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import warnings
 
 from service.settings import Settings
 from service.store import open_store
@@ -20,6 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     level = settings.log_level.upper()
     logging.basicConfig(level=level, format=f"%(asctime)s {name} %(name)s: %(message)s")
     logging.getLogger("kombu").setLevel(max(logging.getLevelName(level), logging.WARNING))
+    warnings.filterwarnings("ignore", module=r"celery\.")  # advice on containers and on its next major version
     app = make_app(settings)
     store = open_store(settings)
     register(app, settings, store, name=name)

@@ -19,6 +19,7 @@ from kombu import Queue
 
 from service.queue import QUEUE, transport_options
 from service.settings import Settings
+from worker.hearing import Hearing
 
 VISIBILITY_S = 3600
 """A message that its worker did not acknowledge is delivered again after this."""
@@ -30,6 +31,7 @@ def make_app(settings: Settings) -> Celery:
         raise ValueError("a worker needs a broker: set NIDIM_BROKER_URL, or use `nidim up`")
     app = Celery("nidim.worker", broker=settings.broker_url, set_as_current=False)
     app.conf.update(_consuming(), **_broker(), **_quiet())
+    app.steps["consumer"].add(Hearing)
     return app
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # these import torch; SIGTERM must be answered before that ta
     from nidim.capacity import Resolved
     from nidim.checkpoint import Checkpoint
     from nidim.data import Dataset
-    from nidim.spec import TrainSpec
+    from nidim.spec import FullSpec, TrainSpec
     from nidim.train import Progress
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class Training:
         self._done(spec.filled(dataset.facts), outcome)
         return 0
 
-    def _done(self, spec: TrainSpec, outcome: Any) -> None:
+    def _done(self, spec: FullSpec, outcome: Any) -> None:
         from nidim.priors import make_prior
 
         self.emit(

@@ -119,6 +119,17 @@ def killed_after_checkpoint() -> None:
     killed()
 
 
+def checkpoint_and_wait() -> None:
+    checkpoint(5)
+    run_for(60)
+
+
+def slow() -> None:
+    emit("log", message="ready")
+    run_for(1.5)
+    done()
+
+
 def memory() -> None:
     emit("failed", retry=True, code="out_of_memory", message="The training ran out of memory.")
 
