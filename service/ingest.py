@@ -32,6 +32,8 @@ Progress = Callable[[int, int | None], None]
 INDEX_FILE = "index.json"
 POLL_S = 0.1
 """How soon a cancellation or the deadline is noticed."""
+EXIT_S = 5.0
+"""For a child that has closed its pipe to be gone by itself."""
 STDERR_TAIL = 2000
 STATUS = {
     "bad_archive": 422,
@@ -110,7 +112,8 @@ def _run_child(
         try:
             with os.fdopen(events, "rb", buffering=0) as pipe:
                 watch.follow(pipe)
-            child.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(EXIT_S)
         finally:
             _end(child)
             _log_stderr(stderr)

@@ -28,12 +28,15 @@ class FolderSource:
                 yield Member(ordinal, shown, data, problem)
 
     def _read(self, path: Path) -> tuple[bytes | None, str | None]:
-        state = path.lstat()
-        if not stat.S_ISREG(state.st_mode):
-            return None, NOT_REGULAR
-        if state.st_size > self._limits.max_member_bytes:
-            return None, f"over the limit of {self._limits.max_member_bytes} bytes a file"
-        return path.read_bytes(), None
+        try:
+            state = path.lstat()
+            if not stat.S_ISREG(state.st_mode):
+                return None, NOT_REGULAR
+            if state.st_size > self._limits.max_member_bytes:
+                return None, f"over the limit of {self._limits.max_member_bytes} bytes a file"
+            return path.read_bytes(), None
+        except OSError as exc:
+            return None, f"cannot be read: {exc.strerror}"
 
     def __enter__(self) -> Self:
         return self

@@ -111,7 +111,9 @@ def _confine(memory_bytes: int) -> None:
 
 
 def _leave_with_parent() -> None:
-    sys.stdin.buffer.read()
+    """Wait for the end of the lifeline; on the bare descriptor, for a lock held here would block the exit."""
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
     os._exit(1)
 
 

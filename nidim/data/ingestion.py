@@ -7,26 +7,21 @@ are made from file and index when a training wants them (``materialise``).
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 
-from nidim.data import layout, pixels
+from nidim.data import layout
 from nidim.data.arrays import ArraySource
 from nidim.data.index import Format, ImageShape, Index, Splits
 from nidim.data.limits import DEFAULT_LIMITS, ImageLimits, OverLimit
 from nidim.data.members import Member
-from nidim.data.parallel import map_members
+from nidim.data.parallel import decode, map_members
 from nidim.data.progress import Progress, quiet
 from nidim.data.sources import open_source, sniff
 from nidim.data.survey import Seen, Survey, pack_members
 from nidim.errors import BadImage, DataError
-
-LARGE = 4_000_000
-"""Pixels from which only one image is decoded at a time, to bound the memory."""
 
 
 def ingest(
@@ -73,16 +68,12 @@ def _ingest_members(
 
 
 def _examiner(limits: ImageLimits) -> Callable[[Member], Seen | str]:
-    one_large = threading.Lock()
-
     def examine(member: Member) -> Seen | str:
         """Decode the whole image; its size, or why it is not usable."""
         if member.data is None:
             return member.problem or "no data"
         try:
-            header = pixels.read_header(member.data, limits=limits)
-            with one_large if header.width * header.height > LARGE else nullcontext():
-                image = pixels.finish(header)
+            image = decode(member.data, limits=limits)
         except BadImage as exc:
             return str(exc)
         return Seen(image.height, image.width, image.mode == "L")

@@ -42,3 +42,12 @@ class ImageLimits:
 
 
 DEFAULT_LIMITS = ImageLimits()
+ACCEPTED = ImageLimits(
+    max_pixels=PILLOW_MAX_PIXELS,
+    max_member_bytes=2**62,
+    max_members=2**62,
+    max_bytes=2**62,
+    max_ratio=float("inf"),
+    max_classes=2**62,
+)
+"""For a file that an ingestion has let in, under whatever limits held then."""

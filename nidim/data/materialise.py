@@ -20,9 +20,9 @@ import numpy as np
 from nidim.data import pixels
 from nidim.data.arrays import ArraySource
 from nidim.data.index import Index
-from nidim.data.limits import DEFAULT_LIMITS, ImageLimits
+from nidim.data.limits import ACCEPTED, ImageLimits
 from nidim.data.members import Member
-from nidim.data.parallel import map_members
+from nidim.data.parallel import decode, map_members
 from nidim.data.progress import Progress, quiet
 from nidim.data.sets import Dataset, ImageSet
 from nidim.data.sources import open_source
@@ -42,7 +42,7 @@ def load_archive(
     image_size: int | None = None,
     channels: int | None = None,
     license: str | None = None,  # noqa: A002  the field's name in the API
-    limits: ImageLimits = DEFAULT_LIMITS,
+    limits: ImageLimits = ACCEPTED,
     progress: Progress | None = None,
 ) -> Dataset:
     """The dataset of an ingested file, square images of ``image_size`` (default: the shorter side).
@@ -107,7 +107,7 @@ def _member_rows(
         if member.data is None:
             raise DataError(f"{member.name} can no longer be read: the file is not the one that was indexed.")
         try:
-            return pixels.to_array(member.data, size=size, channels=depth, limits=limits)
+            return pixels.prepare(decode(member.data, limits=limits), size=size, channels=depth)
         except BadImage as exc:
             raise DataError(f"{member.name}: {exc}; the file is not the one that was indexed.") from exc
 

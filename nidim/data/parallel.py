@@ -7,17 +7,33 @@ than handing it to a thread.
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import TypeVar
 
+from PIL import Image
+
+from nidim.data import pixels
+from nidim.data.limits import ImageLimits
 from nidim.data.members import Member
 
 T = TypeVar("T")
 BATCH = 64
 BATCH_BYTES = 4 * 2**20
 MAX_THREADS = 4
+LARGE = 4_000_000
+"""Pixels from which only one image is decoded at a time, to bound the memory."""
+_ONE_LARGE = threading.Lock()
+
+
+def decode(data: bytes, *, limits: ImageLimits) -> Image.Image:
+    """:func:`nidim.data.pixels.decode`, one large image at a time."""
+    header = pixels.read_header(data, limits=limits)
+    with _ONE_LARGE if header.width * header.height > LARGE else nullcontext():
+        return pixels.finish(header)
 
 
 def map_members(work: Callable[[Member], T], members: Iterable[Member]) -> Iterator[tuple[Member, T]]:
