@@ -15,8 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.errors import ServiceError
-from service.refusals import Blame, InternalError, InvalidBody, Refusal
+from service.errors import NotFound, ServiceError
+from service.refusals import Blame, InternalError, InvalidBody, with_status
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = "nidim.request_id"
@@ -79,8 +79,9 @@ def install(app: FastAPI) -> None:
 
     async def invalid_parameters(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        blames = [_parameter(item) for item in error.errors()]
-        return answer(request, InvalidBody(errors=blames))
+        if any(item["loc"][0] == "path" for item in error.errors()):
+            return answer(request, NotFound())
+        return answer(request, InvalidBody(errors=[_parameter(item) for item in error.errors()]))
 
     app.add_exception_handler(ServiceError, service_error)
     app.add_exception_handler(HTTPException, http_exception)
@@ -98,14 +99,7 @@ def _framework_error(app: FastAPI, request: Request, error: HTTPException) -> Se
         headers["Allow"] = ", ".join(sorted(_allowed(app, request))) or headers.get("Allow", "GET")
     code = CODES.get(status, http.HTTPStatus(status).phrase.lower().replace(" ", "_"))
     detail = DETAILS.get(status, http.HTTPStatus(status).description or http.HTTPStatus(status).phrase)
-    return with_status(status, code, detail, headers)
-
-
-def with_status(status: int, code: str, detail: str, headers: dict[str, str]) -> Refusal:
-    """A refusal with a status that only the framework uses."""
-    kind = type("FrameworkError", (Refusal,), {"status": status, "code": code})
-    refusal: Refusal = kind(detail, headers=headers)
-    return refusal
+    return with_status(status, code, detail, headers=headers)
 
 
 def _allowed(app: FastAPI, request: Request) -> set[str]:

@@ -1,25 +1,25 @@
 """Errors that only the HTTP edge and the serving path raise; further leaves of the tree in ``service.errors``.
 
-    ServiceError
-    └── Refusal                          several places of one body may be to blame; extra headers
-        ├── Unauthorized          401    no_key, bad_key
-        ├── Forbidden             403    forbidden: host_not_allowed, origin_not_allowed, scope_missing
-        ├── NotAcceptable         406    not_acceptable
-        ├── BodyTimeout           408    body_timeout
-        ├── PreconditionFailed    412    (service.errors)
-        ├── TooLarge              413    too_large
-        │   └── ImageTooLarge     413    image_too_large
-        ├── UnsupportedMediaType  415    unsupported_media_type
-        ├── RangeNotSatisfiable   416    range_not_satisfiable
-        ├── InvalidBody           422    invalid_value
-        │   ├── MalformedBody     422    malformed_body
-        │   ├── BadImages         422    bad_image
-        │   └── BadDataset        422    bad_dataset
-        ├── Overloaded            429    overloaded
-        ├── InternalError         500    internal_error
-        └── ServingUnavailable    503    not_ready
-            ├── EncoderDamaged    503    encoder_damaged
-            └── ForwardFailed     503    forward_failed
+ServiceError
+└── Refusal                          several places of one body may be to blame; extra headers
+    ├── Unauthorized          401    no_key, bad_key
+    ├── Forbidden             403    forbidden: host_not_allowed, origin_not_allowed, scope_missing
+    ├── NotAcceptable         406    not_acceptable
+    ├── BodyTimeout           408    body_timeout
+    ├── PreconditionFailed    412    (service.errors)
+    ├── TooLarge              413    too_large
+    │   └── ImageTooLarge     413    image_too_large
+    ├── UnsupportedMediaType  415    unsupported_media_type
+    ├── RangeNotSatisfiable   416    range_not_satisfiable
+    ├── InvalidBody           422    invalid_value
+    │   ├── MalformedBody     422    malformed_body
+    │   ├── BadImages         422    bad_image
+    │   └── BadDataset        422    bad_dataset
+    ├── Overloaded            429    overloaded
+    ├── InternalError         500    internal_error
+    └── ServingUnavailable    503    not_ready
+        ├── EncoderDamaged    503    encoder_damaged
+        └── ForwardFailed     503    forward_failed
 """
 
 from __future__ import annotations
@@ -178,3 +178,16 @@ class ForwardFailed(ServingUnavailable):
     """The encoder failed on this image; the server's log has more under the request id."""
 
     code = "forward_failed"
+
+
+def with_status(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    errors: Sequence[Blame] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Refusal:
+    """A refusal with a status and a code that another layer chose: the framework, or the ingestion."""
+    kind: type[Refusal] = type("OtherRefusal", (Refusal,), {"status": status, "code": code})
+    return kind(detail, errors=errors, headers=headers)

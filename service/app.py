@@ -1,0 +1,185 @@
+"""The application: ``create_app(settings)``. Importing this costs no torch."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import anyio.to_thread
+from fastapi import APIRouter, Depends, FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
+
+from nidim import __version__
+from service import openapi, problems, queue
+from service.auth import authorize, check_exposure, create_bootstrap_key
+from service.health import BrokerWatch
+from service.inference.serving import Serving
+from service.ingestion import Ingestions
+from service.metrics import Metrics
+from service.middleware import Edge
+from service.reaper import Reaper
+from service.routes import (
+    aliases,
+    datasets,
+    embed,
+    encoders,
+    events,
+    files,
+    jobs,
+    keys,
+    openai,
+    operations,
+    prior,
+)
+from service.settings import Settings
+from service.state import Services
+from service.store import Store, open_store
+from service.store import keys as key_store
+from service.submission import Bell
+
+OLD_S = 86_400.0
+"""What lies in the scratch directory for so long belongs to a process that is gone."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+logger = logging.getLogger(__name__)
+
+
+class Exposed(RuntimeError):
+    """The server refuses to start: others could reach it and anybody could use it."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The API on ``settings``. The store is opened when the application starts, not here."""
+    metrics = Metrics()
+    app = FastAPI(
+        title="nidim",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=functools.partial(_lifespan, settings=settings, metrics=metrics),
+        telemetry={"tracing": False, "metrics": False},
+    )
+    app.include_router(operations.public)
+    app.mount("/static", StaticFiles(directory=operations.WEB), name="static")
+    app.include_router(guarded())
+    problems.install(app)
+    openapi.install(app)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["*"],
+        )
+    app.add_middleware(Edge, observer=metrics)
+    return app
+
+
+def guarded() -> APIRouter:
+    """Every route that needs a key: all but the public ones."""
+    api = APIRouter(prefix="/v1")
+    for module in (datasets, jobs, events, encoders, aliases, files, embed, openai, prior, keys):
+        api.include_router(module.router)
+    router = APIRouter(dependencies=[Depends(authorize)])
+    router.include_router(api)
+    router.include_router(operations.protected)
+    return router
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI, *, settings: Settings, metrics: Metrics) -> AsyncIterator[None]:
+    store = await anyio.to_thread.run_sync(_opened, settings)
+    scratch = settings.data_dir / "scratch"
+    await anyio.to_thread.run_sync(_cleaned, scratch)
+    publish = functools.partial(queue.publish, settings.broker_url)
+    services = Services(
+        settings=settings,
+        store=store,
+        serving=Serving(settings, store.blobs, scratch=scratch),
+        metrics=metrics,
+        bell=Bell(store, publish),
+        ingestions=Ingestions(store, settings, scratch=scratch),
+    )
+    app.state.services = services
+    app.state.broker_watch = BrokerWatch(settings.broker_url)
+    warming = asyncio.create_task(services.serving.decoder.warm())
+    with _reaping(Reaper(store, publish, settings)), _noticing_signals(services.stopping):
+        yield
+        services.stopping.set()
+        await asyncio.gather(warming, return_exceptions=True)
+        await services.serving.close()
+        await anyio.to_thread.run_sync(services.ingestions.close)
+        await anyio.to_thread.run_sync(services.bell.close)
+    await anyio.to_thread.run_sync(store.close)
+
+
+def _opened(settings: Settings) -> Store:
+    """The store, with the first key if one is to be made. Raises Exposed."""
+    store = open_store(settings)
+    create_bootstrap_key(settings, store)
+    with store.session() as tx:
+        has_keys = key_store.exist(tx)
+    if reason := check_exposure(settings, has_keys=has_keys):
+        store.close()
+        raise Exposed(reason)
+    return store
+
+
+def _cleaned(scratch: Path) -> None:
+    """The scratch directory, without the files that a former process left."""
+    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in scratch.iterdir():
+        with contextlib.suppress(OSError):
+            if path.is_file() and time.time() - path.stat().st_mtime > OLD_S:
+                path.unlink()
+
+
+@contextlib.contextmanager
+def _reaping(reaper: Reaper) -> Iterator[None]:
+    stop = threading.Event()
+    thread = threading.Thread(target=reaper.run_forever, args=(stop,), name="reaper", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=10)
+
+
+@contextlib.contextmanager
+def _noticing_signals(stopping: asyncio.Event) -> Iterator[None]:
+    """Set ``stopping`` as soon as the process is told to stop.
+
+    The server waits for open connections before it tells the application; event streams would never end.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    former = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def notice(handler: Callable[..., object]) -> Callable[..., None]:
+        def handle(number: int, frame: object) -> None:
+            loop.call_soon_threadsafe(stopping.set)
+            handler(number, frame)
+
+        return handle
+
+    chained = {number: notice(handler) for number, handler in former.items() if callable(handler)}
+    for number, handler in chained.items():
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number in chained:
+            signal.signal(number, former[number])

@@ -1,0 +1,102 @@
+"""Request bodies: counted while they arrive, never trusted to be as long as they say.
+
+The routes read their bodies themselves, after the key was checked; so nobody without a key makes the server read.
+JSON nests at most 200 levels (the parser's own limit).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+from starlette.requests import ClientDisconnect, Request
+
+from service.accept import JSON, media_type
+from service.pointers import blames
+from service.refusals import BodyTimeout, InvalidBody, MalformedBody, TooLarge, UnsupportedMediaType
+from service.state import services
+
+M = TypeVar("M", bound=BaseModel)
+
+
+async def chunks(request: Request, limit: int) -> AsyncIterator[bytes]:
+    """The body as it arrives. Raises TooLarge, BodyTimeout, UnsupportedMediaType, ClientDisconnect."""
+    _refuse_compression(request)
+    _refuse_declared_length(request, limit)
+    silence = services(request).settings.body_timeout_s
+    total, more = 0, True
+    while more:
+        try:
+            async with asyncio.timeout(silence):
+                message = await request.receive()
+        except TimeoutError:
+            raise BodyTimeout from None
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        total += len(message.get("body", b""))
+        if total > limit:
+            raise _over(limit)
+        more = message.get("more_body", False)
+        if message.get("body"):
+            yield message["body"]
+
+
+async def read(request: Request, limit: int) -> bytes:
+    """The whole body, at most ``limit`` bytes."""
+    return b"".join([chunk async for chunk in chunks(request, limit)])
+
+
+def json_body(model: type[M]) -> Callable[[Request], Awaitable[M]]:
+    """A dependency that reads a JSON body into ``model``; OpenAPI learns of it through ``body_model``."""
+
+    async def body(request: Request) -> M:
+        raw = await read(request, services(request).settings.max_json_bytes)
+        require(request, JSON, empty=not raw)
+        return parse(model, raw)
+
+    body.body_model = model  # type: ignore[attr-defined]
+    return body
+
+
+def require(request: Request, *wanted: str, empty: bool = False) -> str:
+    """The Content-Type if it is one of ``wanted``. Raises UnsupportedMediaType; an absent body is malformed."""
+    kind = media_type(request)
+    if not kind and empty:
+        raise MalformedBody(f"The request needs a body of type {wanted[0]}.")
+    if kind not in wanted:
+        raise UnsupportedMediaType(f"Content-Type must be {' or '.join(wanted)}.")
+    return kind
+
+
+def parse(model: type[M], raw: bytes) -> M:
+    """JSON bytes as ``model``. Raises MalformedBody, InvalidBody with the places that are to blame."""
+    try:
+        return model.model_validate_json(raw)
+    except ValidationError as error:
+        raise _refusal(error, raw) from None
+
+
+def _refusal(error: ValidationError, raw: bytes) -> InvalidBody:
+    first = error.errors(include_url=False, include_input=False)[0]
+    if first["type"] == "json_invalid":
+        return MalformedBody(f"{first['msg']}.")
+    return InvalidBody(errors=blames(error, from_json(raw)))
+
+
+def _refuse_compression(request: Request) -> None:
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("", "identity"):
+        raise UnsupportedMediaType("Compressed request bodies are not taken; send the body as it is.")
+
+
+def _refuse_declared_length(request: Request, limit: int) -> None:
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise _over(limit)
+
+
+def _over(limit: int) -> TooLarge:
+    return TooLarge(f"The body is over the limit of {limit} bytes.")

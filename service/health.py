@@ -1,0 +1,64 @@
+"""Whether the service can serve, and what is degraded meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+import anyio.to_thread
+import redis
+
+from service.inference.batcher import QueueFull
+from service.refusals import ServingUnavailable
+from service.state import Services
+
+PING_S = 0.5
+PING_EVERY_S = 2.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class BrokerWatch:
+    """Whether the broker answers; asked at most every few seconds."""
+
+    url: str
+    _asked: float = -PING_EVERY_S
+    _alive: bool = False
+
+    def alive(self) -> bool:
+        """The last answer, or a new one."""
+        if time.monotonic() - self._asked >= PING_EVERY_S:
+            self._alive = ping(self.url)
+            self._asked = time.monotonic()
+        return self._alive
+
+
+def ping(url: str) -> bool:
+    """Whether a Redis at ``url``, as Celery spells it, answers within half a second."""
+    if not url:
+        return False
+    address = url.replace("redis+socket://", "unix://", 1)
+    try:
+        with redis.Redis.from_url(address, socket_timeout=PING_S, socket_connect_timeout=PING_S) as client:
+            return bool(client.ping())
+    except (redis.RedisError, OSError, ValueError):
+        return False
+
+
+async def degraded(app: Services, broker: BrokerWatch) -> list[str]:
+    """What does not work but does not stop the serving. Raises ServingUnavailable if the store or a pass fails."""
+    try:
+        await anyio.to_thread.run_sync(app.store.ping)
+    except Exception as error:
+        logger.exception("the store does not answer")
+        raise ServingUnavailable("The store does not answer.") from error
+    found = [] if await anyio.to_thread.run_sync(broker.alive) else ["broker"]
+    try:
+        await app.serving.probe()
+    except QueueFull:
+        found.append("queue_full")
+    except Exception as error:
+        raise ServingUnavailable("A forward pass failed.") from error
+    return found + [f"encoder_damaged: {name}" for name in sorted(app.serving.registry.damaged.values())]

@@ -1,0 +1,160 @@
+"""Images as they come in a request: multipart, one raw file, .npy, or base64 in JSON."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Any
+
+import anyio.to_thread
+import numpy as np
+from numpy.typing import NDArray
+from pydantic_core import from_json
+from starlette.requests import Request
+
+from service import bodies, forms
+from service.accept import JSON, NPY, media_type
+from service.inference import npy
+from service.refusals import Blame, InvalidBody, MalformedBody, TooLarge, UnsupportedMediaType
+from service.schemas import EmbeddingsIn, ImagesIn
+from service.settings import Settings
+from service.state import services
+
+RAW = (
+    *("image/png", "image/jpeg", "image/jpg", "image/webp", "image/bmp", "image/x-ms-bmp"),
+    *("image/gif", "image/tiff"),
+)
+TAKEN = (forms.MULTIPART, *RAW, NPY, JSON)
+FIELD = "images"
+
+Files = Sequence[bytes | None]
+"""Image files; None where the text was not even base64."""
+Images = Files | NDArray[np.uint8]
+Embeddings = NDArray[np.float32]
+
+
+async def images(request: Request) -> Images:
+    """The images of an embedding request. Raises UnsupportedMediaType, TooLarge, MalformedBody, InvalidBody."""
+    kind, raw = await _body(request)
+    settings = services(request).settings
+    if isinstance(raw, list):
+        return _counted(raw, settings)
+    if kind == NPY:
+        return _counted(await anyio.to_thread.run_sync(_array, raw), settings)
+    if kind == JSON:
+        return _counted(await anyio.to_thread.run_sync(_base64_images, raw), settings)
+    return [raw]
+
+
+async def images_or_embeddings(request: Request, dim: int) -> tuple[Images | None, Embeddings | None]:
+    """What a scoring request holds: images as for embedding, or rows (n, ``dim``)."""
+    kind, raw = await _body(request)
+    settings = services(request).settings
+    if isinstance(raw, list):
+        return _counted(raw, settings), None
+    if kind not in (NPY, JSON):
+        return [raw], None
+    read = _array_or_rows if kind == NPY else _base64_or_rows
+    images_, rows = await anyio.to_thread.run_sync(read, raw, dim)
+    return (None, rows) if images_ is None else (_counted(images_, settings), None)
+
+
+async def _body(request: Request) -> tuple[str, bytes | list[bytes]]:
+    """Content-Type and the body; the files of a multipart one."""
+    settings, kind = services(request).settings, media_type(request)
+    if kind == forms.MULTIPART:
+        return kind, await _files(request, settings)
+    if kind not in TAKEN:
+        if not kind and not await bodies.read(request, settings.max_embed_bytes):
+            raise MalformedBody("The request needs a body with images.")
+        raise UnsupportedMediaType(f"Content-Type must be one of {', '.join(TAKEN)}.")
+    return kind, await bodies.read(request, settings.max_embed_bytes)
+
+
+async def _files(request: Request, settings: Settings) -> list[bytes]:
+    sinks: list[forms.MemorySink] = []
+
+    def open_sink(part: forms.Part) -> forms.Sink:
+        if part.name != FIELD:
+            raise InvalidBody(
+                errors=[Blame("", f"Unknown field {part.name[:100]!r}; the files are {FIELD!r}.")]
+            )
+        sinks.append(forms.MemorySink(settings.max_embed_bytes, what="An image"))
+        return sinks[-1]
+
+    await forms.read_form(
+        request,
+        max_bytes=settings.max_embed_bytes + forms.OVERHEAD_PER_PART * settings.max_embed_images,
+        max_parts=settings.max_embed_images,
+        open_sink=open_sink,
+    )
+    if not sinks:
+        raise InvalidBody(errors=[Blame(f"/{FIELD}", "Field required")])
+    return [sink.value for sink in sinks]
+
+
+def _counted(found: Images, settings: Settings) -> Images:
+    if len(found) > settings.max_embed_images:
+        raise TooLarge(f"{len(found)} images are over the limit of {settings.max_embed_images} a request.")
+    return found
+
+
+def _array(raw: bytes) -> NDArray[np.uint8]:
+    try:
+        return npy.images(raw)
+    except npy.BadArray as error:
+        raise MalformedBody(str(error)) from None
+
+
+def _array_or_rows(raw: bytes, dim: int) -> tuple[Images | None, Embeddings | None]:
+    try:
+        if npy.dtype_of(raw) == np.uint8:
+            return npy.images(raw), None
+        return None, npy.embeddings(raw, dim)
+    except npy.BadArray as error:
+        raise MalformedBody(str(error)) from None
+
+
+def _base64_images(raw: bytes) -> list[bytes | None]:
+    return [_unbase64(text) for text in bodies.parse(ImagesIn, raw).images]
+
+
+def _base64_or_rows(raw: bytes, dim: int) -> tuple[Images | None, Embeddings | None]:
+    if not _has_key(raw, "embeddings"):
+        return _base64_images(raw), None
+    rows = bodies.parse(EmbeddingsIn, raw).embeddings
+    for i, row in enumerate(rows):
+        if len(row) != dim:
+            raise InvalidBody(
+                errors=[Blame(f"/embeddings/{i}", f"{len(row)} values; the encoder has {dim}.")]
+            )
+    with np.errstate(over="ignore"):
+        found = np.array(rows, dtype=np.float32).reshape(len(rows), dim)
+    if not np.isfinite(found).all():
+        raise InvalidBody(errors=[Blame("/embeddings", "Values must fit in float32.")])
+    return None, found
+
+
+def _has_key(raw: bytes, key: str) -> bool:
+    try:
+        body: Any = from_json(raw)
+    except ValueError:
+        return False
+    return isinstance(body, dict) and key in body
+
+
+def _unbase64(text: str) -> bytes | None:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def from_data_uri(text: str) -> bytes | None:
+    """The bytes of ``data:image/…;base64,…``; None for anything else. Nothing is ever fetched."""
+    head, comma, data = text.partition(",")
+    pieces = head.lower().split(";")
+    if not comma or not pieces[0].startswith("data:image/") or pieces[-1].strip() != "base64":
+        return None
+    return _unbase64(data.strip())

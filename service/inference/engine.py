@@ -1,0 +1,118 @@
+"""From stored files to vectors, draws and scores. No HTTP, no queue.
+
+Torch arrives with the first encoder: nothing here imports it before :func:`load`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nidim.capacity import Resolved
+from nidim.priors import Prior, prior_from_dict
+from nidim.spec import FullSpec
+from service.store import Blobs
+from service.store.encoders import Encoder
+
+if TYPE_CHECKING:
+    from nidim.bundle import Manifest
+
+Rows = NDArray[np.float32]
+PAGE_VALUES = 1 << 18
+"""Values of one page of a streamed draw: 1 MiB as float32."""
+
+
+class Damaged(Exception):
+    """The stored files of an encoder are not what was registered."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An encoder in memory; ``forward`` maps uint8 (n, size, size, channels) to float32 (n, dim)."""
+
+    forward: Callable[[NDArray[np.uint8]], Rows]
+    dim: int
+    size: int
+    channels: int
+    size_bytes: int
+    executor: ThreadPoolExecutor
+
+
+def load(encoder: Encoder, blobs: Blobs, *, device: str, threads: int, scratch: Path) -> Loaded:
+    """Fetch, verify and build an encoder. Raises Damaged."""
+    from nidim.bundle import load as load_bundle
+    from nidim.errors import BundleError
+    from service.errors import BlobDamaged
+
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="encoder-") as directory:
+        try:
+            for name, file in encoder.files.items():
+                blobs.fetch(file.digest, Path(directory) / name)
+            bundle = load_bundle(Path(directory), expect=manifest(encoder))
+        except (BlobDamaged, BundleError) as error:
+            raise Damaged(str(error)) from error
+    bundle.model.to(device)
+    executor = ThreadPoolExecutor(1, thread_name_prefix="forward", initializer=_pin, initargs=(threads,))
+    return Loaded(
+        forward=bundle.embed,
+        dim=encoder.dim,
+        size=bundle.preprocessing.image_size,
+        channels=bundle.preprocessing.channels,
+        size_bytes=encoder.size_bytes,
+        executor=executor,
+    )
+
+
+def manifest(encoder: Encoder) -> Manifest:
+    """What the files of ``encoder`` must be."""
+    from nidim.bundle import FileEntry, Manifest
+
+    files = {
+        name: FileEntry(sha256=file.digest.removeprefix("sha256:"), size=file.size)
+        for name, file in encoder.files.items()
+    }
+    return Manifest(files=files, digest=encoder.digest)
+
+
+def _pin(threads: int) -> None:
+    """Few threads for the mathematics: beside an event loop, unpinned ones cost a factor of five."""
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def prior_of(encoder: Encoder) -> Prior:
+    """The law that the encoder's clean embeddings follow."""
+    return prior_from_dict(encoder.prior)
+
+
+def pages(
+    prior: Prior, *, n: int, seed: int, offset: int, temperature: float, values: int = PAGE_VALUES
+) -> Iterator[Rows]:
+    """Rows [offset, offset + n) of the stream, a bounded number at a time."""
+    height = max(1, values // prior.dim)
+    for start in range(0, n, height):
+        count = min(height, n - start)
+        yield prior.sample(count, seed=seed, offset=offset + start, temperature=temperature)
+
+
+def score(prior: Prior, embeddings: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """log p in nats and p-value of each row."""
+    if len(embeddings) == 0:
+        return np.empty(0), np.empty(0)
+    return prior.log_prob(embeddings), prior.p_value(embeddings)
+
+
+def noisy(encoder: Encoder, embeddings: Rows, *, seed: int) -> Rows:
+    """f(x) + Z, row i from stream (seed, i)."""
+    from nidim.noise import add_noise
+
+    spec = FullSpec.model_validate(encoder.spec)
+    return add_noise(embeddings, spec, Resolved.model_validate(encoder.resolved), seed=seed)

@@ -1,0 +1,135 @@
+"""The encoders in memory: each with its batcher, the least recently used ones leave, bounded by bytes.
+
+Loading happens in threads of its own, once however many ask, and never stalls an encoder that is loaded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from service.inference.batcher import Batcher
+from service.inference.engine import Damaged, Loaded
+from service.store.encoders import Encoder
+
+Load = Callable[[Encoder], Loaded]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Handle:
+    """A loaded encoder at work."""
+
+    encoder: Encoder
+    loaded: Loaded
+    batcher: Batcher
+    users: int = 0
+
+    @property
+    def label(self) -> str:
+        """``name@version``."""
+        return label(self.encoder)
+
+
+def label(encoder: Encoder) -> str:
+    """``name@version``, the reference that never moves."""
+    return f"{encoder.name}@{encoder.version}"
+
+
+class Registry:
+    """``async with registry.use(encoder) as handle``: nobody takes the encoder away meanwhile."""
+
+    def __init__(self, load: Load, *, max_bytes: int, max_batch: int, max_waiting: int) -> None:
+        self._load = load
+        self._max_bytes = max_bytes
+        self._max_batch, self._max_waiting = max_batch, max_waiting
+        self._loaders = ThreadPoolExecutor(2, thread_name_prefix="load")
+        self._handles: OrderedDict[str, Handle] = OrderedDict()
+        self._loading: dict[str, asyncio.Task[Handle]] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+        self.damaged: dict[str, str] = {}
+
+    @property
+    def handles(self) -> list[Handle]:
+        """What is loaded, the most recently used one last."""
+        return list(self._handles.values())
+
+    @contextlib.asynccontextmanager
+    async def use(self, encoder: Encoder) -> AsyncIterator[Handle]:
+        """The loaded encoder. Raises Damaged, and whatever loading raises."""
+        handle = self._handles.get(encoder.id) or await self._load_once(encoder)
+        handle.users += 1
+        if encoder.id in self._handles:
+            self._handles.move_to_end(encoder.id)
+        try:
+            yield handle
+        finally:
+            handle.users -= 1
+            self._shrink()
+
+    def forget(self, encoder_id: str) -> None:
+        """The encoder was deleted: it leaves when its users are done."""
+        self.damaged.pop(encoder_id, None)
+        if handle := self._handles.pop(encoder_id, None):
+            self._let_go(handle)
+
+    async def close(self) -> None:
+        """Answer everything that was accepted, then let all go."""
+        await asyncio.gather(*self._loading.values(), return_exceptions=True)
+        for encoder_id in list(self._handles):
+            self.forget(encoder_id)
+        await asyncio.gather(*self._leaving)
+        self._loaders.shutdown(wait=False, cancel_futures=True)
+
+    async def _load_once(self, encoder: Encoder) -> Handle:
+        task = self._loading.get(encoder.id)
+        if task is None:
+            task = asyncio.create_task(self._bring(encoder))
+            self._loading[encoder.id] = task
+            task.add_done_callback(lambda _: self._loading.pop(encoder.id, None))
+        return await asyncio.shield(task)
+
+    async def _bring(self, encoder: Encoder) -> Handle:
+        loop = asyncio.get_running_loop()
+        try:
+            loaded = await loop.run_in_executor(self._loaders, self._load, encoder)
+        except Damaged:
+            logger.error("encoder %s is damaged", label(encoder))
+            self.damaged[encoder.id] = label(encoder)
+            raise
+        self.damaged.pop(encoder.id, None)
+        batcher = Batcher(
+            loaded.forward,
+            dim=loaded.dim,
+            max_batch=self._max_batch,
+            max_waiting=self._max_waiting,
+            executor=loaded.executor,
+        )
+        handle = Handle(encoder, loaded, batcher)
+        self._handles[encoder.id] = handle
+        return handle
+
+    def _shrink(self) -> None:
+        """Let the least recently used idle encoders go until the rest fits; the last one always stays."""
+        total = sum(handle.loaded.size_bytes for handle in self._handles.values())
+        for encoder_id, handle in list(self._handles.items())[:-1]:
+            if total <= self._max_bytes:
+                return
+            if handle.users == 0:
+                total -= handle.loaded.size_bytes
+                self._let_go(self._handles.pop(encoder_id))
+
+    def _let_go(self, handle: Handle) -> None:
+        task = asyncio.create_task(self._leave(handle))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _leave(self, handle: Handle) -> None:
+        await handle.batcher.close()
+        handle.loaded.executor.shutdown(wait=False)

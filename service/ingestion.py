@@ -1,0 +1,209 @@
+"""Uploads at work: from a file on disk to a dataset that is ready, a few at a time, each in a killable process."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.responses import Response
+
+from nidim.spec import Name
+from service import views
+from service.errors import NameTaken, NotFound, QuotaExceeded, ServiceError, StateConflict
+from service.inference import builtins
+from service.ingest import INDEX_FILE, ImageLimits, IngestFailed, Progress, ingest_upload
+from service.refusals import Blame, InternalError, Overloaded, with_status
+from service.replay import Once
+from service.settings import Settings
+from service.store import Store, datasets
+from service.store.datasets import Dataset
+
+MAX_WAITING = 16
+TOUCH_EVERY_S = 1.0
+TOUCH_WAITING_S = 30.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A dataset as it arrived: a file of ours that nobody else uses, and what the client said about it."""
+
+    path: Path
+    digest: str
+    size: int
+    name: Name
+    license: str | None
+
+
+@dataclass(frozen=True)
+class _Work:
+    cancel: threading.Event
+    future: Future[Response]
+
+
+class Ingestions:
+    """At most ``max_ingestions`` at a time; a bounded number waits."""
+
+    def __init__(self, store: Store, settings: Settings, *, scratch: Path) -> None:
+        self._store, self._settings, self.scratch = store, settings, scratch
+        self._threads = ThreadPoolExecutor(
+            settings.max_ingestions + MAX_WAITING, thread_name_prefix="ingestion"
+        )
+        self._turn = threading.Semaphore(settings.max_ingestions)
+        self._work: dict[str, _Work] = {}
+        self._stopping = False
+
+    def begin(self, upload: Upload, once: Once, detached: bool) -> Response | Future[Response]:
+        """Reserve the name. ``detached``: 202 now; else the future is 201 or raises a refusal.
+
+        A Response that is not detached is the replayed first answer. Raises NameTaken, QuotaExceeded, Overloaded.
+        """
+        if upload.name in builtins.NAMES:
+            raise NameTaken(f"{upload.name} is built in; choose another name.")
+        if len(self._work) >= self._settings.max_ingestions + MAX_WAITING or self._stopping:
+            raise Overloaded("Too many datasets are being read; try again later.", retry_after_s=60)
+        self._check_quota(upload)
+        with self._store.begin() as tx:
+            if first := once.begin(tx, takeover_s=self._settings.ingest_timeout_s + 60):
+                upload.path.unlink(missing_ok=True)
+                return first
+            row = datasets.create(tx, name=upload.name, license=upload.license, size_bytes=upload.size)
+            headers = {"Location": f"/v1/datasets/{row.name}", "Preference-Applied": "respond-async"}
+            response = views.answer(views.dataset(row), 202, headers)
+            if detached:
+                once.finish(tx, response)
+        cancel = threading.Event()
+        future = self._threads.submit(self._run, upload, once, detached, cancel)
+        work = self._work[upload.name] = _Work(cancel, future)
+        future.add_done_callback(lambda _: self._forget(upload.name, work))
+        return response if detached else future
+
+    def cancel(self, name: str) -> None:
+        """Kill the ingestion of ``name`` if it is at work here, and wait until it is gone."""
+        if work := self._work.get(name):
+            work.cancel.set()
+            wait([work.future])
+
+    def close(self) -> None:
+        """Kill what is at work and wait for it."""
+        self._stopping = True
+        for work in list(self._work.values()):
+            work.cancel.set()
+        self._threads.shutdown(wait=True)
+
+    def _run(self, upload: Upload, once: Once, detached: bool, cancel: threading.Event) -> Response:
+        try:
+            with self._turn_of(upload):
+                row = self._ingested(upload, cancel)
+            response = views.answer(views.dataset(row), 201, {"Location": f"/v1/datasets/{row.name}"})
+            if not detached:
+                with self._store.begin() as tx:
+                    once.finish(tx, response)
+            return response
+        except Exception as error:
+            refusal = refusal_of(error)
+            self._undo(upload, once, refusal, detached=detached)
+            raise refusal from error
+        finally:
+            upload.path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _turn_of(self, upload: Upload) -> Iterator[None]:
+        """Wait for a turn, showing signs of life."""
+        while not self._turn.acquire(timeout=TOUCH_WAITING_S):
+            self._note(upload.name, 0, None)
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def _ingested(self, upload: Upload, cancel: threading.Event) -> Dataset:
+        with tempfile.TemporaryDirectory(dir=self.scratch, prefix="ingest-") as directory:
+            index = ingest_upload(
+                upload.path,
+                out_dir=Path(directory),
+                limits=self._limits(),
+                digest=upload.digest,
+                timeout_s=self._settings.ingest_timeout_s,
+                on_progress=_Throttled(lambda done, total: self._note(upload.name, done, total)),
+                cancel=cancel,
+            )
+            blob_digest, _ = self._store.blobs.put_file(upload.path)
+            index_digest, _ = self._store.blobs.put_file(Path(directory) / INDEX_FILE)
+        facts = index.summary()
+        with self._store.begin() as tx:
+            return datasets.set_state(
+                tx,
+                upload.name,
+                "ready",
+                digest=index.digest,
+                blob_digest=blob_digest,
+                index_digest=index_digest,
+                **{field: facts[field] for field in ("items", "classes", "image", "splits", "skipped")},
+            )
+
+    def _limits(self) -> ImageLimits:
+        chosen = self._settings
+        return ImageLimits(
+            max_pixels=chosen.max_pixels,
+            max_members=chosen.max_archive_members,
+            max_bytes=chosen.max_archive_bytes,
+            max_ratio=chosen.max_archive_ratio,
+        )
+
+    def _note(self, name: str, done: int, total: int | None) -> None:
+        with self._store.begin() as tx:
+            datasets.set_progress(tx, name, {"done": done, "total": total})
+
+    def _undo(self, upload: Upload, once: Once, refusal: ServiceError, *, detached: bool) -> None:
+        """A detached upload ends ``failed``; one whose client waits leaves nothing behind."""
+        if refusal.status >= 500:
+            logger.error("the ingestion of %s failed", upload.name, exc_info=refusal.__cause__ or refusal)
+        with suppress(NotFound, StateConflict), self._store.begin() as tx:
+            if detached:
+                error = {"code": refusal.code, "message": str(refusal)}
+                datasets.set_state(tx, upload.name, "failed", error=error)
+            else:
+                datasets.delete(tx, upload.name)
+        if not detached:
+            with self._store.begin() as tx:
+                once.forget(tx)
+
+    def _forget(self, name: str, work: _Work) -> None:
+        if self._work.get(name) is work:
+            del self._work[name]
+
+    def _check_quota(self, upload: Upload) -> None:
+        quota = self._settings.disk_quota_bytes
+        if quota and sum(blob.size for blob in self._store.blobs.list_()) + upload.size > quota:
+            raise QuotaExceeded
+
+
+class _Throttled:
+    """Calls through at most once a second."""
+
+    def __init__(self, note: Progress) -> None:
+        self._note, self._next = note, 0.0
+
+    def __call__(self, done: int, total: int | None) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + TOUCH_EVERY_S
+            self._note(done, total)
+
+
+def refusal_of(error: Exception) -> ServiceError:
+    """What the client is told about a failed ingestion."""
+    if isinstance(error, ServiceError):
+        return error
+    if isinstance(error, IngestFailed):
+        blames = [Blame("/file", error.message)] if error.status_hint == 422 else []
+        return with_status(error.status_hint, error.code, error.message, errors=blames)
+    return InternalError()

@@ -1,0 +1,83 @@
+"""Aliases: names that move from version to version, compare-and-swap by ETag."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header
+from pydantic import TypeAdapter, ValidationError
+from starlette.responses import Response
+
+from service import views
+from service.auth import needs
+from service.bodies import json_body
+from service.errors import NotFound
+from service.refusals import Blame, InvalidBody
+from service.routes.common import App, NamePath, found
+from service.schemas import Alias, AliasIn, AliasOut
+from service.store import encoders, rfc3339
+from service.store.encoders import aliases
+
+IfMatch = Annotated[str | None, Header(max_length=1024, description="the ETag that must still hold")]
+PATH = "/encoders/{name}/aliases/{alias}"
+
+router = APIRouter(tags=["encoders"])
+
+
+@router.get(PATH, response_model=AliasOut)
+@needs("read")
+def get_alias(app: App, name: NamePath, alias: NamePath) -> Response:
+    """Where the alias points."""
+    with app.store.session() as tx:
+        return _answer(found(aliases.get(tx, name, alias), "alias"))
+
+
+@router.put(PATH, response_model=AliasOut)
+@needs("admin")
+def put_alias(
+    app: App,
+    name: NamePath,
+    alias: NamePath,
+    body: Annotated[AliasIn, Depends(json_body(AliasIn))],
+    if_match: IfMatch = None,
+) -> Response:
+    """Point the alias to a version."""
+    with app.store.begin() as tx:
+        found(encoders.get_by_ref(tx, name), "encoder")
+        _check_alias(alias)
+        try:
+            moved = aliases.put(tx, name, alias, body.version, if_match=if_match)
+        except NotFound:
+            raise InvalidBody(errors=[Blame("/version", f"{name} has no version {body.version}")]) from None
+    return _answer(moved)
+
+
+@router.delete(PATH, status_code=204)
+@needs("admin")
+def delete_alias(app: App, name: NamePath, alias: NamePath, if_match: IfMatch = None) -> Response:
+    """Delete the alias; the version stays."""
+    with app.store.begin() as tx:
+        aliases.delete(tx, name, alias, if_match=if_match)
+    return Response(status_code=204)
+
+
+@router.get(PATH + "/history")
+@needs("read")
+def alias_history(app: App, name: NamePath, alias: NamePath) -> Response:
+    """Every move of the alias, newest first."""
+    with app.store.session() as tx:
+        moves = aliases.history(tx, name, alias)
+    found(moves or None, "alias")
+    items = [{"version": move.version, "at": rfc3339(move.at)} for move in moves]
+    return views.answer({"items": items, "next_cursor": None})
+
+
+def _check_alias(alias: str) -> None:
+    try:
+        TypeAdapter(Alias).validate_python(alias)
+    except ValidationError as error:
+        raise InvalidBody(errors=[Blame("", error.errors()[0]["msg"], parameter="alias")]) from None
+
+
+def _answer(row: aliases.Alias) -> Response:
+    return views.answer(views.alias(row), headers={"ETag": row.etag})

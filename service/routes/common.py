@@ -1,0 +1,102 @@
+"""What the routes share: parameters, look-ups, and the inference's errors as answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from typing import Annotated, Any, TypeVar
+
+import anyio.to_thread
+from fastapi import Depends, Path, Query
+from starlette.requests import ClientDisconnect, Request
+
+from service import refusals
+from service.auth import Principal, authorize
+from service.errors import NotFound
+from service.inference.batcher import BatcherClosed, QueueFull
+from service.inference.engine import Damaged
+from service.inference.serving import Bad, BadImagesFound, TooManyBytes
+from service.refusals import Blame
+from service.state import Services, services
+from service.store import encoders
+from service.store.encoders import Encoder
+
+T = TypeVar("T")
+MAX_BLAMES = 100
+
+App = Annotated[Services, Depends(services)]
+Caller = Annotated[Principal, Depends(authorize)]
+Limit = Annotated[int, Query(ge=1, le=1000, description="items a page")]
+Cursor = Annotated[str | None, Query(max_length=512, description="next_cursor of the page before")]
+Ref = Annotated[str, Path(max_length=127, description="enc_…, name, name@3 or name:alias")]
+NamePath = Annotated[str, Path(max_length=63, description="a name")]
+IdPath = Annotated[str, Path(max_length=64, description="an id")]
+
+
+def found(thing: T | None, what: str) -> T:
+    """``thing``, or NotFound."""
+    if thing is None:
+        raise NotFound(f"There is no such {what}; look at the list for what exists.")
+    return thing
+
+
+def look_up(app: Services, ref: str) -> Encoder:
+    """The encoder that a reference in the path names. Raises NotFound."""
+    with app.store.session() as tx:
+        return found(encoders.get_by_ref(tx, ref), "encoder")
+
+
+async def encoder_at(ref: Ref, app: App, _: Caller) -> Encoder:
+    """A dependency: the encoder of the path."""
+    return await anyio.to_thread.run_sync(look_up, app, ref)
+
+
+EncoderAt = Annotated[Encoder, Depends(encoder_at)]
+
+
+@contextlib.asynccontextmanager
+async def answering() -> AsyncIterator[None]:
+    """Errors of the inference as refusals."""
+    try:
+        yield
+    except QueueFull as error:
+        raise refusals.Overloaded(
+            "The queue of this encoder is full; try again later.", retry_after_s=error.retry_after_s
+        ) from None
+    except TooManyBytes:
+        raise refusals.Overloaded("Too many bytes of images are at work; try again later.") from None
+    except BatcherClosed:
+        raise refusals.ServingUnavailable("The server is stopping; try again.") from None
+    except Damaged as error:
+        raise refusals.EncoderDamaged from error
+    except BadImagesFound as error:
+        raise bad_images(error.bad) from None
+
+
+def bad_images(bad: Bad) -> refusals.Refusal:
+    """The refusal that names every image that cannot be used, by index."""
+    blames = [Blame(f"/images/{i}", message) for i, (_, message) in sorted(bad.items())[:MAX_BLAMES]]
+    first = min(bad)
+    detail = f"Image {first}: {bad[first][1]}."
+    if all(code == "image_too_large" for code, _ in bad.values()):
+        return refusals.ImageTooLarge(detail, errors=blames)
+    return refusals.BadImages(detail, errors=blames)
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of ``work``, which is given up when the client hangs up. The body must have been read."""
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientDisconnect
+    finally:
+        gone.cancel()
+        task.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        continue

@@ -1,0 +1,97 @@
+"""Images in, embeddings out."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Literal
+
+import anyio.to_thread
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import images, rows
+from service.accept import choose
+from service.auth import needs
+from service.inference import engine
+from service.inference.serving import Embedded
+from service.refusals import ForwardFailed
+from service.routes.common import App, EncoderAt, answering, unless_gone
+from service.schemas import MAX_SEED, EmbeddingsOut
+from service.state import Services
+from service.store.encoders import Encoder
+
+INLINE_VALUES = 1 << 14
+"""Answers of so few values are written on the event loop: a thread's hand-over would cost more."""
+
+router = APIRouter(prefix="/encoders", tags=["embedding"])
+
+
+@router.post("/{ref}/embed", response_model=EmbeddingsOut, openapi_extra={"x-images-body": True})
+@needs("embed")
+async def embed(
+    request: Request,
+    app: App,
+    encoder: EncoderAt,
+    noisy: Annotated[bool, Query(description="f(x) + Z instead of f(x)")] = False,
+    seed: Annotated[int | None, Query(ge=0, le=MAX_SEED, description="of Z; drawn if not given")] = None,
+    on_error: Annotated[
+        Literal["fail", "null"], Query(description="null: a bad image only loses its row")
+    ] = "fail",
+) -> Response:
+    """Embed images; rows in input order, the same whatever the batching."""
+    media = choose(request, rows.OFFERS)
+    async with answering():
+        done = await embedded(request, app, encoder, keep_going=on_error == "null")
+    headers = timing(done)
+    if noisy:
+        seed = secrets.randbelow(MAX_SEED) if seed is None else seed
+        headers["X-Seed"] = str(seed)
+    body = await _written(encoder, done, media, seed if noisy else None)
+    return Response(body, media_type=media, headers=headers)
+
+
+async def embedded(request: Request, app: Services, encoder: Encoder, *, keep_going: bool) -> Embedded:
+    """Read the body and embed it; given up when the client hangs up."""
+    with app.serving.admitted(declared(request, app)):
+        found = await images.images(request)
+        done = await unless_gone(request, app.serving.embed(encoder, found, keep_going=keep_going))
+    checked(app, done, keep_going=keep_going)
+    return done
+
+
+def checked(app: Services, done: Embedded, *, keep_going: bool) -> None:
+    """Count ``done``. Raises ForwardFailed if the encoder failed on an image that cannot be left out."""
+    app.metrics.embedded(images=len(done.rows), failed=len(done.missing), batch=done.batch)
+    if done.failed and not keep_going:
+        index, error = min(done.failed.items())
+        raise ForwardFailed(f"The encoder failed on image {index}.") from error
+
+
+def declared(request: Request, app: Services) -> int:
+    """The bytes that the body may have."""
+    length = request.headers.get("content-length", "")
+    limit = app.settings.max_embed_bytes
+    return min(int(length), limit) if length.isdecimal() else limit
+
+
+def timing(done: Embedded) -> dict[str, str]:
+    """Where the time went, and the largest batch that the images rode in."""
+    spans = {"decode": done.decode_s, "queue": done.queue_s, "forward": done.forward_s}
+    return {
+        "Server-Timing": ", ".join(f"{name};dur={seconds * 1e3:.3f}" for name, seconds in spans.items()),
+        "X-Batch-Size": str(done.batch),
+        "X-Encoder": done.encoder,
+    }
+
+
+async def _written(encoder: Encoder, done: Embedded, media: str, seed: int | None) -> bytes:
+    if seed is None and done.rows.size <= INLINE_VALUES and media != rows.ARROW:
+        return _write(encoder, done, media, seed)
+    return await anyio.to_thread.run_sync(_write, encoder, done, media, seed)
+
+
+def _write(encoder: Encoder, done: Embedded, media: str, seed: int | None) -> bytes:
+    values = done.rows if seed is None else engine.noisy(encoder, done.rows, seed=seed)
+    head = rows.Head("embeddings", done.encoder, encoder.dim)
+    return rows.whole(head, values, media, missing=done.missing)

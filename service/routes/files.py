@@ -1,0 +1,62 @@
+"""The files of an encoder, for use elsewhere."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from service import files, views
+from service.auth import needs
+from service.routes.common import App, EncoderAt, found
+
+HeaderText = Annotated[str | None, Header(max_length=1024)]
+
+router = APIRouter(prefix="/encoders", tags=["encoders"])
+
+
+@router.get("/{ref}/files")
+@needs("read")
+def list_files(encoder: EncoderAt) -> Response:
+    """Names, sizes and digests."""
+    items = [
+        {"name": name, "size": file.size, "digest": file.digest, "media_type": files.media_type(name)}
+        for name, file in sorted(encoder.files.items())
+    ]
+    return views.answer({"items": items, "next_cursor": None})
+
+
+@router.api_route("/{ref}/files/{file}", methods=["GET", "HEAD"])
+@needs("read")
+def get_file(
+    request: Request,
+    app: App,
+    encoder: EncoderAt,
+    file: Annotated[str, Path(max_length=100)],
+    if_none_match: HeaderText = None,
+    if_range: HeaderText = None,
+    range: HeaderText = None,  # noqa: A002 - the header's name
+) -> Response:
+    """One file, or a range of it. Its content was hashed before the first byte is sent."""
+    entry = found(encoder.files.get(file), "file")
+    headers = {
+        "ETag": files.etag(entry),
+        "Repr-Digest": files.repr_digest(entry),
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-cache",
+        "Content-Disposition": f'attachment; filename="{file}"',
+    }
+    if files.not_modified(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    part = files.wanted_range(range, if_range, entry)
+    start, stop, status = (part.start, part.stop, 206) if part else (0, entry.size, 200)
+    headers["Content-Length"] = str(stop - start)
+    if part:
+        headers["Content-Range"] = part.content_range
+    media = files.media_type(file)
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers, media_type=media)
+    stream = files.open_verified(app.store.blobs, entry)
+    return StreamingResponse(files.pieces(stream, start, stop), status, headers=headers, media_type=media)

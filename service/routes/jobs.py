@@ -1,0 +1,70 @@
+"""Jobs: submit, read, cancel, retry."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import submission, views
+from service.auth import needs
+from service.bodies import json_body
+from service.replay import once
+from service.routes.common import App, Caller, Cursor, IdPath, Limit, found
+from service.schemas import JobIn, JobOut, JobState
+from service.store import jobs
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+
+@router.post("", status_code=202, response_model=JobOut)
+@needs("train")
+def submit(
+    request: Request, app: App, caller: Caller, body: Annotated[JobIn, Depends(json_body(JobIn))]
+) -> Response:
+    """Train an encoder. The answer is the queued job; its spec has every default filled in."""
+    wish = body.model_dump(mode="json", exclude_unset=True)
+    return submission.submit(
+        app, body, once(request, caller, wish, keep_hours=app.settings.idempotency_hours)
+    )
+
+
+@router.get("")
+@needs("read")
+def list_jobs(
+    app: App,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    state: Annotated[JobState | None, Query(description="jobs of this state only")] = None,
+) -> Response:
+    """Jobs, newest first."""
+    with app.store.session() as tx:
+        page = jobs.list_(tx, state=state, limit=limit, cursor=cursor)
+    return views.page([views.job(job) for job in page.items], page)
+
+
+@router.get("/{job_id}", response_model=JobOut)
+@needs("read")
+def get_job(app: App, job_id: IdPath) -> Response:
+    """One job."""
+    with app.store.session() as tx:
+        return views.answer(views.job(found(jobs.get(tx, job_id), "job")))
+
+
+@router.post("/{job_id}/cancel", status_code=202, response_model=JobOut)
+@needs("train")
+def cancel(app: App, job_id: IdPath) -> Response:
+    """Cancel a job; a running one within seconds. Cancelling twice is no error."""
+    with app.store.begin() as tx:
+        return views.answer(views.job(jobs.request_cancel(tx, job_id)), 202)
+
+
+@router.post("/{job_id}/retry", status_code=202, response_model=JobOut)
+@needs("train")
+def retry(request: Request, app: App, caller: Caller, job_id: IdPath) -> Response:
+    """A new job that goes on from the last checkpoint of a failed or cancelled one."""
+    return submission.retry(
+        app, job_id, once(request, caller, None, keep_hours=app.settings.idempotency_hours)
+    )

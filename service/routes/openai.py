@@ -1,0 +1,94 @@
+"""The shape of OpenAI's embeddings endpoint, for clients that know it; images come as data URIs."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import anyio.to_thread
+import numpy as np
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import bodies, views
+from service.accept import JSON
+from service.auth import needs
+from service.images import from_data_uri
+from service.inference.serving import Embedded
+from service.refusals import Blame, InvalidBody, TooLarge
+from service.routes.common import App, answering, unless_gone
+from service.routes.embed import checked, declared, timing
+from service.schemas import OpenAIEmbeddingsIn, OpenAIEmbeddingsOut
+from service.state import Services
+from service.store import encoders
+from service.store.encoders import Encoder
+
+router = APIRouter(tags=["embedding"])
+
+
+@router.post(
+    "/embeddings",
+    response_model=OpenAIEmbeddingsOut,
+    openapi_extra={"x-openai-body": True},
+)
+@needs("embed")
+async def create_embeddings(request: Request, app: App) -> Response:
+    """Embed images given as data URIs. Nothing is ever fetched from an address."""
+    async with answering():
+        with app.serving.admitted(declared(request, app)):
+            raw = await bodies.read(request, app.settings.max_embed_bytes)
+            bodies.require(request, JSON, empty=not raw)
+            wish, images = await anyio.to_thread.run_sync(_parsed, raw, app.settings.max_embed_images)
+            encoder = await anyio.to_thread.run_sync(_encoder, app, wish)
+            done = await unless_gone(request, app.serving.embed(encoder, images))
+    checked(app, done, keep_going=False)
+    body = await anyio.to_thread.run_sync(_body, done, wish.encoding_format)
+    return views.answer(body, headers=timing(done))
+
+
+def _parsed(raw: bytes, most: int) -> tuple[OpenAIEmbeddingsIn, list[bytes]]:
+    wish = bodies.parse(OpenAIEmbeddingsIn, raw)
+    many = isinstance(wish.input, list)
+    texts = wish.input if isinstance(wish.input, list) else [wish.input]
+    if not texts:
+        raise InvalidBody(errors=[Blame("/input", "at least one image")])
+    if len(texts) > most:
+        raise TooLarge(f"{len(texts)} images are over the limit of {most} a request.")
+    images, blames = [], []
+    for i, text in enumerate(texts):
+        data = from_data_uri(text)
+        if data is None:
+            blames.append(Blame(f"/input/{i}" if many else "/input", "not a data:image/…;base64 URI"))
+        else:
+            images.append(data)
+    if blames:
+        raise InvalidBody("Images come as data URIs; nothing is fetched.", errors=blames[:100])
+    return wish, images
+
+
+def _encoder(app: Services, wish: OpenAIEmbeddingsIn) -> Encoder:
+    with app.store.session() as tx:
+        encoder = encoders.get_by_ref(tx, wish.model)
+    if encoder is None:
+        raise InvalidBody("There is no such encoder.", errors=[Blame("/model", "unknown encoder")])
+    if wish.dimensions not in (None, encoder.dim):
+        raise InvalidBody(errors=[Blame("/dimensions", f"this encoder has {encoder.dim}")])
+    return encoder
+
+
+def _body(done: Embedded, encoding: str) -> dict[str, Any]:
+    n = len(done.rows)
+    return {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": i, "embedding": _encoded(row, encoding)}
+            for i, row in enumerate(done.rows)
+        ],
+        "model": done.encoder,
+        "usage": {"prompt_tokens": n, "total_tokens": n},
+    }
+
+
+def _encoded(row: np.ndarray[Any, np.dtype[np.float32]], encoding: str) -> Any:
+    return base64.b64encode(row.astype("<f4").tobytes()).decode() if encoding == "base64" else row

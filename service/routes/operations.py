@@ -1,0 +1,72 @@
+"""For operators and people: health, readiness, metrics, the pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+
+from nidim import __version__
+from service import views
+from service.auth import needs
+from service.health import BrokerWatch, degraded
+from service.routes.common import App
+from service.schemas import HealthOut, ReadyOut
+from service.store import jobs
+
+WEB = Path(__file__).resolve().parent.parent / "web"
+PAGE_POLICY = (
+    "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+PAGE_HEADERS = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"}
+
+public = APIRouter(tags=["operations"])
+protected = APIRouter(tags=["operations"])
+
+
+def broker_watch(request: Request) -> BrokerWatch:
+    """The one watch of the application."""
+    watch: BrokerWatch = request.app.state.broker_watch
+    return watch
+
+
+@public.get("/healthz", response_model=HealthOut)
+async def healthz() -> Response:
+    """The process is alive."""
+    return views.answer({"status": "ok", "version": __version__})
+
+
+@public.get("/readyz", response_model=ReadyOut)
+async def readyz(app: App, broker: Annotated[BrokerWatch, Depends(broker_watch)]) -> Response:
+    """A real forward pass and the store: 503 only if one of them fails."""
+    return views.answer({"status": "ready", "degraded": await degraded(app, broker)})
+
+
+@protected.get("/metrics", response_class=Response)
+@needs("read")
+def metrics(app: App) -> Response:
+    """Counters in Prometheus' text format."""
+    with app.store.session() as tx:
+        waiting = jobs.count_waiting(tx)
+    registry = app.serving.registry
+    gauges = {"waiting": app.serving.waiting, "loaded": len(registry.handles), "jobs": waiting}
+    return Response(app.metrics.render(gauges), media_type=app.metrics.content_type)
+
+
+@public.get("/", include_in_schema=False)
+async def index() -> Response:
+    """The front page."""
+    return _page("index.html")
+
+
+@public.get("/docs", include_in_schema=False)
+async def docs() -> Response:
+    """The reference, made from /openapi.json in the browser; nothing comes from elsewhere."""
+    return _page("docs.html")
+
+
+def _page(name: str) -> Response:
+    return FileResponse(WEB / name, media_type="text/html; charset=utf-8", headers=PAGE_HEADERS)

@@ -1,0 +1,118 @@
+"""The known law of the embeddings: draw from it, score by it, move along it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import anyio.to_thread
+import numpy as np
+from fastapi import APIRouter, Depends
+from numpy.typing import NDArray
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from service import images, rows, views
+from service.accept import JSON, NPY, choose
+from service.auth import needs
+from service.bodies import json_body
+from service.inference import engine
+from service.inference.registry import label
+from service.refusals import Blame, InvalidBody, TooLarge
+from service.routes.common import App, EncoderAt, answering, unless_gone
+from service.routes.embed import checked, declared
+from service.schemas import MAX_SEED, InterpolateIn, PointsOut, SampleIn, SamplesOut, ScoresOut
+from service.settings import Settings
+from service.store.encoders import Encoder
+
+MAX_POINTS_VALUES = 10_000_000
+
+router = APIRouter(prefix="/encoders/{ref}/prior", tags=["prior"])
+
+
+@router.post("/sample", response_model=SamplesOut)
+@needs("embed")
+def sample(
+    request: Request, app: App, encoder: EncoderAt, body: Annotated[SampleIn, Depends(json_body(SampleIn))]
+) -> Response:
+    """Rows [offset, offset + n) of one infinite stream per seed; pages agree with one big draw."""
+    media = choose(request, rows.OFFERS)
+    _bound(body, encoder.dim, media, app.settings)
+    pages = engine.pages(
+        engine.prior_of(encoder),
+        n=body.n,
+        seed=body.seed,
+        offset=body.offset,
+        temperature=body.temperature,
+    )
+    head = rows.Head("samples", label(encoder), encoder.dim)
+    headers = {"X-Encoder": head.encoder}
+    if media == NPY:
+        headers["Content-Length"] = str(rows.npy_length(body.n, encoder.dim))
+    return StreamingResponse(rows.streamed(head, pages, body.n, media), media_type=media, headers=headers)
+
+
+@router.post("/score", response_model=ScoresOut, openapi_extra={"x-images-body": True})
+@needs("embed")
+async def score(request: Request, app: App, encoder: EncoderAt) -> Response:
+    """log p in nats and P(χ²_d ≥ ‖s‖²) of images or embeddings; a small p is an outlier."""
+    choose(request, (JSON,))
+    async with answering():
+        with app.serving.admitted(declared(request, app)):
+            pictures, embeddings = await images.images_or_embeddings(request, encoder.dim)
+            if embeddings is None:
+                assert pictures is not None
+                done = await unless_gone(request, app.serving.embed(encoder, pictures))
+                checked(app, done, keep_going=False)
+                embeddings = done.rows
+    body = await anyio.to_thread.run_sync(_scores, encoder, embeddings)
+    return views.answer(body)
+
+
+@router.post("/interpolate", response_model=PointsOut)
+@needs("embed")
+def interpolate(
+    request: Request,
+    encoder: EncoderAt,
+    body: Annotated[InterpolateIn, Depends(json_body(InterpolateIn))],
+) -> Response:
+    """Points from a to b, both included, each as likely as a draw when a and b are draws."""
+    media = choose(request, rows.OFFERS)
+    if body.steps * encoder.dim > MAX_POINTS_VALUES:
+        raise TooLarge(f"steps times d must be at most {MAX_POINTS_VALUES}.")
+    prior = engine.prior_of(encoder)
+    a, b = (_end(prior, name, getattr(body, name)) for name in ("a", "b"))
+    with np.errstate(over="ignore"):
+        points = prior.interpolate(a, b, body.steps).astype(np.float32)
+    head = rows.Head("points", label(encoder), encoder.dim)
+    return Response(rows.whole(head, points, media), media_type=media, headers={"X-Encoder": head.encoder})
+
+
+def _bound(body: SampleIn, dim: int, media: str, settings: Settings) -> None:
+    if body.offset + body.n > MAX_SEED:
+        raise InvalidBody(errors=[Blame("/offset", f"offset + n must be at most {MAX_SEED}")])
+    if media == JSON and body.n > settings.max_json_rows:
+        raise TooLarge(
+            f"JSON takes at most {settings.max_json_rows} rows; use Accept: {NPY}.",
+            errors=[Blame("/n", f"at most {settings.max_json_rows}")],
+        )
+    if body.n * dim > settings.max_npy_values:
+        raise TooLarge(
+            f"n times d must be at most {settings.max_npy_values}; draw pages with offset.",
+            errors=[Blame("/n", f"at most {settings.max_npy_values // dim}")],
+        )
+
+
+def _end(prior: Any, name: str, values: list[float]) -> NDArray[np.float64]:
+    point = np.array(values, dtype=np.float64)
+    if len(point) != prior.dim:
+        raise InvalidBody(errors=[Blame(f"/{name}", f"{len(point)} values; the encoder has {prior.dim}")])
+    if np.abs(point).max() > np.finfo(np.float32).max:
+        raise InvalidBody(errors=[Blame(f"/{name}", "values must fit in float32")])
+    if not np.isfinite(prior.normal_scores(point[None])).all():
+        raise InvalidBody(errors=[Blame(f"/{name}", "outside the support of the prior")])
+    return point
+
+
+def _scores(encoder: Encoder, embeddings: NDArray[np.float32]) -> dict[str, Any]:
+    log_prob, p_value = engine.score(engine.prior_of(encoder), embeddings)
+    return {"encoder": label(encoder), "log_prob": log_prob, "p_value": p_value}

@@ -1,0 +1,40 @@
+"""What lives as long as the application: settings, store, encoders in memory, counters."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+
+if TYPE_CHECKING:
+    from service.inference.serving import Serving
+    from service.ingestion import Ingestions
+    from service.metrics import Metrics
+    from service.settings import Settings
+    from service.store import Store
+    from service.submission import Bell
+
+Publish = Callable[[str, str], bool]
+"""(job id, priority) -> whether the broker took it."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """Made when the application starts, closed when it stops."""
+
+    settings: Settings
+    store: Store
+    serving: Serving
+    metrics: Metrics
+    bell: Bell
+    ingestions: Ingestions
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def services(request: Request) -> Services:
+    """The services of the application that answers ``request``."""
+    found: Services = request.app.state.services
+    return found

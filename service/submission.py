@@ -1,0 +1,112 @@
+"""From a wish to a queued job: the spec made complete, its physics judged, one transaction, then the bell."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from nidim.capacity import resolve
+from nidim.spec import DatasetFacts, FullSpec, TrainSpec
+from service import catalog, views
+from service.pointers import blames
+from service.refusals import InvalidBody, Overloaded
+from service.replay import Once
+from service.schemas import JobIn
+from service.state import Publish, Services
+from service.store import Store, jobs
+from service.store.jobs import Job
+
+MAX_UNSENT = 100
+
+logger = logging.getLogger(__name__)
+
+
+class Bell:
+    """Publishes after the commit, in the background: nobody waits for a broker that is down.
+
+    What is not published here, the reaper publishes later.
+    """
+
+    def __init__(self, store: Store, publish: Publish) -> None:
+        self._store, self._publish = store, publish
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="bell")
+        self._unsent = 0
+
+    def ring(self, job: Job) -> None:
+        """Tell the workers about ``job``."""
+        if self._unsent < MAX_UNSENT:
+            self._unsent += 1
+            self._threads.submit(self._send, job.id, job.priority)
+
+    def close(self) -> None:
+        """Send what waits, then end the threads."""
+        self._threads.shutdown(wait=True)
+
+    def _send(self, job_id: str, priority: str) -> None:
+        try:
+            if self._publish(job_id, priority):
+                with self._store.begin() as tx:
+                    jobs.mark_published(tx, [job_id])
+        except Exception:
+            logger.exception("job %s was not published; the reaper will", job_id)
+        finally:
+            self._unsent -= 1
+
+
+def submit(app: Services, body: JobIn, once: Once) -> Response:
+    """202 and the job. Raises InvalidBody, DatasetUnavailable, Overloaded and the errors of idempotency."""
+    with app.store.begin() as tx:
+        if first := once.begin(tx):
+            return first
+        _refuse_flood(app, tx)
+        facts = catalog.facts(app.settings, tx, body.spec.dataset)
+        spec = completed(body.spec, facts)
+        resolved, warnings = resolve(spec, facts)
+        job = jobs.create(
+            tx,
+            kind=spec.kind,
+            spec=spec.model_dump(mode="json"),
+            resolved=resolved.model_dump(mode="json"),
+            warnings=[warning.model_dump(mode="json") for warning in warnings],
+            encoder=body.encoder,
+            priority=body.priority,
+        )
+        response = once.finish(tx, accepted(job))
+    app.bell.ring(job)
+    return response
+
+
+def retry(app: Services, job_id: str, once: Once) -> Response:
+    """202 and a new job. Raises NotFound, StateConflict, Overloaded and the errors of idempotency."""
+    with app.store.begin() as tx:
+        if first := once.begin(tx):
+            return first
+        _refuse_flood(app, tx)
+        job = jobs.retry(tx, job_id)
+        response = once.finish(tx, accepted(job))
+    app.bell.ring(job)
+    return response
+
+
+def completed(spec: TrainSpec, facts: DatasetFacts) -> FullSpec:
+    """``spec`` with its defaults. Raises InvalidBody where a default contradicts what was given."""
+    try:
+        return spec.filled(facts)
+    except ValidationError as error:
+        given: dict[str, Any] = spec.model_dump(mode="json", exclude_unset=True)
+        raise InvalidBody(errors=blames(error, given, prefix=["spec"])) from None
+
+
+def accepted(job: Job) -> Response:
+    """The answer for a job that was created."""
+    return views.answer(views.job(job), 202, {"Location": f"/v1/jobs/{job.id}"})
+
+
+def _refuse_flood(app: Services, tx: Session) -> None:
+    if jobs.count_waiting(tx) >= app.settings.max_queued_jobs:
+        raise Overloaded("Too many jobs are waiting; try again when some have ended.", retry_after_s=60)

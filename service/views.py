@@ -1,0 +1,93 @@
+"""Rows of the store as the API shows them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from service.store import Page, rfc3339
+from service.store.datasets import Dataset
+from service.store.encoders import Encoder
+from service.store.encoders import aliases as alias_store
+from service.store.events import Event
+from service.store.jobs import Job
+from service.store.keys import Key
+
+Json = dict[str, Any]
+
+
+def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """``value`` as JSON."""
+    data = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+    return Response(data, status, headers=headers, media_type="application/json")
+
+
+def page(items: list[Json], found: Page[Any]) -> Response:
+    """One page of a list."""
+    return answer({"items": items, "next_cursor": found.next_cursor})
+
+
+def job(row: Job) -> Json:
+    """Job of API.md."""
+    shown = (
+        *("id", "kind", "state", "attempt", "retry_of", "spec", "resolved", "encoder", "priority"),
+        *("progress", "metrics", "result", "failure", "warnings", "cancel_requested"),
+    )
+    times = {name: rfc3339(getattr(row, name)) for name in ("created_at", "started_at", "finished_at")}
+    return {**{name: getattr(row, name) for name in shown}, **times}
+
+
+def event(row: Event) -> Json:
+    """One event, in the stream and in the list."""
+    return {"id": row.id, "type": row.type, "at": rfc3339(row.at), "data": row.data}
+
+
+def dataset(row: Dataset) -> Json:
+    """An uploaded dataset."""
+    shown = (
+        *("name", "kind", "state", "items", "classes", "image", "splits", "license", "digest"),
+        *("skipped", "progress", "error"),
+    )
+    return {
+        **{name: getattr(row, name) for name in shown},
+        "available": row.state == "ready",
+        "created_at": rfc3339(row.created_at),
+    }
+
+
+def encoder(row: Encoder) -> Json:
+    """One version of an encoder; its report is the summary, see :func:`summary`."""
+    shown = (
+        *("id", "name", "version", "aliases", "dim", "prior", "spec", "resolved"),
+        *("digest", "size_bytes", "job_id"),
+    )
+    return {
+        **{name: getattr(row, name) for name in shown},
+        "report": summary(row.report),
+        "created_at": rfc3339(row.created_at),
+    }
+
+
+def summary(report: Json) -> Json:
+    """The figures of a report; its long sections are at ``/report``."""
+    return {name: value for name, value in report.items() if not isinstance(value, list | dict)}
+
+
+def alias(row: alias_store.Alias) -> Json:
+    """Where an alias points."""
+    return {
+        "name": row.name,
+        "alias": row.alias,
+        "version": row.version,
+        "updated_at": rfc3339(row.updated_at),
+    }
+
+
+def key(row: Key) -> Json:
+    """A key without its secret."""
+    values = dataclasses.asdict(row)
+    times = ("created_at", "expires_at", "revoked_at", "last_used_at")
+    return {**values, **{name: rfc3339(values[name]) for name in times}}
