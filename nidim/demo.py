@@ -68,7 +68,18 @@ def demo(out: Path, datasets_dir: Path | None, epochs: int | None) -> None:
 @contextlib.contextmanager
 def running_stack(data_dir: Path, datasets_dir: Path | None, *, log: Path) -> Iterator[str]:
     """``nidim up`` on a free port; gives its URL, and stops it with SIGINT. Raises DemoFailed."""
-    command = [sys.executable, "-m", "nidim", "up", "--port", "0", "--data-dir", str(data_dir), "--workers", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "nidim",
+        "up",
+        "--port",
+        "0",
+        "--data-dir",
+        str(data_dir),
+        "--workers",
+        "1",
+    ]
     if datasets_dir:
         command += ["--datasets-dir", str(datasets_dir.resolve())]
     with log.open("w") as errors:
@@ -106,7 +117,10 @@ def run_jobs(client: httpx.Client, console: Console, epochs: int | None) -> dict
     name = "mnist" if sets.get("mnist", {}).get("available") else "digits"
     console.print(f"Training on {name}: {sets[name]['items']:,} images of {sets[name]['classes']} classes.")
     rows: dict[str, Any] = {"dataset": name}
-    for key, noise in (("noise", {"kind": "gaussian", "sigma": SIGMA}), ("none", {"kind": "none"})):
+    for key, noise in (
+        ("noise", {"kind": "gaussian", "sigma": SIGMA}),
+        ("none", {"kind": "none", "certificate_sigma": SIGMA}),
+    ):
         spec = {
             "dataset": name,
             "encoder": {"kind": "conv", "dim": 2},
@@ -191,7 +205,7 @@ def assemble(client: httpx.Client, found: dict[str, Any], datasets_dir: Path | N
         embeddings=embeddings,
         labels=labels,
         prior=prior,
-        noisy=prior_from_dict(full["noisy_prior"]) if "noisy_prior" in full else prior,
+        noisy=prior_from_dict(_get(client, "/v1/encoders/demo-noise/files/config.json")["noisy_prior"]),
         nearest=nearest_to_draws(prior, embeddings, images, seed=7),
         baseline=baseline,
     )

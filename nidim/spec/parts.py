@@ -169,6 +169,10 @@ class NoNoise(Part):
     """The baseline: plain InfoMax."""
 
     kind: Literal["none"] = "none"
+    certificate_sigma: Annotated[float, Field(gt=0, le=100)] | None = Field(
+        None,
+        description="σ at which the certificate is evaluated, so that the baseline stands beside an encoder",
+    )
 
 
 Noise = Annotated[GaussianNoise | UniformNoise | NoNoise, Field(discriminator="kind")]
