@@ -24,6 +24,7 @@ from service.parts import Plan
 
 log = logging.getLogger(__name__)
 
+LOG = "redis.log"
 LONGEST_SOCKET = 100
 """Bytes of a socket's path; the kernel takes 108 with its terminating zero, macOS 104."""
 
@@ -78,6 +79,7 @@ def plan(server: Path, *, directory: Path, socket: Path, fds: tuple[int, ...] = 
         "save": "",
         "databases": "1",
         "daemonize": "no",
+        "logfile": str(directory / LOG),
         "loglevel": "warning",
     }
     words = [word for name, value in options.items() for word in (f"--{name}", value)]

@@ -125,6 +125,7 @@ class Stack:
         self.redis: Part | None = None
         self.api: Part | None = None
         self.workers: list[Part] = []
+        self._socket_dir: Path | None = None
 
     def run(self) -> None:
         """Start everything, watch it, stop everything when asked to. Raises CannotStart."""
@@ -135,8 +136,7 @@ class Stack:
             with self._parts_lock() as lock, listen(self.settings.host, self.settings.port) as listener:
                 try:
                     self._start(listener, lock)
-                    listener_url = origin(self.settings, port=listener.getsockname()[1])
-                    self._watch(listener_url)
+                    self._watch(origin(self.settings, port=listener.getsockname()[1]))
                 finally:
                     listener.close()
                     self._stop()
@@ -174,7 +174,9 @@ class Stack:
             moved = embedded_redis.set_aside(directory, now=time.time)
             log.warning("Redis did not start; trying without %s", [path.name for path in moved])
             if not self._redis_answers(socket_path):
-                raise CannotStart("The embedded Redis does not start; its own words are above.")
+                raise CannotStart(
+                    f"The embedded Redis does not start; its words are in {directory / 'redis.log'}."
+                )
         return embedded_redis.url(socket_path)
 
     def _redis_answers(self, socket_path: Path) -> bool:
@@ -208,7 +210,7 @@ class Stack:
         log.info("stopping (again to hurry): running trainings write a checkpoint first")
         stop([self.api] if self.api else [], hurry=self.signals.hurry)
         stop(self.workers, hurry=self.signals.hurry)
-        if self.redis:
+        if self.redis and self._socket_dir:
             stop([self.redis])
             shutil.rmtree(self._socket_dir, ignore_errors=True)
 

@@ -20,8 +20,11 @@ def main(argv: list[str] | None = None) -> None:
     settings = Settings()
     level = settings.log_level.upper()
     logging.basicConfig(level=level, format=f"%(asctime)s {name} %(name)s: %(message)s")
-    logging.getLogger("kombu").setLevel(max(logging.getLevelName(level), logging.WARNING))
-    warnings.filterwarnings("ignore", module=r"celery\.")  # advice on containers and on its next major version
+    for chatty in ("alembic", "kombu"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    warnings.filterwarnings(
+        "ignore", module=r"celery\."
+    )  # advice on containers and on its next major version
     app = make_app(settings)
     store = open_store(settings)
     register(app, settings, store, name=name)
