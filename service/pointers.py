@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from service.refusals import Blame
 
 MAX_ERRORS = 100
+MAX_DETAIL = 500
+"""Characters: a message may repeat what the client wrote."""
 
 
 def escape(token: str | int) -> str:
@@ -49,7 +51,9 @@ def blames(error: ValidationError, body: Any, *, prefix: Sequence[str | int] = (
         path = walk(item["loc"], body, keep_last=item["type"] == "missing")
         if item["type"] == "contradiction":
             path.append(item["ctx"]["field"])
+        elif item["type"].startswith("union_tag_"):
+            path.append("kind")
         details = found.setdefault(pointer([*prefix, *path]), [])
-        if item["msg"] not in details:
-            details.append(item["msg"])
+        if (detail := item["msg"][:MAX_DETAIL]) not in details:
+            details.append(detail)
     return [Blame(place, " or ".join(details)) for place, details in found.items()]

@@ -34,10 +34,29 @@ def job(row: Job) -> Json:
     """Job of API.md."""
     shown = (
         *("id", "kind", "state", "attempt", "retry_of", "spec", "resolved", "encoder", "priority"),
-        *("progress", "metrics", "result", "failure", "warnings", "cancel_requested"),
+        *("result", "failure", "warnings", "cancel_requested"),
     )
     times = {name: rfc3339(getattr(row, name)) for name in ("created_at", "started_at", "finished_at")}
-    return {**{name: getattr(row, name) for name in shown}, **times}
+    known = {"progress": progress(row), "metrics": {**_no_metrics(row), **row.metrics}}
+    return {**{name: getattr(row, name) for name in shown}, **times, **known}
+
+
+def progress(row: Job) -> Json:
+    """How far the training is; a job that waits has made no step of all that it will make."""
+    epochs, steps = row.spec.get("epochs"), row.resolved.get("steps_per_epoch")
+    start = {
+        "step": 0,
+        "steps": epochs * steps if epochs and steps else None,
+        "epoch": 0,
+        "epochs": epochs,
+        "images_per_s": None,
+        "eta_s": None,
+    }
+    return {**start, **(row.progress or {})}
+
+
+def _no_metrics(row: Job) -> Json:
+    return {"mi_nats": None, "capacity_nats": row.resolved.get("capacity_nats"), "loss": None}
 
 
 def event(row: Event) -> Json:

@@ -1,0 +1,268 @@
+"""A real server in a process of its own, on a real store, with tiny real encoders."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.settings import Settings
+from service.store import Store, jobs, open_store
+from service.store.encoders import Encoder
+
+SIZE = 8
+
+
+@dataclass
+class Server:
+    """A running server and the store that it works on."""
+
+    url: str
+    store: Store
+    settings: Settings
+    process: subprocess.Popen[bytes]
+    log: Path
+    client: httpx.Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.client = httpx.Client(base_url=self.url, timeout=60)
+
+    def rss_mb(self, *, peak: bool = False) -> float:
+        """Resident memory of the process, now or at its highest."""
+        name = "VmHWM" if peak else "VmRSS"
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        line = next(line for line in text.splitlines() if line.startswith(name))
+        return int(line.split()[1]) / 1024
+
+
+@contextmanager
+def serving(directory: Path, **settings: Any) -> Iterator[Server]:
+    """``python -m service.serve`` on a socket that is listening already."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    values = {"data_dir": directory, "reaper_every_s": 0.5, "decode_processes": 1, **settings}
+    env = {f"NIDIM_{name.upper()}": str(value) for name, value in values.items()}
+    log = directory / "server.log"
+    directory.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service.serve", "--fd", str(listener.fileno())],
+            env={**os.environ, **env, "NIDIM_PORT": str(port)},
+            pass_fds=(listener.fileno(),),
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until_alive(url, process, log)
+        chosen = Settings(**values)
+        store = open_store(chosen)
+        server = Server(url, store, chosen, process, log)
+        yield server
+        server.client.close()
+        store.close()
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        finally:
+            listener.close()
+
+
+def wait_until_alive(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        try:
+            if httpx.get(f"{url}/healthz", timeout=30).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    raise AssertionError(log.read_text())
+
+
+@pytest.fixture(scope="session")
+def start_server() -> Callable[..., Any]:
+    """``with start_server(directory, **settings) as server``."""
+    return serving
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for many tests: open on loopback, nobody works on its jobs."""
+    with serving(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture
+def api(server: Server) -> httpx.Client:
+    """A client of the shared server."""
+    return server.client
+
+
+def write_bundle(directory: Path, **spec: Any) -> dict[str, Any]:
+    """A tiny encoder without training, stored as the worker stores one; what registering it needs."""
+    import torch
+
+    from nidim import bundle
+    from nidim.build import build_encoder
+    from nidim.capacity import resolve
+    from nidim.spec import DatasetFacts, TrainSpec
+
+    facts = DatasetFacts(name="digits", n_train=1438, n_test=359, height=SIZE, width=SIZE, channels=1)
+    wanted = {"dataset": "digits", "encoder": {"kind": "conv", "dim": 2, "width": 4}, **spec}
+    filled = TrainSpec.model_validate(wanted).filled(facts)
+    resolved, _ = resolve(filled, facts)
+    torch.manual_seed(0)
+    model = build_encoder(filled, resolved).eval()
+    report = {"mi_nats": 1.5, "hz_p": 0.4, "clean": {"n": 359}}
+    manifest = bundle.save(
+        directory,
+        model=model,
+        spec=filled,
+        resolved=resolved,
+        report=report,
+        page="<!doctype html><title>report</title>",
+        card="# card",
+        provenance={},
+        onnx=False,
+    )
+    return {
+        "manifest": manifest.model_dump(),
+        "report": report,
+        "spec": filled.model_dump(mode="json"),
+        "resolved": resolved.model_dump(mode="json"),
+        "dim": resolved.dim,
+        "prior": filled_prior(filled),
+        "size": manifest.size_bytes,
+    }
+
+
+def filled_prior(spec: Any) -> dict[str, Any]:
+    from nidim.priors import make_prior
+
+    return make_prior(spec).describe()
+
+
+def register(store: Store, name: str, directory: Path, facts: dict[str, Any]) -> Encoder:
+    """The next version of ``name``, through the same functions as the worker."""
+    for path in directory.iterdir():
+        store.blobs.put_file(path)
+    with store.begin() as tx:
+        job = jobs.create(
+            tx,
+            kind="train",
+            spec=facts["spec"],
+            resolved=facts["resolved"],
+            warnings=[],
+            encoder=name,
+            priority="normal",
+        )
+        lease = jobs.take_lease(tx, job.id, owner="test", lease_s=60)
+        assert lease is not None
+        encoder = jobs.succeed(tx, lease, **facts)
+    assert encoder is not None
+    return encoder
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, dict[str, Any]]]:
+    """``bundles(**spec)`` -> directory and facts of a stored encoder; each is made once."""
+    made: dict[str, tuple[Path, dict[str, Any]]] = {}
+
+    def make(**spec: Any) -> tuple[Path, dict[str, Any]]:
+        key = repr(sorted(spec.items()))
+        if key not in made:
+            directory = tmp_path_factory.mktemp("bundle") / "files"
+            made[key] = (directory, write_bundle(directory, **spec))
+        return made[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def add_encoder(bundles: Callable[..., Any]) -> Callable[..., Encoder]:
+    """``add_encoder(server, name, **spec)`` -> a registered encoder."""
+
+    def add(server: Server, name: str, **spec: Any) -> Encoder:
+        return register(server.store, name, *bundles(**spec))
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def encoder(server: Server, add_encoder: Callable[..., Encoder]) -> Encoder:
+    """A Gaussian encoder of 8×8 gray images, d = 2, on the shared server: ``gauss@1``."""
+    return add_encoder(server, "gauss")
+
+
+@pytest.fixture(scope="session")
+def uniform_encoder(server: Server, add_encoder: Callable[..., Encoder]) -> Encoder:
+    """The uniform law: ``unit@1``."""
+    return add_encoder(server, "unit", prior={"kind": "uniform"})
+
+
+@pytest.fixture(scope="session")
+def pictures() -> np.ndarray[Any, Any]:
+    """Forty different images, uint8 (40, 8, 8)."""
+    return np.random.default_rng(0).integers(0, 256, (40, SIZE, SIZE), dtype=np.uint8)
+
+
+def encode(pixels: np.ndarray[Any, Any], kind: str = "PNG", **options: Any) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="session")
+def image_file() -> Callable[..., bytes]:
+    """``image_file(pixels, "PNG")`` -> the bytes of an image file."""
+    return encode
+
+
+def npy_bytes(array: np.ndarray[Any, Any]) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="session")
+def npy() -> Callable[..., bytes]:
+    """``npy(array)`` -> the bytes of an .npy file."""
+    return npy_bytes
+
+
+def check_problem(answer: httpx.Response, status: int, code: str, pointer: str | None = None) -> None:
+    body = answer.json()
+    assert answer.status_code == status, body
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert body["code"] == code, body
+    assert {"type", "title", "status", "detail", "code", "request_id"} <= body.keys()
+    assert body["status"] == status
+    assert body["request_id"] == answer.headers["x-request-id"]
+    for secret in ("Traceback", "/tmp", ".py", "site-packages"):
+        assert secret not in answer.text
+    if pointer is not None:
+        assert pointer in [error["pointer"] for error in body["errors"]], body
+
+
+@pytest.fixture(scope="session")
+def is_problem() -> Callable[..., None]:
+    """``is_problem(answer, status, code, pointer=None)``: the answer is this problem, in the right format."""
+    return check_problem
