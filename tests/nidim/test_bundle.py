@@ -1,0 +1,121 @@
+"""A stored encoder gives back what was trained, and nothing that was altered."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from nidim import bundle
+from nidim.build import build_encoder
+from nidim.capacity import resolve
+from nidim.errors import BundleError
+from nidim.onnx_export import parity
+from nidim.priors import prior_from_dict
+from nidim.spec import DatasetFacts, FullSpec, TrainSpec
+from nidim.train import embed
+
+VARIANTS = {
+    "gaussian": ((28, 1), {"encoder": {"kind": "conv", "dim": 2}}),
+    "uniform through the cdf": ((8, 1), {"prior": {"kind": "uniform"}}),
+    "uniform by the sigmoid": ((9, 3), {"noise": {"kind": "uniform"}, "encoder": {"kind": "conv", "dim": 3}}),
+    "resnet": ((32, 3), {"encoder": {"kind": "resnet18", "dim": 4}}),
+}
+
+
+def stored(directory, size: int, channels: int, **values):
+    facts = DatasetFacts(name="x", n_train=600, n_test=100, height=size, width=size, channels=channels)
+    spec: FullSpec = TrainSpec.model_validate({"dataset": "x", **values}).filled(facts)
+    resolved = resolve(spec, facts)[0]
+    torch.manual_seed(0)
+    model = build_encoder(spec, resolved)
+    with torch.no_grad():
+        for _ in range(3):  # running statistics that are not the initial ones
+            model(torch.rand(16, channels, size, size))
+    manifest = bundle.save(
+        directory,
+        model=model.eval(),
+        spec=spec,
+        resolved=resolved,
+        report={"mi_nats": 1.0, "history": []},
+        page="<!doctype html>",
+        card="# card",
+        provenance={"seed": 0},
+    )
+    return model, spec, manifest
+
+
+def images(n: int, size: int, channels: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (n, size, size, channels), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_is_loaded_embeds_as_what_was_saved(variant: str, tmp_path) -> None:
+    (size, channels), values = VARIANTS[variant]
+    model, spec, manifest = stored(tmp_path, size, channels, **values)
+    loaded = bundle.load(tmp_path, expect=manifest)
+    x = images(9, size, channels)
+    np.testing.assert_array_equal(loaded.embed(x), embed(model, x))
+    assert parity(model, tmp_path / bundle.ONNX, torch.from_numpy(x)) < 1e-4
+    assert loaded.spec == spec
+    assert loaded.digest == manifest.digest == bundle.manifest_of(tmp_path).digest
+    assert loaded.prior.dim == loaded.resolved.dim == loaded.embed(x[:0]).shape[1]
+    assert prior_from_dict(loaded.config.prior) == loaded.prior
+    assert set(manifest.files) == {
+        "model.safetensors",
+        "config.json",
+        "report.json",
+        "report.html",
+        "README.md",
+        "model.onnx",
+    }
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("bundle")
+    return directory, *stored(directory, 8, 1, encoder={"kind": "conv", "dim": 2, "width": 4})
+
+
+def test_noisy_rows_depend_on_seed_and_row_alone(small) -> None:
+    loaded = bundle.load(small[0])
+    x = images(6, 8, 1)
+    whole = loaded.embed_noisy(x, seed=3)
+    np.testing.assert_allclose(whole[2:4], loaded.embed_noisy(x[2:4], seed=3, offset=2), atol=1e-6)
+    assert not np.array_equal(whole, loaded.embed_noisy(x, seed=4))
+    assert not np.array_equal(whole, loaded.embed(x))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "report.json", "model.onnx"])
+def test_one_flipped_byte_is_noticed(name: str, tmp_path) -> None:
+    stored(tmp_path, 8, 1, encoder={"kind": "conv", "dim": 2, "width": 4})
+    path = tmp_path / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(BundleError, match=name):
+        bundle.load(tmp_path)
+
+
+def test_what_is_missing_or_of_another_format_is_refused(tmp_path) -> None:
+    with pytest.raises(BundleError, match=r"config\.json"):
+        bundle.load(tmp_path)
+    stored(tmp_path, 8, 1, encoder={"kind": "conv", "dim": 2, "width": 4})
+    (tmp_path / bundle.MANIFEST).unlink()
+    config = json.loads((tmp_path / "config.json").read_text())
+    for change, message in (({"format_version": 99}, "format 99"), ({"surprise": 1}, "not understood")):
+        (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
+        with pytest.raises(BundleError, match=message):
+            bundle.load(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").write_bytes(b"\x80\x04.")
+    with pytest.raises(BundleError, match="does not fit"):
+        bundle.load(tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8), (2, 9, 8, 1), (2, 8, 8, 3)])
+def test_wrong_shapes_are_named(small, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"\(n, 8, 8, 1\)"):
+        bundle.load(small[0]).embed(np.zeros(shape, np.uint8))

@@ -1,0 +1,209 @@
+"""The command line on digits: train, stop and go on, evaluate, embed, sample."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from nidim import bundle
+from nidim.checkpoint import load_checkpoint
+from nidim.cli import main, read_spec
+from nidim.data import load_builtin
+
+SPEC = """
+dataset = "digits"
+epochs = 12
+encoder = {kind = "conv", dim = 2, width = 8}
+noise = {kind = "gaussian", sigma = 0.4}
+precision = "float32"
+"""
+
+
+def nidim(*words: object) -> str:
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(*words: object) -> str:
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code != 0
+    assert not isinstance(result.exception, Exception) or isinstance(result.exception, SystemExit)
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "spec.toml").write_text(SPEC)
+    out = folder / "encoder"
+    shown = nidim("train", folder / "spec.toml", "--out", out)
+    assert "Wrote" in shown
+    assert "HZ p" in shown
+    return out
+
+
+def test_training_leaves_a_whole_bundle_and_no_checkpoint(trained: Path) -> None:
+    names = {path.name for path in trained.iterdir()}
+    assert names == {
+        "model.safetensors",
+        "config.json",
+        "report.json",
+        "report.html",
+        "README.md",
+        "model.onnx",
+        "manifest.json",
+    }
+    report = json.loads((trained / "report.json").read_text())
+    for key in (
+        "mi_nats",
+        "capacity_nats",
+        "kl_bound_nats",
+        "hz_p",
+        "hz_p_null",
+        "sw2_ratio",
+        "linear",
+        "knn",
+        "mlp",
+    ):
+        assert isinstance(report[key], float), key
+    assert report["history"]
+
+
+def test_the_page_stands_alone(trained: Path) -> None:
+    page = (trained / "report.html").read_text()
+    assert "<svg" in page
+    references = re.findall(r"""(?:src|href)=["']([^"']+)""", page)
+    assert all(r.startswith(("data:", "#")) for r in references), references
+    assert not re.search(r"@import|url\((?!['\"]?(?:data:|#))", page)
+
+
+def test_the_snippets_of_the_model_card_run(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (trained / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    monkeypatch.chdir(trained)
+    found = []
+    for block in blocks:
+        names = {"images": np.zeros((3, 8, 8, 1), np.uint8)}
+        exec(block, names)
+        found.append(names["embeddings"])
+    np.testing.assert_allclose(found[0], found[1], atol=1e-4)
+
+
+def test_embed_keeps_the_order_and_equals_the_library(trained: Path, tmp_path: Path) -> None:
+    images = load_builtin("digits", root=None).test.images[:5]
+    paths = [tmp_path / f"{i}.png" for i in range(5)]
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image[..., 0]).save(path)
+    nidim("embed", trained, *paths, "-o", tmp_path / "z.npy")
+    z = np.load(tmp_path / "z.npy", allow_pickle=False)
+    np.testing.assert_array_equal(z, bundle.load(trained).embed(images))
+    nidim("embed", trained, *paths, "-o", tmp_path / "noisy.npy", "--noisy", "--seed", 3)
+    assert not np.array_equal(z, np.load(tmp_path / "noisy.npy", allow_pickle=False))
+
+
+def test_a_bad_image_is_named(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert "broken.png" in refused("embed", trained, tmp_path / "broken.png", "-o", tmp_path / "z.npy")
+
+
+def test_sample_pages_agree(trained: Path, tmp_path: Path) -> None:
+    nidim("sample", trained, "-n", 10, "--seed", 7, "-o", tmp_path / "all.npy")
+    nidim("sample", trained, "-n", 4, "--seed", 7, "--offset", 6, "-o", tmp_path / "page.npy")
+    whole, page = (np.load(tmp_path / f"{n}.npy", allow_pickle=False) for n in ("all", "page"))
+    np.testing.assert_array_equal(whole[6:], page)
+
+
+def test_evaluate_repeats_the_report(trained: Path, tmp_path: Path) -> None:
+    nidim("evaluate", trained, "-o", tmp_path / "again.json")
+    again = json.loads((tmp_path / "again.json").read_text())
+    stored = json.loads((trained / "report.json").read_text())
+    for key in ("hz_p", "kl_bound_nats", "sw2_ratio", "linear", "mlp", "mi_nats"):
+        assert again[key] == pytest.approx(stored[key], abs=1e-6), key
+
+
+def test_a_class_folder_trains(tmp_path: Path) -> None:
+    digits = load_builtin("digits", root=None).train
+    for i in range(60):
+        folder = tmp_path / "mine" / str(digits.labels[i])
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(digits.images[i, ..., 0]).save(folder / f"{i}.png")
+    (tmp_path / "spec.json").write_text(json.dumps({"dataset": "mine", "epochs": 1}))
+    nidim("train", tmp_path / "spec.json", "--data", tmp_path / "mine", "--out", tmp_path / "out",
+          "--set", "encoder={\"kind\": \"conv\", \"dim\": 2, \"width\": 4}")  # fmt: skip
+    assert bundle.load(tmp_path / "out").spec.dataset == "mine"
+
+
+def test_an_interrupt_keeps_a_checkpoint_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "spec.toml").write_text(SPEC)
+    command = [
+        sys.executable,
+        "-m",
+        "nidim",
+        "train",
+        str(tmp_path / "spec.toml"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    process = subprocess.Popen([*command, "--set", "epochs=2000"], stderr=subprocess.PIPE, text=True)
+    time.sleep(1)
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        process.send_signal(signal.SIGINT) if _is_training(process.pid) else None
+        try:
+            process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            continue
+    assert process.returncode == 1
+    checkpoint = tmp_path / "out" / "checkpoint.safetensors"
+    assert load_checkpoint(checkpoint).meta["step"] > 0
+    other = refused("train", tmp_path / "spec.toml", "--out", tmp_path / "out")
+    assert "another spec" in other
+
+
+def _is_training(pid: int) -> bool:
+    """Whether the handler is in place: SIGINT is among the signals that the process catches."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = int(re.search(r"SigCgt:\s*([0-9a-f]+)", status)[1], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dataset = ", "cannot be read"),
+        ('dataset = "digits"\nepochs = 0', "epochs"),
+        ('dataset = "digits"\nnoise = {kind = "uniform"}\nprior = {kind = "gaussian"}', "uniform noise"),
+        ('dataset = "nowhere"', "nowhere"),
+        ('dataset = "mnist"', "mnist"),
+    ],
+)
+def test_a_bad_spec_says_what_to_mend(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "spec.toml").write_text(text)
+    assert message in refused("train", tmp_path / "spec.toml", "--out", tmp_path / "out")
+
+
+def test_changes_on_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "spec.toml").write_text(SPEC)
+    spec = read_spec(tmp_path / "spec.toml", ("noise.sigma=0.2", "epochs=3", "encoder.width=16"))
+    assert (spec.noise.sigma, spec.epochs, spec.encoder.width) == (0.2, 3, 16)
+    assert "FIELD=VALUE" in refused(
+        "train", tmp_path / "spec.toml", "--out", tmp_path / "o", "--set", "epochs"
+    )
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["embed"], ["sample"], ["evaluate"], ["up"], ["demo"], ["settings"]]
+)
+def test_help_teaches(command: list[str]) -> None:
+    assert len(nidim(*command, "--help")) > 150
