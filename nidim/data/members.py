@@ -57,7 +57,7 @@ def is_wanted(wanted: Wanted, ordinal: int) -> bool:
 def clean(name: str) -> str:
     """Printable text with forward slashes; what is not printable becomes a question mark."""
     text = name.replace("\\", "/").encode("utf-8", "replace").decode("utf-8")
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def folders(name: str) -> tuple[str, ...]:

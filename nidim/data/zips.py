@@ -46,7 +46,7 @@ class ZipSource:
         names = Names()
         for ordinal, info in enumerate(self._zip.infolist()):
             name = clean(info.filename)
-            if info.is_dir() or is_junk(name) or not is_wanted(wanted, ordinal):
+            if name.endswith("/") or is_junk(name) or not is_wanted(wanted, ordinal):
                 continue
             data, problem = self._read(info, names.problem(name))
             yield Member(ordinal, name, data, problem)
