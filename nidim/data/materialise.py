@@ -7,7 +7,9 @@ may be larger than the memory.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -30,6 +32,7 @@ from nidim.errors import BadImage, DataError
 
 STALE_S = 6 * 3600.0
 """A temporary folder in which nothing was written for so long was left by a process that died."""
+TEMPORARY = re.compile(r"\.[0-9a-f]{16}-\d+x\d\.")
 SPLITS = ("train", "test")
 
 
@@ -139,9 +142,8 @@ def _write_images(
             test.write(block[mask].data)
             done += len(block)
             report(done, index.items)
-        for stream in (train, test):
-            stream.flush()
-            os.fsync(stream.fileno())
+        _sync(train)
+        _sync(test)
     if done != index.items:
         raise DataError("The file has another number of images than its index; upload it again.")
 
@@ -155,7 +157,15 @@ def _write_labels(folder: Path, index: Index) -> None:
     labels, is_test = index.members.labels.unpack(), index.members.is_test.unpack().astype(bool)
     for split, mask in zip(SPLITS, (~is_test, is_test), strict=True):
         if mask.any() and (labels[mask] >= 0).all():
-            np.save(folder / f"{split}_labels.npy", labels[mask].astype(np.int64), allow_pickle=False)
+            with (folder / f"{split}_labels.npy").open("wb") as stream:
+                np.save(stream, labels[mask].astype(np.int64), allow_pickle=False)
+                _sync(stream)
+
+
+def _sync(stream: IO[bytes]) -> None:
+    """Onto the disk: the folder must not take its name before its files are there."""
+    stream.flush()
+    os.fsync(stream.fileno())
 
 
 def _open(folder: Path, split: str) -> ImageSet:
@@ -177,7 +187,9 @@ def _map(path: Path) -> np.ndarray:
 
 
 def _remove_stale(cache_dir: Path) -> None:
-    for folder in cache_dir.glob(".*-*x*.*"):
-        newest = max((f.stat().st_mtime for f in (folder, *folder.iterdir())), default=0.0)
-        if time.time() - newest > STALE_S:
-            shutil.rmtree(folder, ignore_errors=True)
+    for folder in cache_dir.iterdir():
+        if TEMPORARY.match(folder.name):
+            with contextlib.suppress(OSError):  # it may take its own name while we look
+                newest = max(f.stat().st_mtime for f in (folder, *folder.iterdir()))
+                if time.time() - newest > STALE_S:
+                    shutil.rmtree(folder, ignore_errors=True)
