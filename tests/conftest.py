@@ -1,4 +1,8 @@
-"""Shapes and types of the mathematics are checked while tests run, and only then."""
+"""Shapes and types of the mathematics are checked while tests run, and only then.
+
+One thread for every numeric library, here and in the processes that tests start: the problems are tiny, and on a busy
+machine threads that wait for each other at barriers are slower by orders of magnitude.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,9 @@ from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
 
 CHECKED = [
     f"nidim.{m}" for m in ("objectives", "critics", "normalize", "augment", "methods", "encoders", "noise")
