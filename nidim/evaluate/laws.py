@@ -21,6 +21,7 @@ from nidim.priors import GaussianPrior, Prior, UniformPrior
 
 Floats = NDArray[np.float64]
 
+_SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _EDGE = 8.25  # |Φ⁻¹| of the last double below 1: where a score outside the support is put
 
 
@@ -31,7 +32,8 @@ def name(prior: Prior) -> str:
         return "N(0, I)" if variance == 1 else f"N(0, {variance:.4g} I)"
     if isinstance(prior, UniformPrior):
         low, high = f"{prior.low:.4g}", f"{prior.high:.4g}"
-        return f"U([{low}, {high}]^{prior.dim})".replace("-", "−")
+        power = str(prior.dim).translate(_SUPERSCRIPT)
+        return f"U([{low}, {high}]{power})".replace("-", "−")
     return prior.kind
 
 

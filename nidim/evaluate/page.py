@@ -105,39 +105,45 @@ def _match(report: Report, x: Floats, prior: Prior, noisy: Prior) -> list[Panel]
     if len(x) < 20:
         return []
     s, _ = laws.finite_scores(x, law)
-    shown = f"{len(s):,} {name}"
+    panels = [_qq(s, prior, shown=f"{len(s):,} {name}", of=name)]
+    if s.shape[1] > 1:
+        panels.append(_projections(s, of=name))
+    panels += [_outliers(s, of=name), *_protocol(report)]
+    odd = sum(not p.wide for p in panels) % 2 == 0  # then the last panel takes a whole row
+    return [*panels, _shape(s, of=name, wide=odd)]
+
+
+def _qq(s: Floats, prior: Prior, *, shown: str, of: str) -> Panel:
     scores = "" if prior.kind == "gaussian" else ", carried to N(0, 1) by the law's own distribution function"
-    return [
-        Panel(
-            "Coordinate by coordinate",
-            plots.qq_coordinates(s, of=name),
-            f"Quantiles of {shown}{scores}, against those of N(0, 1). The gray band holds 95 % of all sets of as "
-            "many true draws as a whole: a line that leaves it anywhere is a mismatch.",
-            wide=s.shape[1] > 2,
-        ),
-        Panel(
-            "Random projections",
-            plots.qq_projections(s, of=name),
-            "The same for 20 random directions at once. Many directions look normal even when the embedding is "
-            "not, so this is a weak test in high dimension.",
-        ),
-        Panel(
-            "Outlier scores",
-            plots.p_values(prior_p(s), of=name),
-            "P(χ² ≥ squared norm) of each embedding: flat under the law, so that a small p-value means what it says.",
-        ),
-        *_protocol(report),
-        Panel(
-            "Third and fourth moments",
-            plots.shape_by_coordinate(s, of=name),
-            "Skewness and excess kurtosis are 0 under the law; the band holds 95 % of sets of true draws.",
-        ),
-    ]
+    caption = (
+        f"Quantiles of {shown}{scores}, against those of N(0, 1). The gray band holds 95 % of all sets of as many "
+        "true draws as a whole: a line that leaves it anywhere is a mismatch."
+    )
+    return Panel("Coordinate by coordinate", plots.qq_coordinates(s, of=of), caption, wide=s.shape[1] > 2)
 
 
-def prior_p(s: Floats) -> Floats:
-    """P(χ²_d ≥ ‖s‖²) of normal scores (n, d)."""
-    return special.chdtrc(s.shape[1], np.square(s).sum(axis=1))
+def _projections(s: Floats, *, of: str) -> Panel:
+    caption = (
+        "The same for 20 random directions at once. Many directions look normal even when the embedding is not, so "
+        "this is a weak test in high dimension."
+    )
+    return Panel("Random projections", plots.qq_projections(s, of=of), caption)
+
+
+def _outliers(s: Floats, *, of: str) -> Panel:
+    p = special.chdtrc(s.shape[1], np.square(s).sum(axis=1))
+    caption = (
+        "P(χ² ≥ squared norm) of each embedding: flat, within the band, under the law, so that a small p-value means "
+        "what it says."
+    )
+    return Panel("Outlier scores", plots.p_values(p, of=of), caption)
+
+
+def _shape(s: Floats, *, of: str, wide: bool) -> Panel:
+    caption = "Skewness and excess kurtosis are 0 under the law; the band holds 95 % of sets of true draws."
+    return Panel(
+        "Third and fourth moments", plots.shape_by_coordinate(s, of=of, wide=wide), caption, wide=wide
+    )
 
 
 def _protocol(report: Report) -> list[Panel]:
@@ -145,7 +151,7 @@ def _protocol(report: Report) -> list[Panel]:
     if hz is None:
         return []
     caption = (
-        f"p of {hz.subsamples} random subsamples of {hz.size}, moments fitted. True draws are not flat either when d "
+        f"p of {hz.subsamples:,} random subsamples of {hz.size}, moments fitted. True draws are not flat either when d "
         "is large: compare with the outline."
     )
     return [Panel("Henze–Zirkler, many small tests", plots.hz_histogram(hz), caption)]
@@ -156,7 +162,7 @@ def _plane(report: Report, x: Floats, labels: NDArray[np.integer] | None, prior:
     draws = prior.sample(len(x), seed=_DRAWS_SEED).astype(np.float64)
     if prior.dim == 1:
         svg = plots.histogram(x[:, 0], draws[:, 0])
-        return Panel("The line", svg, "Embeddings and as many draws from the law.", wide=True)
+        return Panel("Beside the law", svg, "Embeddings and as many draws from the law.", wide=True)
     axes_are, what = ("coordinate 1", "coordinate 2"), "Both coordinates"
     if prior.dim > 2:
         a, share = principal_plane(x)
@@ -170,7 +176,7 @@ def _plane(report: Report, x: Floats, labels: NDArray[np.integer] | None, prior:
             " (this construction promises its law to the embedding with noise, not to the clean one shown)"
         )
     svg = plots.scatter(x, draws, labels, axes_are=axes_are)
-    return Panel("The plane", svg, f"{what}; {beside}.{colours}", wide=True)
+    return Panel("Beside the law", svg, f"{what}; {beside}.{colours}", wide=True)
 
 
 def principal_plane(x: Floats) -> tuple[Floats, float]:

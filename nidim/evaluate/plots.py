@@ -40,14 +40,9 @@ CLASS_COLOURS = (
 )
 """Mid tones that stand out on light and on dark."""
 
-_LABEL: dict[str, Any] = {
-    "textcoords": "offset points",
-    "ha": "right",
-    "va": "bottom",
-    "color": MUTED,
-    "fontsize": 8,
-}
 QQ_COORDINATES = 8
+HALF, WIDE = 4.85, 10.4
+"""Inches of a panel's width: at the page's full width text comes out at its own size."""
 _PROJECTIONS = 20
 _SIMULATIONS = 199
 _QUANTILES = 96
@@ -62,20 +57,39 @@ def training_curve(history: Sequence[dict[str, Any]], *, ceiling_nats: float | N
     x, y = [p[0] for p in points], [p[1] for p in points]
     capacity = points[-1][2]
     with style():
-        figure = Figure(figsize=(6.2, 3.0), layout="constrained")
+        figure = Figure(figsize=(WIDE, 3.3), layout="constrained")
         ax = figure.add_subplot()
         ax.plot(x, y, color=ACCENT, linewidth=1.8)
-        ax.annotate("Î", (x[-1], y[-1]), (5, 0), textcoords="offset points", color=ACCENT, va="center")
-        for value, label, dash in ((capacity, "C", "--"), (ceiling_nats, "log batch", ":")):
-            if _finite(value):
-                ax.axhline(value, color=WARM if dash == "--" else MUTED, linestyle=dash, linewidth=1.2)
-                text = f"{label} = {value:.2f}"
-                ax.annotate(text, (1, value), (-2, 3), xycoords=("axes fraction", "data"), **_LABEL)
+        _level(ax, y[-1], f"Î = {y[-1]:.2f}", line=None, below=True)
+        if _finite(capacity):
+            _level(ax, capacity, f"capacity C = {capacity:.2f}", line="--")
+        if _finite(ceiling_nats):
+            _level(ax, ceiling_nats, f"ceiling, log of the batch = {ceiling_nats:.2f}", line=":")
         ax.set_ylim(bottom=min(0.0, *y))
         ax.margins(x=0.04)
         plain(ax, x="epoch", y="nats")
         alt = f"Training curve: the bound reaches {y[-1]:.2f} nats"
         return to_svg(figure, name="training", alt=alt + (f"; capacity {capacity:.2f}." if capacity else "."))
+
+
+def _level(ax: Axes, value: float, text: str, *, line: str | None, below: bool = False) -> None:
+    """A horizontal line with its name at the right end; only the name where ``line`` is None."""
+    colour = {"--": WARM, ":": MUTED, None: ACCENT}[line]
+    if line:
+        ax.axhline(value, color=colour, linestyle=line, linewidth=1.2)
+    at, side = (-2, -4 if below else 3), "top" if below else "bottom"
+    where = ("axes fraction", "data")
+    ax.annotate(
+        text,
+        (1, value),
+        at,
+        xycoords=where,
+        textcoords="offset points",
+        ha="right",
+        va=side,
+        color=colour,
+        fontsize=9,
+    )
 
 
 def _time(point: dict[str, Any]) -> float:
@@ -92,7 +106,8 @@ def qq_coordinates(s: Floats, *, of: str) -> str:
     columns = min(count, 4)
     rows = -(-count // columns)
     with style():
-        figure = Figure(figsize=(2.1 * columns + 0.3, 2.0 * rows + 0.2), layout="constrained")
+        size = (HALF, 3.5) if count <= 2 else (WIDE, 2.5 * rows + 0.2)
+        figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for k, ax in enumerate(axes.flat):
             ax.set_visible(k < count)
@@ -108,7 +123,7 @@ def qq_projections(s: Floats, *, of: str) -> str:
     """Q–Q plot of random projections of ``s`` (n, d), all in one."""
     a = directions(s.shape[1], _PROJECTIONS, seed=1)
     with style():
-        figure = Figure(figsize=(4.2, 3.6), layout="constrained")
+        figure = Figure(figsize=(HALF, 3.5), layout="constrained")
         ax = figure.add_subplot()
         _qq_panel(ax, s @ a, alpha=0.55)
         plain(ax, x="quantile of N(0, 1)", y="quantile of the projection")
@@ -120,6 +135,8 @@ def _qq_panel(ax: Axes, columns: Floats, *, alpha: float) -> None:
     ranks, theory, low, high = envelope(len(columns))
     ax.fill_between(theory, low, high, color=MUTED, alpha=0.28, linewidth=0)
     ax.plot(theory[[0, -1]], theory[[0, -1]], color=MUTED, linewidth=0.8)
+    for edge in (low, high):
+        ax.plot(theory, edge, color=MUTED, linewidth=0.7, zorder=3)
     for column in columns.T:
         ax.plot(theory, np.sort(column)[ranks], color=ACCENT, linewidth=1.3, alpha=alpha)
     reach = float(np.abs(theory).max()) + 1.2
@@ -145,7 +162,7 @@ def scatter(
     """Embeddings beside equally many prior draws, both (n, 2), on the same axes."""
     low, high = _limits(np.concatenate([x, draws]))
     with style():
-        figure = Figure(figsize=(8.2, 4.1), layout="constrained")
+        figure = Figure(figsize=(WIDE, 4.9), layout="constrained")
         left, right = figure.subplots(1, 2, sharex=True, sharey=True)
         size = float(np.clip(12_000 / len(x), 2.0, 14.0))
         for ax, points, colours in ((left, x, class_colours(labels)), (right, draws, "#7f868d")):
@@ -181,7 +198,7 @@ def p_values(p: Floats, *, of: str) -> str:
     counts = np.histogram(p, bins=cells, range=(0, 1))[0]
     reach = special.ndtri(1 - 0.025 / cells) * math.sqrt(n / cells * (1 - 1 / cells))
     with style():
-        figure = Figure(figsize=(4.2, 3.0), layout="constrained")
+        figure = Figure(figsize=(HALF, 3.1), layout="constrained")
         ax = figure.add_subplot()
         ax.bar((np.arange(cells) + 0.5) / cells, counts, width=0.86 / cells, color=ACCENT, linewidth=0)
         ax.axhspan(n / cells - reach, n / cells + reach, color=MUTED, alpha=0.25, linewidth=0)
@@ -197,7 +214,7 @@ def hz_histogram(hz: HenzeZirkler) -> str:
     cells = len(hz.histogram)
     centres = (np.arange(cells) + 0.5) / cells
     with style():
-        figure = Figure(figsize=(4.2, 3.0), layout="constrained")
+        figure = Figure(figsize=(HALF, 3.1), layout="constrained")
         ax = figure.add_subplot()
         ax.bar(centres, hz.histogram, width=0.86 / cells, color=ACCENT, linewidth=0, label="embeddings")
         edges = np.arange(cells + 1) / cells
@@ -208,14 +225,14 @@ def hz_histogram(hz: HenzeZirkler) -> str:
         return to_svg(figure, name="hz", alt=alt)
 
 
-def shape_by_coordinate(s: Floats, *, of: str) -> str:
+def shape_by_coordinate(s: Floats, *, of: str, wide: bool) -> str:
     """Skewness and excess kurtosis of every coordinate of ``s`` (n, d), with bands of 95 % over all."""
     n, d = s.shape
     reach = special.ndtri(1 - 0.025 / d)
     bands = (reach * math.sqrt(6 / n), reach * math.sqrt(24 / n))
     with style():
-        figure = Figure(figsize=(4.2, 3.0), layout="constrained")
-        axes = figure.subplots(2, 1, sharex=True)
+        figure = Figure(figsize=(WIDE if wide else HALF, 3.1), layout="constrained")
+        axes = figure.subplots(1, 2) if wide else figure.subplots(2, 1, sharex=True)
         names = ("skewness", "excess kurtosis")
         for ax, values, band, name in zip(axes, skew_and_kurtosis(s), bands, names, strict=True):
             ax.axhspan(-band, band, color=MUTED, alpha=0.25, linewidth=0)
@@ -223,9 +240,11 @@ def shape_by_coordinate(s: Floats, *, of: str) -> str:
             ax.scatter(
                 np.arange(1, d + 1), values, s=float(np.clip(400 / d, 5, 30)), color=ACCENT, linewidths=0
             )
+            ax.margins(y=0.2)
             plain(ax, y=name)
-        axes[1].set_xlabel("coordinate", color=MUTED)
-        axes[1].xaxis.get_major_locator().set_params(integer=True)
+            ax.xaxis.get_major_locator().set_params(integer=True)
+            if wide or ax is axes[1]:
+                ax.set_xlabel("coordinate", color=MUTED)
         return to_svg(figure, name="shape", alt=f"Skewness and excess kurtosis of each coordinate of {of}.")
 
 
@@ -234,7 +253,7 @@ def histogram(x: Floats, draws: Floats) -> str:
     low, high = np.quantile(np.concatenate([x, draws]), [0.001, 0.999])
     edges = np.linspace(low, high, 41)
     with style():
-        figure = Figure(figsize=(6.2, 3.0), layout="constrained")
+        figure = Figure(figsize=(WIDE, 3.3), layout="constrained")
         ax = figure.add_subplot()
         ax.stairs(
             np.histogram(x, bins=edges)[0], edges, fill=True, color=ACCENT, alpha=0.75, label="embeddings"

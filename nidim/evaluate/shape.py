@@ -59,7 +59,7 @@ def mardia_skewness(y: Floats) -> Outcome | None:
     exact_mean = (d + 1) * (n + 1) * (n + 3) / (n * ((n + 1) * (d + 1) - 6))
     statistic = n * mardia_skewness_statistic(y) * exact_mean / 6
     return Outcome.of(
-        statistic, special.chdtrc(freedom, statistic), n=n, method=f"n·b1·k/6 ~ chi2({freedom:.0f})"
+        statistic, special.chdtrc(freedom, statistic), n=n, method=f"n·b₁·k/6 ~ χ²({freedom:.0f})"
     )
 
 
@@ -72,7 +72,7 @@ def mardia_kurtosis(y: Floats) -> Outcome | None:
     mean = d * (d + 2) * (n - 1) / (n + 1)
     variance = 8 * d * (d + 2) * (n - 3) * (n - d - 1) * (n - d + 1) / ((n + 1) ** 2 * (n + 3) * (n + 5))
     z = (b2 - mean) / np.sqrt(variance)
-    return Outcome.of(z, 2 * special.ndtr(-abs(z)), n=n, method="(b2 − mean)/sd, exact moments, normal")
+    return Outcome.of(z, 2 * special.ndtr(-abs(z)), n=n, method="(b₂ − mean)/sd, exact moments, normal")
 
 
 def anderson_darling(x: Floats) -> tuple[Floats, Floats]:

@@ -61,7 +61,7 @@ def chi2(s: Floats) -> Outcome:
         total += float(np.square(counts - n / cells).sum() * cells / n)
     freedom = d * (cells - 1)
     return Outcome.of(
-        total, special.chdtrc(freedom, total), n=n, method=f"{cells} cells per coordinate, chi2({freedom})"
+        total, special.chdtrc(freedom, total), n=n, method=f"{cells} cells per coordinate, χ²({freedom})"
     )
 
 
@@ -69,7 +69,7 @@ def mean(s: Floats) -> Outcome:
     """n‖mean‖² of ``s`` (n, d) against χ²_d."""
     n, d = s.shape
     statistic = n * float(np.square(s.mean(axis=0)).sum())
-    return Outcome.of(statistic, special.chdtrc(d, statistic), n=n, method=f"n‖mean‖² ~ chi2({d})")
+    return Outcome.of(statistic, special.chdtrc(d, statistic), n=n, method=f"n‖mean‖² ~ χ²({d})")
 
 
 def covariance(s: Floats) -> Outcome:
@@ -86,4 +86,4 @@ def radius(s: Floats) -> Outcome:
     n, d = s.shape
     u = special.chdtr(d, np.square(s).sum(axis=1))
     distance = float(ks_statistic(u[:, None])[0])
-    return Outcome.of(distance, stats.kstwo.sf(distance, n), n=n, method=f"KS of ‖s‖² against chi2({d})")
+    return Outcome.of(distance, stats.kstwo.sf(distance, n), n=n, method=f"KS of ‖s‖² against χ²({d})")

@@ -31,6 +31,7 @@ COLOURS = {
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 9.0,
+    "axes.titlesize": 9.0,
     "font.family": ["DejaVu Sans"],
     "axes.linewidth": 0.8,
     "figure.facecolor": "none",

@@ -85,32 +85,33 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
-def key_figures(report: Report) -> list[Key]:
-    """The figures to read first, those that exist."""
-    return [*_law_keys(report), *_use_keys(report)]
+def key_figures(report: Report) -> list[list[Key]]:
+    """The figures to read first, those that exist: a row on the law, a row on the use."""
+    return [row for row in (_law_keys(report), _use_keys(report)) if row]
 
 
 def _law_keys(report: Report) -> list[Key]:
     keys = []
-    if c := report.certificate:
-        note = f"KL of the noisy embedding from {c.law}, 95 % confidence; point estimate {nats(c.kl_bound_nats)}."
-        keys.append(Key("Certificate", f"≤ {nats(c.kl_bound_upper95_nats)} nats", note))
+    if certified := report.certificate:
+        point = nats(certified.kl_bound_nats)
+        note = f"KL of the noisy embedding from {certified.law}, 95 % confidence; point estimate {point}."
+        keys.append(Key("Certificate", f"≤ {nats(certified.kl_bound_upper95_nats)} nats", note))
     if battery := report.promised:
         d = battery.distances.sw2
         note = f"Sliced Wasserstein-2 of the {battery.embeddings} embedding to {battery.law}; true draws: 1."
         keys.append(Key("Distance to the law", f"{d.ratio:.1f} ×", note))
         if hz := battery.fitted.henze_zirkler:
             note = (
-                f"Mean over {hz.subsamples} subsamples of {hz.size}; on true draws {hz.p_null:.3f}. "
+                f"Mean over {hz.subsamples:,} subsamples of {hz.size}; on true draws {hz.p_null:.3f}. "
                 f"Rejects {percent(hz.reject)} of them, of true draws {percent(hz.reject_null)}."
             )
             keys.append(Key("Henze–Zirkler p", f"{hz.p:.3f}", note))
     if report.mi_nats is not None:
-        capacity = report.capacity_nats
-        limit = f" of {nats(capacity)} nats" if capacity is not None else " nats"
-        note = "Trained bound on the information between a noisy embedding and another view of its image"
-        note += ", of the channel's capacity C." if capacity is not None else "."
-        keys.append(Key("Information", f"{nats(report.mi_nats)}{limit}", note))
+        c = report.capacity_nats
+        what = "an embedding tells" if c is None else "a noisy embedding tells"
+        note = f"Trained bound on what {what} about another view of its image"
+        note += "." if c is None else f"; the channel carries at most C = {nats(c)} nats."
+        keys.append(Key("Information", f"{nats(report.mi_nats)} nats", note))
     return keys
 
 
@@ -180,7 +181,9 @@ def fitted_rows(battery: Battery) -> list[TestRow]:
     """Tests of the shape, moments fitted."""
     fitted, rows = battery.fitted, []
     if hz := fitted.henze_zirkler:
-        note = f"{hz.subsamples} subsamples of {hz.size}; fails below the 5 % point of the same on true draws"
+        note = (
+            f"{hz.subsamples:,} subsamples of {hz.size}; fails below the 5 % point of the same on true draws"
+        )
         state = "fail" if hz.below_null else "pass"
         rows.append(TestRow("Henze–Zirkler", f"{percent(hz.reject)} rejected", f"{hz.p:.3f}", state, note))
     for key, name in OUTCOME_NAMES.items():
@@ -200,7 +203,7 @@ def fitted_rows(battery: Battery) -> list[TestRow]:
 def _outcome_row(name: str, outcome: Outcome) -> TestRow:
     state = "fail" if outcome.reject else "pass"
     note = f"{outcome.method}; {outcome.n:,} embeddings"
-    return TestRow(name, f"{outcome.statistic:.4g}", p_text(outcome.p), state, note)
+    return TestRow(name, f"{outcome.statistic:.4g}".replace("-", "−"), p_text(outcome.p), state, note)
 
 
 def distance_rows(battery: Battery) -> list[DistanceRow]:
