@@ -14,6 +14,7 @@ import faulthandler
 import json
 import logging
 import os
+import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ if TYPE_CHECKING:  # these import torch; SIGTERM must be answered before that ta
 log = logging.getLogger(__name__)
 
 FAILED = 1
+READING_EVERY_S = 5.0
 NICE = 5
 """Training yields to the server on the same machine."""
 
@@ -75,6 +77,7 @@ class Training:
     watch: Watch = dataclasses.field(default_factory=Watch)
     saved: int = 0
     phase_shown: str = ""
+    read_at: float = dataclasses.field(default_factory=lambda: time.monotonic() + READING_EVERY_S)
 
     def run(self) -> int:
         """Load, train, hand over; the exit status."""
@@ -157,7 +160,14 @@ class Training:
             image_size=image_size,
             cache_dir=Path(source["cache_dir"]),
             license=source["license"],
+            progress=self._reading,
         )
+
+    def _reading(self, done: int, of: int | None) -> None:
+        """A new archive is decoded once; that may take minutes."""
+        if time.monotonic() >= self.read_at:
+            self.read_at = time.monotonic() + READING_EVERY_S
+            self.emit("log", message=f"reading images: {done}" + (f" of {of}" if of else ""))
 
     def _hooks(self) -> Any:
         from nidim.pipeline import Hooks

@@ -1,0 +1,202 @@
+"""The real training process, as its runner sees it: what it sends, how it stops, how it goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nidim.capacity import resolve
+from nidim.data import ImageLimits, ingest
+from nidim.data.builtin import builtin_facts
+from nidim.spec import DatasetFacts, TrainSpec
+from worker.guard import ORPHANED, STOPPED
+from worker.process import COMMAND, Child, environment
+
+SPEC = {
+    "encoder": {"kind": "conv", "dim": 2, "width": 4},
+    "batch_size": 32,
+    "epochs": 10_000,
+    "precision": "float32",
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+class Trial:
+    """One child and what it has sent."""
+
+    def __init__(self, scratch: Path, body: dict[str, Any]) -> None:
+        scratch.mkdir(exist_ok=True)
+        job_file = scratch / "job.json"
+        job_file.write_text(json.dumps({"resume": None, "settings": {"checkpoint_every_s": 0.2}, **body}))
+        self.child = Child(COMMAND, scratch=scratch, job_file=job_file)
+        self.messages: list[dict[str, Any]] = []
+        self._lines = self.child.lines(tick_s=0.05)
+
+    def until(self, kind: str, seconds: float = 60) -> dict[str, Any]:
+        """The data of the next message of this kind."""
+        deadline = time.monotonic() + seconds
+        for line in self._lines:
+            if line:
+                self.messages.append(json.loads(line))
+                if self.messages[-1]["type"] == kind:
+                    return dict(self.messages[-1]["data"])
+            assert time.monotonic() < deadline, self.child.words()
+        raise AssertionError(f"it ended without {kind}: {self.messages} {self.child.words()}")
+
+    def end(self) -> int:
+        """Read to the end; the exit status."""
+        self.messages += [json.loads(line) for line in self._lines if line]
+        return self.child.close()
+
+    def kinds(self) -> set[str]:
+        return {message["type"] for message in self.messages}
+
+
+@pytest.fixture
+def trials(tmp_path: Path) -> Iterator[Any]:
+    started: list[Trial] = []
+
+    def start(body: dict[str, Any]) -> Trial:
+        started.append(Trial(tmp_path / f"scratch-{len(started)}", body))
+        return started[-1]
+
+    yield start
+    for trial in started:
+        trial.child.close()
+
+
+def builtin(name: str, **spec: Any) -> dict[str, Any]:
+    return {
+        **described(builtin_facts("digits"), dataset=name, **spec),
+        "dataset": {"kind": "builtin", "name": name, "root": None, "allow_downloads": False},
+    }
+
+
+def described(facts: DatasetFacts, **spec: Any) -> dict[str, Any]:
+    given = TrainSpec.model_validate({**SPEC, **spec})
+    resolved, _ = resolve(given.filled(facts), facts)
+    return {"spec": given.model_dump(mode="json"), "resolved": resolved.model_dump(mode="json")}
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> dict[str, Any]:
+    generator = np.random.default_rng(0)
+    path = tmp_path / "images.npz"
+    np.savez(path, images=generator.integers(0, 255, (200, 8, 8), dtype=np.uint8), labels=np.arange(200) % 4)
+    index = ingest(path, limits=ImageLimits())
+    (tmp_path / "index.json").write_text(index.model_dump_json())
+    source = {
+        "kind": "archive",
+        "name": "mine",
+        "path": str(path),
+        "index": str(tmp_path / "index.json"),
+        "cache_dir": str(tmp_path / "cache"),
+        "license": None,
+    }
+    return {**described(index.facts("mine"), dataset="mine"), "dataset": source}
+
+
+def test_it_stops_with_a_checkpoint_and_goes_on_from_it(
+    trials: Any, archive: dict[str, Any], tmp_path: Path
+) -> None:
+    first = trials(archive)
+    resolved = first.until("resolved")
+    assert resolved["threads"] == 1
+    first.until("checkpoint")
+    first.child.stop(grace_s=30)
+    assert first.end() == 0
+    assert first.messages[-1]["type"] == "stopped"
+    last = [message["data"] for message in first.messages if message["type"] == "checkpoint"][-1]
+    assert last["step"] > 0
+    second = trials({**archive, "resolved": resolved, "resume": last["path"]})
+    assert second.until("progress")["step"] > last["step"]
+    assert second.until("metric")["mi_nats"] is not None
+
+
+def test_a_damaged_checkpoint_costs_work_not_the_job(
+    trials: Any, archive: dict[str, Any], tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(b"\x00" * 100)
+    trial = trials({**archive, "resume": str(damaged)})
+    assert trial.until("warning")["code"] == "checkpoint_unreadable"
+    trial.until("progress")
+
+
+def test_sigterm_before_the_first_step_is_obeyed_at_once(trials: Any) -> None:
+    trial = trials(builtin("digits"))
+    wait_for_guard(trial.child)
+    trial.child.stop(grace_s=60)
+    assert trial.end() == STOPPED
+    assert trial.messages == [{"type": "stopped", "data": {}}]
+
+
+def wait_for_guard(child: Child) -> None:
+    """Until SIGTERM has a handler; before that it simply ends the process."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        status = Path(f"/proc/{child.pid}/status").read_text()
+        caught = int(next(line for line in status.splitlines() if line.startswith("SigCgt")).split()[1], 16)
+        if caught >> 14 & 1:
+            return
+        time.sleep(0.005)
+    raise AssertionError("no handler")
+
+
+def test_it_leaves_when_its_lifeline_ends(trials: Any) -> None:
+    trial = trials(builtin("digits"))
+    trial.until("resolved")
+    os.close(trial.child._lifeline)
+    trial.child._lifeline = os.open(os.devnull, os.O_RDONLY)
+    assert trial.end() == ORPHANED
+
+
+def test_a_dataset_that_is_not_here_is_named_and_not_tried_again(trials: Any) -> None:
+    trial = trials(builtin("mnist"))
+    failed = trial.until("failed")
+    assert (failed["retry"], failed["code"]) == (False, "dataset_unavailable")
+    assert trial.end() == 1
+
+
+def test_a_training_to_its_end_hands_over_a_bundle(trials: Any, archive: dict[str, Any]) -> None:
+    archive["spec"]["epochs"] = 1
+    trial = trials(archive)
+    done = trial.until("done", 120)
+    assert trial.end() == 0
+    files = done["manifest"]["files"]
+    assert {"model.safetensors", "config.json", "report.json", "README.md", "model.onnx"} <= set(files)
+    for name, entry in files.items():
+        assert (Path(done["directory"]) / name).stat().st_size == entry["size"]
+    assert done["dim"] == 2
+    assert done["prior"]["kind"] == "gaussian"
+    assert done["spec"]["objective"]["kind"] == "infonce"
+    assert {"resolved", "progress", "metric", "log"} <= trial.kinds()
+
+
+def test_the_child_sees_no_setting_of_ours() -> None:
+    seen = environment({"NIDIM_DATABASE_URL": "secret", "PATH": "/bin", "OMP_WAIT_POLICY": "ACTIVE"})
+    assert seen == {"PATH": "/bin", "OMP_WAIT_POLICY": "ACTIVE"}
+    assert environment({})["OMP_WAIT_POLICY"] == "PASSIVE"
+
+
+def test_stop_may_be_asked_from_any_thread(trials: Any) -> None:
+    trial = trials(builtin("digits"))
+    wait_for_guard(trial.child)
+    threads = [threading.Thread(target=trial.child.stop, kwargs={"grace_s": 9}) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert trial.end() == STOPPED
