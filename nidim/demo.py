@@ -115,7 +115,10 @@ def run_jobs(client: httpx.Client, console: Console, epochs: int | None) -> dict
     """Submit both jobs, follow them, and return the rows of the table and what the report needs."""
     sets = {item["name"]: item for item in _get(client, "/v1/datasets?limit=100")["items"]}
     name = "mnist" if sets.get("mnist", {}).get("available") else "digits"
-    console.print(f"Training on {name}: {sets[name]['items']:,} images of {sets[name]['classes']} classes.")
+    console.print(
+        f"Training on {name}: {sets[name]['items']:,} images, {len(sets[name]['classes'])} classes.",
+        highlight=False,
+    )
     rows: dict[str, Any] = {"dataset": name}
     for key, noise in (
         ("noise", {"kind": "gaussian", "sigma": SIGMA}),
@@ -138,18 +141,23 @@ def run_jobs(client: httpx.Client, console: Console, epochs: int | None) -> dict
 
 def follow(client: httpx.Client, job_id: str, *, title: str) -> None:
     """Show a job live from its event stream until it ends. Raises DemoFailed unless it succeeded."""
+    information: dict[str, Any] = {}
     with TrainingDisplay() as display:
         for event in events(client, job_id):
             data = event["data"]
-            if event["type"] == "progress" and data.get("steps"):
+            if event["type"] == "metric":
+                information = data
+            elif event["type"] == "log":
+                display.phase(str(data.get("message", ""))[:40], None)
+            elif event["type"] == "progress" and data.get("steps"):
                 display.show(
                     epoch=data["epoch"],
                     epochs=data["epochs"],
                     step=data["step"],
                     steps=data["steps"],
                     images_per_s=data["images_per_s"],
-                    mi_nats=data.get("mi_nats"),
-                    capacity_nats=data.get("capacity_nats"),
+                    mi_nats=information.get("mi_nats"),
+                    capacity_nats=information.get("capacity_nats"),
                     title=title,
                 )
     job = _get(client, f"/v1/jobs/{job_id}")

@@ -1,0 +1,57 @@
+"""What the documentation says is what the code does."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.fixture(scope="module")
+def generate():
+    found = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", ["settings.md", "defaults.md"])
+def test_generated_pages_are_current(generate, page: str) -> None:
+    assert (ROOT / "docs" / page).read_text() == generate.PAGES[page](), "run: python docs/generate.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        if not target.startswith(("http://", "https://")):
+            assert (page.parent / target).exists(), target
+
+
+def test_the_table_of_the_readme_is_the_one_of_the_stored_runs() -> None:
+    from benchmarks import mnist_table
+
+    shown = re.search(
+        f"{mnist_table.BEGIN}\n(.*?){mnist_table.END}", (ROOT / "README.md").read_text(), re.DOTALL
+    )
+    assert shown is not None
+    assert shown[1] == mnist_table.table(), "run: python -m benchmarks.mnist_table --table"
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"`?make (\w+)`?", (ROOT / "README.md").read_text())):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_modules_of_the_architecture_page_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for path in set(re.findall(r"`((?:nidim|service|worker|tests)/[\w/.]+\.py)", text)):
+        assert (ROOT / path).is_file(), path
+    for dotted in set(re.findall(r"`((?:nidim|service|worker)\.\w+)`", text)):
+        plain = ROOT / dotted.replace(".", "/")
+        assert plain.is_dir() or plain.with_suffix(".py").is_file(), dotted
