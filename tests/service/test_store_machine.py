@@ -17,6 +17,7 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     invariant,
     multiple,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -27,6 +28,8 @@ from service.store import Store, events, jobs
 from service.store.tables import EncoderRow
 
 MAX_ATTEMPTS = 2
+FEW = 3
+"""So many jobs in one run, so that operations meet on the same one."""
 MANIFEST = {"digest": "sha256:" + "0" * 64, "files": {}}
 
 
@@ -67,6 +70,7 @@ class JobMachine(RuleBasedStateMachine):
         self.models: dict[str, Model] = {}
         self.steps = 0
 
+    @precondition(lambda self: len(self.models) < FEW)
     @rule(target=job_ids)
     def create(self) -> str:
         with self.store.begin() as tx:
@@ -129,29 +133,25 @@ class JobMachine(RuleBasedStateMachine):
             model = self.models[lease.job_id]
             model.without_checkpoint, model.checkpoint = 0, digest
 
-    @rule(lease=leases)
-    def succeed(self, lease: jobs.Lease) -> None:
-        encoders = []
+    @rule(lease=leases, how=st.sampled_from(["succeeded", "failed", "cancelled"]))
+    def end(self, lease: jobs.Lease, how: str) -> None:
+        model = self.models[lease.job_id]
+        if how == "cancelled" and not model.cancel:
+            return
+        answers = []
+        if self.write(lease, lambda tx: answers.append(self.last_word(tx, lease, how))):
+            state = model.let_go(how)
+            if how == "succeeded":
+                assert (answers[0] is not None) == (state == "succeeded")
 
-        def write(tx):
-            encoders.append(
-                jobs.succeed(
-                    tx, lease, manifest=MANIFEST, report={}, spec={}, resolved={}, dim=1, prior={}, size=0
-                )
+    def last_word(self, tx, lease: jobs.Lease, how: str):
+        if how == "succeeded":
+            return jobs.succeed(
+                tx, lease, manifest=MANIFEST, report={}, spec={}, resolved={}, dim=1, prior={}, size=0
             )
-
-        if self.write(lease, write):
-            assert (encoders[0] is not None) == (self.models[lease.job_id].let_go("succeeded") == "succeeded")
-
-    @rule(lease=leases)
-    def fail(self, lease: jobs.Lease) -> None:
-        if self.write(lease, lambda tx: jobs.fail(tx, lease, "code", "message")):
-            self.models[lease.job_id].let_go("failed")
-
-    @rule(lease=leases)
-    def acknowledge_cancel(self, lease: jobs.Lease) -> None:
-        if self.models[lease.job_id].cancel and self.write(lease, lambda tx: jobs.cancelled(tx, lease)):
-            self.models[lease.job_id].move("cancelled")
+        if how == "failed":
+            return jobs.fail(tx, lease, "code", "message")
+        return jobs.cancelled(tx, lease)
 
     @rule(lease=leases)
     def release(self, lease: jobs.Lease) -> None:
@@ -179,6 +179,7 @@ class JobMachine(RuleBasedStateMachine):
             model.move("cancelled")
         model.cancel = True
 
+    @precondition(lambda self: len(self.models) < FEW)
     @rule(target=job_ids, job_id=job_ids)
     def retry(self, job_id: str):
         model = self.models[job_id]
@@ -254,7 +255,7 @@ def test_the_state_machine(store):
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=25,
+            max_examples=40,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
