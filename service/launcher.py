@@ -120,7 +120,7 @@ class Stack:
 
     def __init__(self, settings: Settings, *, workers: int | None) -> None:
         self.settings = settings
-        self.slots = slots.assign(workers, slots.visible_gpus(os.environ))
+        self.slots = slots.assign(workers, slots.visible_gpus(os.environ), os.environ)
         self.signals = Signals()
         self.redis: Part | None = None
         self.api: Part | None = None

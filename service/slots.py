@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+THREADS = "OMP_NUM_THREADS"
 
 
 def visible_gpus(env: Mapping[str, str]) -> tuple[str, ...]:
@@ -30,9 +32,11 @@ def _count_gpus() -> int:
     return sum(path.name[6:].isdigit() for path in Path("/dev").glob("nvidia[0-9]*"))
 
 
-def assign(workers: int | None, gpus: tuple[str, ...]) -> tuple[dict[str, str], ...]:
-    """The environment of each slot: one per GPU unless told otherwise, else one; more slots share the GPUs."""
+def assign(workers: int | None, gpus: tuple[str, ...], env: Mapping[str, str]) -> tuple[dict[str, str], ...]:
+    """The environment of each slot: one per GPU unless told otherwise, else one; more slots share GPUs and cores."""
     count = workers if workers is not None else max(1, len(gpus))
-    if not gpus:
-        return tuple({} for _ in range(count))
-    return tuple({VISIBLE: gpus[slot % len(gpus)]} for slot in range(count))
+    shared = (
+        {THREADS: str(max(1, (os.cpu_count() or 1) // count))} if count > 1 and THREADS not in env else {}
+    )
+    devices = [{VISIBLE: gpus[slot % len(gpus)]} if gpus else {} for slot in range(count)]
+    return tuple({**device, **shared} for device in devices)

@@ -6,16 +6,6 @@ import re
 import signal
 from dataclasses import dataclass
 
-from nidim.errors import (
-    BundleError,
-    CheckpointError,
-    DataError,
-    DatasetUnavailable,
-    NidimError,
-    SpecError,
-    TrainingDiverged,
-)
-
 LONGEST_MESSAGE = 2000
 ADVICE_MEMORY = "Use a smaller batch_size, image_size or encoder, or a machine with more memory."
 
@@ -29,33 +19,30 @@ class Verdict:
     message: str
 
 
-PERMANENT: tuple[tuple[type[Exception], str], ...] = (
-    (SpecError, "spec_error"),
-    (DatasetUnavailable, "dataset_unavailable"),
-    (DataError, "data_error"),
-    (TrainingDiverged, "training_diverged"),
-    (CheckpointError, "checkpoint_error"),
-    (BundleError, "bundle_error"),
-    (NidimError, "nidim_error"),
-)
-"""The same input ends in the same way every time; the first class that fits."""
+PERMANENT = {
+    "SpecError": "spec_error",
+    "ValidationError": "spec_error",  # pydantic's
+    "DatasetUnavailable": "dataset_unavailable",
+    "DataError": "data_error",
+    "TrainingDiverged": "training_diverged",
+    "CheckpointError": "checkpoint_error",
+    "BundleError": "bundle_error",
+    "NidimError": "nidim_error",
+}
+"""Errors after which the same input ends in the same way every time, by class name: nothing is imported for them."""
 
 
 def classify(error: BaseException) -> Verdict:
     """The verdict over an exception of a training or of what surrounds it."""
-    for kind, code in PERMANENT:
-        if isinstance(error, kind):
-            return Verdict(retry=False, code=code, message=public(str(error)))
-    if _is_out_of_memory(error):
+    names = [kind.__name__ for kind in type(error).__mro__]
+    for name in names:
+        if name in PERMANENT:
+            return Verdict(retry=False, code=PERMANENT[name], message=public(str(error)))
+    if "OutOfMemoryError" in names or "MemoryError" in names or "out of memory" in str(error).lower():
         return Verdict(
             retry=True, code="out_of_memory", message=f"The training ran out of memory. {ADVICE_MEMORY}"
         )
     return Verdict(retry=True, code="internal", message=public(f"{type(error).__name__}: {error}"))
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    named = type(error).__name__ == "OutOfMemoryError"  # torch's, which is not imported here
-    return isinstance(error, MemoryError) or named or "out of memory" in str(error).lower()
 
 
 def classify_exit(code: int, words: str) -> Verdict:

@@ -15,7 +15,7 @@ class Emitter:
         os.set_inheritable(fd, False)
         self._fd, self._lock = fd, threading.Lock()
 
-    def __call__(self, kind: str, *, patience_s: float = -1, **data: Any) -> None:
+    def __call__(self, kind: str, /, *, patience_s: float = -1, **data: Any) -> None:
         """Send ``{type, data}``; with ``patience_s``, give up if another thread is still writing by then."""
         line = json.dumps({"type": kind, "data": data}).encode() + b"\n"
         if not self._lock.acquire(timeout=patience_s):

@@ -7,8 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from nidim.errors import DatasetUnavailable
-from service.errors import BlobDamaged
+from service.errors import BlobDamaged, DatasetUnavailable
 from service.settings import Settings
 from service.store import Store, datasets
 from service.store.jobs import Job

@@ -56,6 +56,9 @@ class Child:
                     pass_fds=(events_out, lifeline_in),
                     start_new_session=True,
                 )
+        except OSError:
+            self._close_pipes()
+            raise
         finally:
             os.close(events_out)
             os.close(lifeline_in)
@@ -128,11 +131,14 @@ class Child:
         self.kill()
         with self._lock:
             self._kill_at = None
-            for fd in (self._events, self._lifeline):
-                with contextlib.suppress(OSError):
-                    os.close(fd)
-            self._events = self._lifeline = -1
+        self._close_pipes()
         return code
+
+    def _close_pipes(self) -> None:
+        for fd in (self._events, self._lifeline):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        self._events = self._lifeline = -1
 
     def words(self) -> str:
         """The end of what it printed."""

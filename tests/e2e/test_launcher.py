@@ -225,10 +225,19 @@ def test_gpus_are_counted_with_the_tool_of_the_driver(
 
 
 def test_one_slot_per_gpu_unless_told_otherwise() -> None:
-    assert slots.assign(None, ()) == ({},)
-    assert slots.assign(None, ("0", "1")) == ({slots.VISIBLE: "0"}, {slots.VISIBLE: "1"})
-    assert slots.assign(3, ("0", "1"))[2] == {slots.VISIBLE: "0"}
-    assert slots.assign(2, ()) == ({}, {})
+    given = {slots.THREADS: "3"}
+    assert slots.assign(None, (), {}) == ({},)
+    assert slots.assign(None, ("0", "1"), given) == ({slots.VISIBLE: "0"}, {slots.VISIBLE: "1"})
+    assert slots.assign(3, ("0", "1"), given)[2] == {slots.VISIBLE: "0"}
+    assert slots.assign(2, (), given) == ({}, {})
+    assert slots.assign(0, ("0",), {}) == ()
+
+
+def test_slots_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots.os, "cpu_count", lambda: 8)
+    assert slots.assign(3, (), {}) == ({slots.THREADS: "2"},) * 3
+    monkeypatch.setattr(slots.os, "cpu_count", lambda: None)
+    assert slots.assign(2, (), {}) == ({slots.THREADS: "1"},) * 2
 
 
 # the command

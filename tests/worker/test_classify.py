@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from nidim.errors import CheckpointError, DataError, DatasetUnavailable, SpecError, TrainingDiverged
+from service import errors as service_errors
 from worker.classify import LONGEST_MESSAGE, classify, classify_exit, last_line, out_of_attempts, public
 
 
@@ -18,6 +19,7 @@ from worker.classify import LONGEST_MESSAGE, classify, classify_exit, last_line,
         (DatasetUnavailable("x"), "dataset_unavailable"),
         (TrainingDiverged("x"), "training_diverged"),
         (CheckpointError("x"), "checkpoint_error"),
+        (service_errors.DatasetUnavailable("x"), "dataset_unavailable"),
     ],
 )
 def test_what_the_input_causes_is_not_tried_again(error: Exception, code: str) -> None:
@@ -66,7 +68,7 @@ def test_the_last_of_too_many_attempts_is_final_and_keeps_its_reason() -> None:
 
 
 def test_a_client_reads_no_directory_of_this_machine() -> None:
-    assert public("cannot open /home/me/.nidim/blobs/ab/cd.npz: no space") == "cannot open cd.npz: no space"
+    assert public("cannot open /srv/me/.nidim/blobs/ab/cd.npz: no space") == "cannot open cd.npz: no space"
     assert public("ratio 3/4 of http://example.org/a/b") == "ratio 3/4 of http://example.org/a/b"
     assert last_line('  File "/a/b.py", line 3\n\nValueError: /x/y.z\n\n') == "ValueError: y.z"
     assert len(public("a" * 10_000)) == LONGEST_MESSAGE

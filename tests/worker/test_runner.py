@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
-from service.store import encoders, jobs
+from service.store import datasets, encoders, jobs
 from service.store.tables import JobRow
 from worker import control
 from worker.runner import Outcome
@@ -231,6 +231,45 @@ def test_a_training_leaves_when_its_worker_is_killed(bench: Any) -> None:
     worker.kill()
     worker.wait()
     assert wait_for_death(training)
+
+
+def upload(bench: Any, *, state: str) -> None:
+    archive = bench.settings.data_dir / "upload"
+    archive.write_bytes(b"an archive")
+    digest, size = bench.store.blobs.put_file(archive)
+    index, _ = bench.store.blobs.put_bytes(b"{}")
+    with bench.store.begin() as tx:
+        datasets.create(tx, name="mine", license="CC0-1.0", blob_digest=digest, size_bytes=size)
+        datasets.set_state(tx, "mine", state, index_digest=index)
+
+
+def test_an_uploaded_dataset_is_fetched_once(bench: Any) -> None:
+    upload(bench, state="ready")
+    for encoder in ("one", "two"):
+        job = bench.job(spec={"dataset": "mine"}, encoder=encoder)
+        assert bench.run(job, "tell") is Outcome.SUCCEEDED
+        source = bench.events(job, "log")[0]
+        assert (source["kind"], source["license"]) == ("archive", "CC0-1.0")
+        assert Path(source["path"]).read_bytes() == b"an archive"
+        assert Path(source["index"]).read_bytes() == b"{}"
+    assert len(list((bench.settings.data_dir / "cache" / "datasets").iterdir())) == 2
+
+
+def test_an_upload_that_is_not_ready_fails_the_job_at_once(bench: Any) -> None:
+    job = bench.job(spec={"dataset": "mine"})
+    upload(bench, state="failed")
+    assert bench.run(job, "tell") is Outcome.FAILED
+    assert bench.read(job).failure["code"] == "dataset_unavailable"
+
+
+def test_a_dataset_whose_file_is_gone_is_tried_again_and_then_named(bench: Any) -> None:
+    upload(bench, state="ready")
+    job = bench.job(spec={"dataset": "mine"})
+    with bench.store.session() as tx:
+        found = datasets.get(tx, "mine")
+    bench.store.blobs.delete(found.blob_digest)
+    assert [bench.run(job, "tell") for _ in range(3)][-1] is Outcome.FAILED
+    assert "gone" in bench.read(job).failure["message"]
 
 
 def test_scratch_of_a_killed_attempt_is_removed_by_the_next(bench: Any) -> None:
