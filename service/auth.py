@@ -6,13 +6,13 @@ with :func:`needs`; one that says nothing needs ``admin``: whoever forgets it lo
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from sqlalchemy.orm import Session
 from starlette.requests import Request
 
 from service.refusals import Forbidden, Unauthorized
@@ -33,6 +33,14 @@ class Principal:
     id: str
 
 
+@dataclass(frozen=True)
+class Caller:
+    """What the store says about a secret: its key; no key and ``open``: none exist."""
+
+    key: Key | None
+    open: bool
+
+
 def needs(scope: Scope) -> Callable[[F], F]:
     """Mark a route with the scope that a key must have."""
 
@@ -49,21 +57,18 @@ def scope_of(endpoint: Callable[..., Any]) -> Scope:
     return scope
 
 
-def authorize(request: Request) -> Principal:
+async def authorize(request: Request) -> Principal:
     """The caller, if it may do this. Raises Unauthorized, Forbidden."""
     app = services(request)
     secret = bearer(request)
-    with app.store.session() as tx:
-        key = keys.verify(tx, secret, pepper=app.store.pepper) if secret else None
-        if key is None:
-            _open_or_refuse(tx, request, app.settings, given=secret is not None)
-    if key is None:
+    caller = await app.callers.get(secret, functools.partial(_look_up, app, secret))
+    if caller.key is None:
+        _open_or_refuse(request, app.settings, caller, given=secret is not None)
         return Principal("open")
     needed = scope_of(request.scope["endpoint"])
-    if needed not in key.scopes and "admin" not in key.scopes:
+    if needed not in caller.key.scopes and "admin" not in caller.key.scopes:
         raise Forbidden(f"The key lacks the scope {needed}.", code="scope_missing")
-    _touch(app, key)
-    return Principal(key.id)
+    return Principal(caller.key.id)
 
 
 def bearer(request: Request) -> str | None:
@@ -96,8 +101,17 @@ def create_bootstrap_key(settings: Settings, store: Store) -> None:
         )
 
 
-def _open_or_refuse(tx: Session, request: Request, settings: Settings, *, given: bool) -> None:
-    if keys.exist(tx) or not is_loopback(settings.host):
+def _look_up(app: Services, secret: str | None) -> Caller:
+    with app.store.session() as tx:
+        key = keys.verify(tx, secret, pepper=app.store.pepper) if secret else None
+        caller = Caller(key, open=key is None and not keys.exist(tx))
+    if key is not None:
+        _touch(app, key)
+    return caller
+
+
+def _open_or_refuse(request: Request, settings: Settings, caller: Caller, *, given: bool) -> None:
+    if not caller.open or not is_loopback(settings.host):
         if given:
             raise Unauthorized("The key is unknown, revoked or expired.", code="bad_key")
         raise Unauthorized

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import anyio.to_thread
 import numpy as np
@@ -27,6 +27,8 @@ RAW = (
 )
 TAKEN = (forms.MULTIPART, *RAW, NPY, JSON)
 FIELD = "images"
+INLINE_BYTES = 1 << 15
+T = TypeVar("T")
 
 Files = Sequence[bytes | None]
 """Image files; None where the text was not even base64."""
@@ -41,9 +43,9 @@ async def images(request: Request) -> Images:
     if isinstance(raw, list):
         return _counted(raw, settings)
     if kind == NPY:
-        return _counted(await anyio.to_thread.run_sync(_array, raw), settings)
+        return _counted(_array(raw), settings)
     if kind == JSON:
-        return _counted(await anyio.to_thread.run_sync(_base64_images, raw), settings)
+        return _counted(await _off_loop(_base64_images, raw), settings)
     return [raw]
 
 
@@ -56,8 +58,15 @@ async def images_or_embeddings(request: Request, dim: int) -> tuple[Images | Non
     if kind not in (NPY, JSON):
         return [raw], None
     read = _array_or_rows if kind == NPY else _base64_or_rows
-    images_, rows = await anyio.to_thread.run_sync(read, raw, dim)
+    images_, rows = await _off_loop(read, raw, dim)
     return (None, rows) if images_ is None else (_counted(images_, settings), None)
+
+
+async def _off_loop(read: Callable[..., T], raw: bytes, *rest: Any) -> T:
+    """``read(raw, …)`` in a thread if it takes long."""
+    if len(raw) <= INLINE_BYTES:
+        return read(raw, *rest)
+    return await anyio.to_thread.run_sync(read, raw, *rest)
 
 
 async def _body(request: Request) -> tuple[str, bytes | list[bytes]]:

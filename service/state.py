@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
+from service.memo import Memo
+
 if TYPE_CHECKING:
+    from service.auth import Caller
     from service.inference.serving import Serving
     from service.ingestion import Ingestions
     from service.metrics import Metrics
     from service.settings import Settings
     from service.store import Store
+    from service.store.encoders import Encoder
     from service.submission import Bell
 
 Publish = Callable[[str, str], bool]
@@ -31,6 +35,10 @@ class Services:
     metrics: Metrics
     bell: Bell
     ingestions: Ingestions
+    callers: Memo[str | None, Caller] = field(default_factory=Memo)
+    """Secret -> whose it is."""
+    encoders: Memo[str, Encoder] = field(default_factory=Memo)
+    """Reference -> encoder, for embedding."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 

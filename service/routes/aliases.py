@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import Depends, Header
 from pydantic import TypeAdapter, ValidationError
 from starlette.responses import Response
 
@@ -13,15 +13,16 @@ from service.auth import needs
 from service.bodies import json_body
 from service.errors import NotFound
 from service.refusals import Blame, InvalidBody
-from service.routes.common import App, NamePath, found
+from service.routes.common import App, NamePath, found, guarded
 from service.schemas import Alias, AliasIn, AliasOut
 from service.store import encoders, rfc3339
 from service.store.encoders import aliases
+from service.store.names import is_name
 
 IfMatch = Annotated[str | None, Header(max_length=1024, description="the ETag that must still hold")]
 PATH = "/encoders/{name}/aliases/{alias}"
 
-router = APIRouter(tags=["encoders"])
+router = guarded("/v1", "encoders")
 
 
 @router.get(PATH, response_model=AliasOut)
@@ -43,12 +44,13 @@ def put_alias(
 ) -> Response:
     """Point the alias to a version."""
     with app.store.begin() as tx:
-        found(encoders.get_by_ref(tx, name), "encoder")
+        found(encoders.get_by_ref(tx, name) if is_name(name) else None, "encoder")
         _check_alias(alias)
         try:
             moved = aliases.put(tx, name, alias, body.version, if_match=if_match)
         except NotFound:
             raise InvalidBody(errors=[Blame("/version", f"{name} has no version {body.version}")]) from None
+    app.encoders.clear()
     return _answer(moved)
 
 
@@ -58,6 +60,7 @@ def delete_alias(app: App, name: NamePath, alias: NamePath, if_match: IfMatch = 
     """Delete the alias; the version stays."""
     with app.store.begin() as tx:
         aliases.delete(tx, name, alias, if_match=if_match)
+    app.encoders.clear()
     return Response(status_code=204)
 
 

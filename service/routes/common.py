@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Coroutine
 from typing import Annotated, Any, TypeVar
 
 import anyio.to_thread
-from fastapi import Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 from starlette.requests import ClientDisconnect, Request
 
 from service import refusals
@@ -25,13 +26,24 @@ from service.store.encoders import Encoder
 T = TypeVar("T")
 MAX_BLAMES = 100
 
-App = Annotated[Services, Depends(services)]
+
+async def the_services(request: Request) -> Services:
+    """A dependency; a coroutine because plain functions are sent to a thread."""
+    return services(request)
+
+
+App = Annotated[Services, Depends(the_services)]
 Caller = Annotated[Principal, Depends(authorize)]
 Limit = Annotated[int, Query(ge=1, le=1000, description="items a page")]
 Cursor = Annotated[str | None, Query(max_length=512, description="next_cursor of the page before")]
 Ref = Annotated[str, Path(max_length=127, description="enc_…, name, name@3 or name:alias")]
 NamePath = Annotated[str, Path(max_length=63, description="a name")]
 IdPath = Annotated[str, Path(max_length=64, description="an id")]
+
+
+def guarded(prefix: str, tag: str) -> APIRouter:
+    """A router of which every route asks for the caller's key."""
+    return APIRouter(prefix=prefix, tags=[tag], dependencies=[Depends(authorize)])
 
 
 def found(thing: T | None, what: str) -> T:
@@ -48,11 +60,17 @@ def look_up(app: Services, ref: str) -> Encoder:
 
 
 async def encoder_at(ref: Ref, app: App, _: Caller) -> Encoder:
-    """A dependency: the encoder of the path."""
+    """A dependency: the encoder of the path, with its aliases as they are."""
     return await anyio.to_thread.run_sync(look_up, app, ref)
 
 
+async def served_encoder(ref: Ref, app: App, _: Caller) -> Encoder:
+    """A dependency: the encoder of the path for embedding; looked up at most a few times a second."""
+    return await app.encoders.get(ref, functools.partial(look_up, app, ref))
+
+
 EncoderAt = Annotated[Encoder, Depends(encoder_at)]
+ServedEncoder = Annotated[Encoder, Depends(served_encoder)]
 
 
 @contextlib.asynccontextmanager

@@ -6,18 +6,17 @@ import asyncio
 from concurrent.futures import Future
 
 import anyio.to_thread
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service import catalog, uploads, views
 from service.auth import needs
 from service.replay import once
-from service.routes.common import App, Caller, Cursor, Limit, NamePath
+from service.routes.common import App, Caller, Cursor, Limit, NamePath, guarded
 from service.schemas import DatasetOut
 from service.store import datasets
 
-router = APIRouter(prefix="/datasets", tags=["datasets"])
+router = guarded("/v1/datasets", "datasets")
 
 
 @router.get("")

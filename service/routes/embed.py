@@ -6,7 +6,7 @@ import secrets
 from typing import Annotated, Literal
 
 import anyio.to_thread
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,7 +16,7 @@ from service.auth import needs
 from service.inference import engine
 from service.inference.serving import Embedded
 from service.refusals import ForwardFailed
-from service.routes.common import App, EncoderAt, answering, unless_gone
+from service.routes.common import App, ServedEncoder, answering, guarded, unless_gone
 from service.schemas import MAX_SEED, EmbeddingsOut
 from service.state import Services
 from service.store.encoders import Encoder
@@ -24,7 +24,7 @@ from service.store.encoders import Encoder
 INLINE_VALUES = 1 << 14
 """Answers of so few values are written on the event loop: a thread's hand-over would cost more."""
 
-router = APIRouter(prefix="/encoders", tags=["embedding"])
+router = guarded("/v1/encoders", "embedding")
 
 
 @router.post("/{ref}/embed", response_model=EmbeddingsOut, openapi_extra={"x-images-body": True})
@@ -32,7 +32,7 @@ router = APIRouter(prefix="/encoders", tags=["embedding"])
 async def embed(
     request: Request,
     app: App,
-    encoder: EncoderAt,
+    encoder: ServedEncoder,
     noisy: Annotated[bool, Query(description="f(x) + Z instead of f(x)")] = False,
     seed: Annotated[int | None, Query(ge=0, le=MAX_SEED, description="of Z; drawn if not given")] = None,
     on_error: Annotated[

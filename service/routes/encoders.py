@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import anyio.to_thread
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,10 +13,10 @@ from service import files, views
 from service.accept import HTML, JSON, choose
 from service.auth import needs
 from service.refusals import NotAcceptable
-from service.routes.common import App, Cursor, EncoderAt, Limit, Ref
+from service.routes.common import App, Cursor, EncoderAt, Limit, Ref, guarded
 from service.schemas import EncoderOut
 from service.state import Services
-from service.store import encoders, references
+from service.store import encoders
 from service.store.encoders import Encoder
 
 REPORT_POLICY = (
@@ -24,7 +24,7 @@ REPORT_POLICY = (
     "sandbox allow-scripts"
 )
 
-router = APIRouter(prefix="/encoders", tags=["encoders"])
+router = guarded("/v1/encoders", "encoders")
 
 
 @router.get("")
@@ -51,8 +51,12 @@ def get_encoder(encoder: EncoderAt) -> Response:
 @router.delete("/{ref}", status_code=204)
 @needs("admin")
 async def delete_encoder(app: App, ref: Ref) -> Response:
-    """Delete one version, named by its id or name@version; not while an alias points to it."""
+    """Delete one version, named by its id or name@version; not while an alias points to it.
+
+    Its files go when retention has found that nothing else refers to them.
+    """
     encoder = await anyio.to_thread.run_sync(_delete, app, ref)
+    app.encoders.clear()
     app.serving.registry.forget(encoder.id)
     return Response(status_code=204)
 
@@ -73,10 +77,4 @@ def report(request: Request, app: App, encoder: EncoderAt) -> Response:
 
 def _delete(app: Services, ref: str) -> Encoder:
     with app.store.begin() as tx:
-        encoder = encoders.delete(tx, ref)
-    digests = {file.digest for file in encoder.files.values()}
-    with app.store.session() as tx:
-        unused = references.unused(tx, digests)
-    for digest in unused:
-        app.store.blobs.delete(digest)
-    return encoder
+        return encoders.delete(tx, ref)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import anyio.to_thread
 import orjson
-from fastapi import APIRouter, Header, Query
+from fastapi import Header, Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -17,7 +17,7 @@ from service import views
 from service.accept import EVENTS, JSON, choose
 from service.auth import needs
 from service.refusals import Blame, InvalidBody
-from service.routes.common import App, IdPath, found
+from service.routes.common import App, IdPath, found, guarded
 from service.schemas import MAX_COUNT, EventOut
 from service.state import Services
 from service.store import events, jobs
@@ -26,7 +26,7 @@ from service.store.events import Event
 PAGE = 500
 RETRY_MS = 1000
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = guarded("/v1/jobs", "jobs")
 
 
 @router.get(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path
+from fastapi import Header, Path
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from service import files, views
 from service.auth import needs
-from service.routes.common import App, EncoderAt, found
+from service.routes.common import App, EncoderAt, found, guarded
 
 HeaderText = Annotated[str | None, Header(max_length=1024)]
 
-router = APIRouter(prefix="/encoders", tags=["encoders"])
+router = guarded("/v1/encoders", "encoders")
 
 
 @router.get("/{ref}/files")

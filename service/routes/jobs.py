@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,11 +12,11 @@ from service import submission, views
 from service.auth import needs
 from service.bodies import json_body
 from service.replay import once
-from service.routes.common import App, Caller, Cursor, IdPath, Limit, found
+from service.routes.common import App, Caller, Cursor, IdPath, Limit, found, guarded
 from service.schemas import JobIn, JobOut, JobState
 from service.store import jobs
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = guarded("/v1/jobs", "jobs")
 
 
 @router.post("", status_code=202, response_model=JobOut)

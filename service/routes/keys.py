@@ -5,18 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from starlette.responses import Response
 
 from service import views
 from service.auth import needs
 from service.bodies import json_body
 from service.refusals import Blame, InvalidBody
-from service.routes.common import App, IdPath
+from service.routes.common import App, IdPath, guarded
 from service.schemas import KeyIn, NewKeyOut
 from service.store import keys
 
-router = APIRouter(prefix="/keys", tags=["keys"])
+router = guarded("/v1/keys", "keys")
 
 
 @router.get("")
@@ -38,6 +38,7 @@ def create_key(app: App, body: Annotated[KeyIn, Depends(json_body(KeyIn))]) -> R
         key, secret = keys.create(
             tx, pepper=app.store.pepper, name=body.name, scopes=body.scopes, expires_at=body.expires_at
         )
+    app.callers.clear()
     return views.answer({**views.key(key), "key": secret}, 201)
 
 
@@ -47,4 +48,5 @@ def revoke_key(app: App, key_id: IdPath) -> Response:
     """Make a key useless from now on."""
     with app.store.begin() as tx:
         keys.revoke(tx, key_id)
+    app.callers.clear()
     return Response(status_code=204)

@@ -7,7 +7,6 @@ from typing import Any
 
 import anyio.to_thread
 import numpy as np
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,14 +16,14 @@ from service.auth import needs
 from service.images import from_data_uri
 from service.inference.serving import Embedded
 from service.refusals import Blame, InvalidBody, TooLarge
-from service.routes.common import App, answering, unless_gone
+from service.routes.common import App, answering, guarded, unless_gone
 from service.routes.embed import checked, declared, timing
 from service.schemas import OpenAIEmbeddingsIn, OpenAIEmbeddingsOut
 from service.state import Services
 from service.store import encoders
 from service.store.encoders import Encoder
 
-router = APIRouter(tags=["embedding"])
+router = guarded("/v1", "embedding")
 
 
 @router.post(

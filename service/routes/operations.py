@@ -13,7 +13,7 @@ from nidim import __version__
 from service import views
 from service.auth import needs
 from service.health import BrokerWatch, degraded
-from service.routes.common import App
+from service.routes.common import App, guarded
 from service.schemas import HealthOut, ReadyOut
 from service.store import jobs
 
@@ -24,10 +24,10 @@ PAGE_POLICY = (
 PAGE_HEADERS = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"}
 
 public = APIRouter(tags=["operations"])
-protected = APIRouter(tags=["operations"])
+protected = guarded("", "operations")
 
 
-def broker_watch(request: Request) -> BrokerWatch:
+async def broker_watch(request: Request) -> BrokerWatch:
     """The one watch of the application."""
     watch: BrokerWatch = request.app.state.broker_watch
     return watch

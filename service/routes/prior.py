@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import anyio.to_thread
 import numpy as np
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -18,7 +18,7 @@ from service.bodies import json_body
 from service.inference import engine
 from service.inference.registry import label
 from service.refusals import Blame, InvalidBody, TooLarge
-from service.routes.common import App, EncoderAt, answering, unless_gone
+from service.routes.common import App, ServedEncoder, answering, guarded, unless_gone
 from service.routes.embed import checked, declared
 from service.schemas import MAX_SEED, InterpolateIn, PointsOut, SampleIn, SamplesOut, ScoresOut
 from service.settings import Settings
@@ -26,13 +26,16 @@ from service.store.encoders import Encoder
 
 MAX_POINTS_VALUES = 10_000_000
 
-router = APIRouter(prefix="/encoders/{ref}/prior", tags=["prior"])
+router = guarded("/v1/encoders/{ref}/prior", "prior")
 
 
 @router.post("/sample", response_model=SamplesOut)
 @needs("embed")
 def sample(
-    request: Request, app: App, encoder: EncoderAt, body: Annotated[SampleIn, Depends(json_body(SampleIn))]
+    request: Request,
+    app: App,
+    encoder: ServedEncoder,
+    body: Annotated[SampleIn, Depends(json_body(SampleIn))],
 ) -> Response:
     """Rows [offset, offset + n) of one infinite stream per seed; pages agree with one big draw."""
     media = choose(request, rows.OFFERS)
@@ -53,7 +56,7 @@ def sample(
 
 @router.post("/score", response_model=ScoresOut, openapi_extra={"x-images-body": True})
 @needs("embed")
-async def score(request: Request, app: App, encoder: EncoderAt) -> Response:
+async def score(request: Request, app: App, encoder: ServedEncoder) -> Response:
     """log p in nats and P(χ²_d ≥ ‖s‖²) of images or embeddings; a small p is an outlier."""
     choose(request, (JSON,))
     async with answering():
@@ -72,7 +75,7 @@ async def score(request: Request, app: App, encoder: EncoderAt) -> Response:
 @needs("embed")
 def interpolate(
     request: Request,
-    encoder: EncoderAt,
+    encoder: ServedEncoder,
     body: Annotated[InterpolateIn, Depends(json_body(InterpolateIn))],
 ) -> Response:
     """Points from a to b, both included, each as likely as a draw when a and b are draws."""
