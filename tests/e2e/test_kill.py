@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service import embedded_redis
 from service.settings import Settings
 from service.store import jobs, open_store
 
@@ -164,6 +166,7 @@ class Up:
                 if command_line(pid):
                     os.kill(pid, signal.SIGKILL)
         self.log.close()
+        shutil.rmtree(embedded_redis.socket_dir(self.data_dir), ignore_errors=True)
 
 
 @pytest.fixture
