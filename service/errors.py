@@ -16,8 +16,9 @@
     │   ├── WeakKey           422       weak_key
     │   └── IdempotencyMismatch 422     idempotency_mismatch
     ├── QuotaExceeded         429       quota_exceeded
-    └── BlobDamaged           500       blob_damaged
-        └── BlobMissing       500       blob_missing
+    ├── BlobDamaged           500       blob_damaged
+    │   └── BlobMissing       500       blob_missing
+    └── BlobsUnavailable      503       blobs_unavailable, also an OSError
 
 ``status`` is the HTTP status, ``code`` is stable and meant for programs. A class that does not name both cannot be
 defined, so no error ever becomes a 500 by neglect. The docstring is the default message, written for the person who
@@ -159,3 +160,10 @@ class BlobMissing(BlobDamaged):
     """A stored file is gone; restore the blob store from a copy, or train again."""
 
     code = "blob_missing"
+
+
+class BlobsUnavailable(ServiceError, OSError):
+    """The blob store does not answer; try again when it does, or ask the operator of this server."""
+
+    status = 503
+    code = "blobs_unavailable"

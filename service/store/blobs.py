@@ -14,7 +14,7 @@ import re
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 import fsspec
 
-from service.errors import BlobDamaged, BlobMissing
+from service.errors import BlobDamaged, BlobMissing, BlobsUnavailable, ServiceError
 
 CHUNK = 1 << 20
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
@@ -186,34 +186,40 @@ class RemoteBlobs(Blobs):
 
     def put_file(self, path: Path) -> tuple[str, int]:
         digest, size = _digest_of(path)
-        self._fs().put_file(str(path), self._place(digest))
+        with _translated(missing=BlobsUnavailable):
+            self._fs().put_file(str(path), self._place(digest))
         return digest, size
 
     def put_bytes(self, data: bytes) -> tuple[str, int]:
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
-        self._fs().pipe_file(self._place(digest), data)
+        with _translated(missing=BlobsUnavailable):
+            self._fs().pipe_file(self._place(digest), data)
         return digest, len(data)
 
     def open(self, digest: str) -> BinaryIO:
-        try:
+        with _translated():
             return self._fs().open(self._place(digest), "rb")
-        except FileNotFoundError as error:
-            raise BlobMissing from error
+
+    def fetch(self, digest: str, dest: Path) -> Path:
+        with _translated():
+            return super().fetch(digest, dest)
+
+    def read(self, digest: str) -> bytes:
+        with _translated():
+            return super().read(digest)
 
     def stat(self, digest: str) -> BlobInfo:
-        try:
+        with _translated():
             return _info(digest, self._fs().info(self._place(digest)))
-        except FileNotFoundError as error:
-            raise BlobMissing from error
 
     def delete(self, digest: str) -> None:
-        try:
+        with suppress(BlobMissing), _translated():
             self._fs().rm_file(self._place(digest))
-        except FileNotFoundError:
-            return
 
     def list_(self) -> Iterator[BlobInfo]:
-        for path, info in self._fs().find(self._root, detail=True).items():
+        with _translated():
+            found = self._fs().find(self._root, detail=True)
+        for path, info in found.items():
             digest = f"sha256:{path.rpartition('/')[2]}"
             if _DIGEST.fullmatch(digest):
                 yield _info(digest, info)
@@ -226,6 +232,19 @@ class RemoteBlobs(Blobs):
 
     def _place(self, digest: str) -> str:
         return f"{self._root}/{blob_path(digest)}"
+
+
+@contextmanager
+def _translated(missing: type[ServiceError] = BlobMissing) -> Iterator[None]:
+    """Errors of whatever library is behind fsspec, as ours; those of this machine's files stay as they are."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise missing from error
+    except (ServiceError, OSError):
+        raise
+    except Exception as error:
+        raise BlobsUnavailable from error
 
 
 def _info(digest: str, info: dict[str, Any]) -> BlobInfo:

@@ -93,9 +93,17 @@ def test_a_lost_worker_of_a_cancelled_job(store, reaper, new_job, take, expire):
     job = new_job(store)
     take(store, job.id)
     with store.begin() as tx:
-        jobs.request_cancel(tx, job.id)
+        assert jobs.request_cancel(tx, job.id).state == "running"
     expire(store, job.id)
     assert reaper.run_once() == ReapResult(held=True, cancelled=1)
+
+
+def test_a_cancel_after_the_worker_was_lost_needs_no_reaper(store, new_job, take, expire):
+    job = new_job(store)
+    take(store, job.id)
+    expire(store, job.id)
+    with store.begin() as tx:
+        assert jobs.request_cancel(tx, job.id).state == "cancelled"
 
 
 def test_a_dead_broker_is_asked_once_a_round_and_nothing_is_forgotten(store, bell, reaper, new_job):

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.errors import BlobDamaged, BlobMissing
+from service.errors import BlobDamaged, BlobMissing, BlobsUnavailable
 from service.store.blobs import DirectoryBlobs, blob_path, open_blobs
 
 CONTENT = b"content " * 300_000
@@ -165,3 +165,39 @@ def test_a_failed_fetch_leaves_the_old_file(blobs, tmp_path):
     with pytest.raises(BlobMissing):
         blobs.fetch(ABSENT, dest)
     assert dest.read_bytes() == b"old"
+
+
+class Down(Exception):
+    """What a library behind fsspec may raise."""
+
+
+def test_a_store_that_does_not_answer(monkeypatch, file, tmp_path):
+    blobs = open_blobs("s3://bucket")
+
+    def down():
+        raise Down
+
+    monkeypatch.setattr(blobs, "_fs", down)
+    acts = [
+        blobs.exists,
+        blobs.open,
+        blobs.read,
+        blobs.delete,
+        lambda digest: blobs.fetch(digest, tmp_path / "copy"),
+    ]
+    for act in (
+        *acts,
+        lambda _: blobs.put_file(file),
+        lambda _: blobs.put_bytes(b""),
+        lambda _: list(blobs.list_()),
+    ):
+        with pytest.raises(BlobsUnavailable) as caught:
+            act(DIGEST)
+        assert isinstance(caught.value, OSError)
+
+
+def test_a_bucket_that_is_not_there(s3_endpoint):
+    blobs = open_blobs("s3://nowhere", **CREDENTIALS, client_kwargs={"endpoint_url": s3_endpoint})
+    assert not blobs.exists(DIGEST)
+    with pytest.raises(BlobsUnavailable):
+        blobs.put_bytes(b"x")

@@ -175,7 +175,7 @@ class JobMachine(RuleBasedStateMachine):
             assert model.state in ("succeeded", "failed")
             return
         assert model.state in ("queued", "running", "cancelled")
-        if model.state == "queued":
+        if model.state == "queued" or model.expired:
             model.move("cancelled")
         model.cancel = True
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from nidim import FORMAT_VERSION
 from service.errors import StateConflict
 from service.store import datasets, events
-from service.store.clock import now
+from service.store.clock import is_past, now
 from service.store.ids import new_id
 from service.store.jobs import rows
 from service.store.jobs.values import PRIORITIES, Job
@@ -19,6 +19,7 @@ from service.store.paging import Keyset, Page
 from service.store.tables import JobRow
 
 NEWEST_FIRST = Keyset(JobRow.created_at, JobRow.id)
+CANCEL = {"cancel_requested": True}
 
 
 def create(
@@ -80,24 +81,21 @@ def count_waiting(tx: Session) -> int:
 
 
 def request_cancel(tx: Session, job_id: str) -> Job:
-    """Queued: cancelled at once. Running: flagged, and whatever the worker reports then, it ends cancelled.
+    """Cancel at once where nobody works on the job (queued, or its lease ran out), else flag it for its worker.
 
-    Raises NotFound, and StateConflict if it ended otherwise; cancelled already is no error.
+    A flagged job ends cancelled, whatever the worker reports then. Raises NotFound, and StateConflict if it ended otherwise; cancelled already is no error.
     """
     job = rows.locked(tx, job_id)
-    if job.state == "queued":
-        return end_queued(tx, job, state="cancelled", cancel_requested=True)
-    if job.state == "running":
-        return _changed(tx, job, cancel_requested=True)
     if job.state == "cancelled":
         return job
+    nobody_works = or_(JobRow.state == "queued", is_past(JobRow.lease_until))
+    ended = rows.change(tx, job_id, [rows.is_live(), nobody_works], rows.ended(state="cancelled") | CANCEL)
+    if ended is not None:
+        return rows.write_state(tx, ended)
+    flagged = rows.change(tx, job_id, [rows.is_live()], CANCEL)
+    if flagged is not None:
+        return flagged
     raise StateConflict(f"The job has {job.state} already; it can no longer be cancelled.")
-
-
-def end_queued(tx: Session, job: Job, **values: Any) -> Job:
-    """End a queued job whose row is locked."""
-    ended = _changed(tx, job, finished_at=now(), last_event_id=JobRow.last_event_id + 1, **values)
-    return rows.write_state(tx, ended)
 
 
 def retry(tx: Session, job_id: str) -> Job:
@@ -130,12 +128,6 @@ def mark_published(tx: Session, job_ids: Sequence[str]) -> None:
         .values(published_at=now(), publish_count=JobRow.publish_count + 1)
     )
     tx.execute(statement, execution_options={"synchronize_session": False})
-
-
-def _changed(tx: Session, job: Job, **values: Any) -> Job:
-    changed = rows.change(tx, job.id, [JobRow.state == job.state, JobRow.fence == job.fence], values)
-    assert changed is not None, "the row is locked"
-    return changed
 
 
 def _submitted_warnings(tx: Session, job: Job) -> list[dict[str, Any]]:

@@ -67,19 +67,12 @@ def fail(tx: Session, lease: Lease, code: str, message: str) -> Job:
 
 def cancelled(tx: Session, lease: Lease) -> Job:
     """End the job ``cancelled``."""
-    return rows.write_state(tx, rows.change_leased(tx, lease, **_ended(state="cancelled")))
+    return rows.write_state(tx, rows.change_leased(tx, lease, **rows.ended(state="cancelled")))
 
 
 def release(tx: Session, lease: Lease) -> Job:
     """Hand the job back to the queue because this worker stops; not an attempt without checkpoint."""
-    queued = {
-        "state": "queued",
-        "attempts_without_checkpoint": rows.one_attempt_less(),
-        "published_at": None,
-        "publish_count": 0,
-        "last_event_id": JobRow.last_event_id + 1,
-        **rows.NO_LEASE,
-    }
+    queued = rows.queued_again(attempts_without_checkpoint=rows.one_attempt_less())
     return rows.write_state(tx, _unless_cancelled(tx, lease, queued))
 
 
@@ -92,16 +85,7 @@ def abandon(tx: Session, lease: Lease) -> None:
 
 
 def _end(tx: Session, lease: Lease, values: dict[str, Any]) -> Job:
-    return _unless_cancelled(tx, lease, _ended(**values))
-
-
-def _ended(**values: Any) -> dict[str, Any]:
-    return {
-        "finished_at": now(),
-        "last_event_id": JobRow.last_event_id + 1,
-        **rows.NO_LEASE,
-        **values,
-    }
+    return _unless_cancelled(tx, lease, rows.ended(**values))
 
 
 def _unless_cancelled(tx: Session, lease: Lease, values: dict[str, Any]) -> Job:
@@ -109,4 +93,4 @@ def _unless_cancelled(tx: Session, lease: Lease, values: dict[str, Any]) -> Job:
     try:
         return rows.change_leased(tx, lease, JobRow.cancel_requested == false(), **values)
     except LostLease:
-        return rows.change_leased(tx, lease, **_ended(state="cancelled"))
+        return rows.change_leased(tx, lease, **rows.ended(state="cancelled"))

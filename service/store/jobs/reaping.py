@@ -71,21 +71,21 @@ def _judge(tx: Session, job_id: str, max_attempts: int) -> Job | None:
     job = rows.read(tx, job_id)
     if job is None:
         return None
-    values = {"last_event_id": JobRow.last_event_id + 1, **rows.NO_LEASE, **_verdict(job, max_attempts)}
-    judged = rows.change(tx, job_id, [*_is_expired(), JobRow.fence == job.fence], values)
+    still = [*_is_expired(), JobRow.fence == job.fence]
+    judged = rows.change(tx, job_id, still, _verdict(job, max_attempts))
     return None if judged is None else rows.write_state(tx, judged)
 
 
 def _verdict(job: Job, max_attempts: int) -> dict[str, Any]:
     if job.cancel_requested:
-        return {"state": "cancelled", "finished_at": now()}
+        return rows.ended(state="cancelled")
     if job.attempts_without_checkpoint >= max_attempts:
         message = (
             f"{job.attempts_without_checkpoint} attempts in a row ended without a new checkpoint; read the job's "
             "log events, then retry with a smaller model or batch, or on a machine with more memory."
         )
-        return {"state": "failed", "finished_at": now(), "failure": {"code": POISON, "message": message}}
-    return {"state": "queued", "published_at": None, "publish_count": 0}
+        return rows.ended(state="failed", failure={"code": POISON, "message": message})
+    return rows.queued_again()
 
 
 def _unpublished(tx: Session, republish_after_s: float, limit: int) -> tuple[Publication, ...]:

@@ -58,6 +58,33 @@ def is_held_by(lease: Lease) -> list[ColumnElement[bool]]:
     return [JobRow.state == "running", JobRow.fence == lease.fence, JobRow.lease_owner == lease.owner]
 
 
+def is_live() -> ColumnElement[bool]:
+    """Queued or running."""
+    return JobRow.state.in_(("queued", "running"))
+
+
+def ended(**values: Any) -> dict[str, Any]:
+    """What every end of a job sets, besides ``values``."""
+    return {
+        "finished_at": now(),
+        "last_event_id": JobRow.last_event_id + 1,
+        **NO_LEASE,
+        **values,
+    }
+
+
+def queued_again(**values: Any) -> dict[str, Any]:
+    """What every return to the queue sets: nobody has it, and the reaper publishes it at its next look."""
+    return {
+        "state": "queued",
+        "published_at": None,
+        "publish_count": 0,
+        "last_event_id": JobRow.last_event_id + 1,
+        **NO_LEASE,
+        **values,
+    }
+
+
 def one_attempt_less() -> ColumnElement[int]:
     """The count of attempts without checkpoint as if this attempt had not been."""
     count = JobRow.attempts_without_checkpoint
