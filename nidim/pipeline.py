@@ -131,6 +131,7 @@ def evaluate_fitted(spec: FullSpec, fitted: Fitted, embedded: Embedded, hooks: H
         noisy=noisy_prior(spec, fitted.resolved),
         seed=spec.seed,
         progress=lambda fraction: hooks.phase("evaluating", fraction),
+        level=spec.evaluation,
         certificate_sigma=spec.noise.certificate_sigma if spec.noise.kind == "none" else None,
     )
 

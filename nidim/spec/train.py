@@ -70,6 +70,9 @@ class TrainSpec(Part):
         "auto",
         description="of the forward pass; auto: bfloat16 where a measurement at the start says it pays",
     )
+    evaluation: Literal["full", "quick"] = Field(
+        "full", description="quick: fewer subsamples and slices, no MLP probe; seconds instead of minutes"
+    )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="of the weights, the order, the views and the noise")
     devices: int = Field(1, ge=1, le=1, description="this version trains on one device")
 
