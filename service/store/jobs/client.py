@@ -83,7 +83,8 @@ def count_waiting(tx: Session) -> int:
 def request_cancel(tx: Session, job_id: str) -> Job:
     """Cancel at once where nobody works on the job (queued, or its lease ran out), else flag it for its worker.
 
-    A flagged job ends cancelled, whatever the worker reports then. Raises NotFound, and StateConflict if it ended otherwise; cancelled already is no error.
+    A flagged job ends cancelled, whatever the worker reports then; one that is cancelled already stays so. Raises
+    NotFound, and StateConflict if it ended otherwise.
     """
     job = rows.locked(tx, job_id)
     if job.state == "cancelled":

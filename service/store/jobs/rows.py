@@ -16,6 +16,7 @@ from service.store.jobs.values import Job, Lease
 from service.store.tables import EventRow, JobRow
 
 COLUMNS = tuple(JobRow.__table__.columns)
+EVENTS = EventRow.metadata.tables["events"]
 NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_until": None}
 
 
@@ -94,18 +95,11 @@ def one_attempt_less() -> ColumnElement[int]:
 def write_events(tx: Session, job: Job, events: Sequence[tuple[str, dict[str, Any]]]) -> None:
     """Insert the events whose ids end at ``job.last_event_id``, which the caller has just raised by their number."""
     first = job.last_event_id - len(events) + 1
-    rows = [
-        {
-            "job_id": job.id,
-            "id": first + offset,
-            "type": type_,
-            "at": now(),
-            "data": data,
-            "format_version": FORMAT_VERSION,
-        }
+    numbered = [
+        {"job_id": job.id, "id": first + offset, "type": type_, "data": data}
         for offset, (type_, data) in enumerate(events)
     ]
-    tx.execute(insert(EventRow).values(rows))
+    tx.execute(insert(EVENTS).values(at=now(), format_version=FORMAT_VERSION), numbered)
 
 
 def write_state(tx: Session, job: Job) -> Job:
