@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
@@ -15,6 +15,7 @@ MAX_DIM = 65_536
 MAX_IMAGE_TEXT = 90 * 1024 * 1024
 """Characters of one image as base64; the body limit is reached first."""
 
+T = TypeVar("T")
 Id = Annotated[str, Field(max_length=64)]
 Text = Annotated[str, Field(max_length=65_536)]
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
@@ -37,6 +38,13 @@ class Answer(BaseModel):
     """An answer, described; further fields may come."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class ListOut(Answer, Generic[T]):
+    """One page of a list, newest first."""
+
+    items: Annotated[list[T], Field(max_length=10_000)]
+    next_cursor: Annotated[str, Field(max_length=512)] | None
 
 
 # errors

@@ -14,7 +14,7 @@ from service.bodies import json_body
 from service.errors import NotFound
 from service.refusals import Blame, InvalidBody
 from service.routes.common import App, NamePath, found, guarded
-from service.schemas import Alias, AliasIn, AliasOut
+from service.schemas import Alias, AliasIn, AliasMoveOut, AliasOut, ListOut
 from service.store import encoders, rfc3339
 from service.store.encoders import aliases
 from service.store.names import is_name
@@ -64,7 +64,7 @@ def delete_alias(app: App, name: NamePath, alias: NamePath, if_match: IfMatch = 
     return Response(status_code=204)
 
 
-@router.get(PATH + "/history")
+@router.get(PATH + "/history", response_model=ListOut[AliasMoveOut])
 @needs("read")
 def alias_history(app: App, name: NamePath, alias: NamePath) -> Response:
     """Every move of the alias, newest first."""

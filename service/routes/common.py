@@ -43,7 +43,12 @@ IdPath = Annotated[str, Path(max_length=64, description="an id")]
 
 def guarded(prefix: str, tag: str) -> APIRouter:
     """A router of which every route asks for the caller's key."""
-    return APIRouter(prefix=prefix, tags=[tag], dependencies=[Depends(authorize)])
+    return APIRouter(
+        prefix=prefix,
+        tags=[tag],
+        dependencies=[Depends(authorize)],
+        generate_unique_id_function=lambda route: route.name,
+    )
 
 
 def found(thing: T | None, what: str) -> T:
@@ -74,8 +79,8 @@ ServedEncoder = Annotated[Encoder, Depends(served_encoder)]
 
 
 @contextlib.asynccontextmanager
-async def answering() -> AsyncIterator[None]:
-    """Errors of the inference as refusals."""
+async def answering(place: str = "/images/{}") -> AsyncIterator[None]:
+    """Errors of the inference as refusals; ``place`` is where an image stands in the body, by its index."""
     try:
         yield
     except QueueFull as error:
@@ -89,12 +94,12 @@ async def answering() -> AsyncIterator[None]:
     except Damaged as error:
         raise refusals.EncoderDamaged from error
     except BadImagesFound as error:
-        raise bad_images(error.bad) from None
+        raise bad_images(error.bad, place) from None
 
 
-def bad_images(bad: Bad) -> refusals.Refusal:
+def bad_images(bad: Bad, place: str) -> refusals.Refusal:
     """The refusal that names every image that cannot be used, by index."""
-    blames = [Blame(f"/images/{i}", message) for i, (_, message) in sorted(bad.items())[:MAX_BLAMES]]
+    blames = [Blame(place.format(i), message) for i, (_, message) in sorted(bad.items())[:MAX_BLAMES]]
     first = min(bad)
     detail = f"Image {first}: {bad[first][1]}."
     if all(code == "image_too_large" for code, _ in bad.values()):

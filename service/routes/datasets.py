@@ -13,13 +13,13 @@ from service import catalog, uploads, views
 from service.auth import needs
 from service.replay import once
 from service.routes.common import App, Caller, Cursor, Limit, NamePath, guarded
-from service.schemas import DatasetOut
+from service.schemas import DatasetOut, ListOut
 from service.store import datasets
 
 router = guarded("/v1/datasets", "datasets")
 
 
-@router.get("")
+@router.get("", response_model=ListOut[DatasetOut])
 @needs("read")
 def list_datasets(app: App, limit: Limit = 50, cursor: Cursor = None) -> Response:
     """Uploaded datasets, newest first, then the built-in ones."""

@@ -14,7 +14,7 @@ from service.accept import HTML, JSON, choose
 from service.auth import needs
 from service.refusals import NotAcceptable
 from service.routes.common import App, Cursor, EncoderAt, Limit, Ref, guarded
-from service.schemas import EncoderOut
+from service.schemas import EncoderOut, ListOut
 from service.state import Services
 from service.store import encoders
 from service.store.encoders import Encoder
@@ -27,7 +27,7 @@ REPORT_POLICY = (
 router = guarded("/v1/encoders", "encoders")
 
 
-@router.get("")
+@router.get("", response_model=ListOut[EncoderOut])
 @needs("read")
 def list_encoders(
     app: App,

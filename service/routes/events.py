@@ -18,7 +18,7 @@ from service.accept import EVENTS, JSON, choose
 from service.auth import needs
 from service.refusals import Blame, InvalidBody
 from service.routes.common import App, IdPath, found, guarded
-from service.schemas import MAX_COUNT, EventOut
+from service.schemas import MAX_COUNT, EventOut, ListOut
 from service.state import Services
 from service.store import events, jobs
 from service.store.events import Event
@@ -31,12 +31,8 @@ router = guarded("/v1/jobs", "jobs")
 
 @router.get(
     "/{job_id}/events",
-    responses={
-        200: {
-            "model": list[EventOut],
-            "content": {EVENTS: {"schema": {"type": "string", "maxLength": MAX_COUNT}}},
-        }
-    },
+    response_model=ListOut[EventOut],
+    responses={200: {"content": {EVENTS: {"schema": {"type": "string", "maxLength": MAX_COUNT}}}}},
 )
 @needs("read")
 async def read_events(

@@ -11,13 +11,14 @@ from starlette.responses import Response, StreamingResponse
 from service import files, views
 from service.auth import needs
 from service.routes.common import App, EncoderAt, found, guarded
+from service.schemas import FileOut, ListOut
 
 HeaderText = Annotated[str | None, Header(max_length=1024)]
 
 router = guarded("/v1/encoders", "encoders")
 
 
-@router.get("/{ref}/files")
+@router.get("/{ref}/files", response_model=ListOut[FileOut])
 @needs("read")
 def list_files(encoder: EncoderAt) -> Response:
     """Names, sizes and digests."""
@@ -28,7 +29,8 @@ def list_files(encoder: EncoderAt) -> Response:
     return views.answer({"items": items, "next_cursor": None})
 
 
-@router.api_route("/{ref}/files/{file}", methods=["GET", "HEAD"])
+@router.head("/{ref}/files/{file}", include_in_schema=False)
+@router.get("/{ref}/files/{file}")
 @needs("read")
 def get_file(
     request: Request,

@@ -13,7 +13,7 @@ from service.auth import needs
 from service.bodies import json_body
 from service.replay import once
 from service.routes.common import App, Caller, Cursor, IdPath, Limit, found, guarded
-from service.schemas import JobIn, JobOut, JobState
+from service.schemas import JobIn, JobOut, JobState, ListOut
 from service.store import jobs
 
 router = guarded("/v1/jobs", "jobs")
@@ -31,7 +31,7 @@ def submit(
     )
 
 
-@router.get("")
+@router.get("", response_model=ListOut[JobOut])
 @needs("read")
 def list_jobs(
     app: App,

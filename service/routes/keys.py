@@ -13,13 +13,13 @@ from service.auth import needs
 from service.bodies import json_body
 from service.refusals import Blame, InvalidBody
 from service.routes.common import App, IdPath, guarded
-from service.schemas import KeyIn, NewKeyOut
+from service.schemas import KeyIn, KeyOut, ListOut, NewKeyOut
 from service.store import keys
 
 router = guarded("/v1/keys", "keys")
 
 
-@router.get("")
+@router.get("", response_model=ListOut[KeyOut])
 @needs("admin")
 def list_keys(app: App) -> Response:
     """Every key, newest first, without its secret."""

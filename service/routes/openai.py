@@ -40,7 +40,8 @@ async def create_embeddings(request: Request, app: App) -> Response:
             bodies.require(request, JSON, empty=not raw)
             wish, images = await anyio.to_thread.run_sync(_parsed, raw, app.settings.max_embed_images)
             encoder = await anyio.to_thread.run_sync(_encoder, app, wish)
-            done = await unless_gone(request, app.serving.embed(encoder, images))
+            async with answering("/input/{}" if isinstance(wish.input, list) else "/input"):
+                done = await unless_gone(request, app.serving.embed(encoder, images))
     checked(app, done, keep_going=False)
     body = await anyio.to_thread.run_sync(_body, done, wish.encoding_format)
     return views.answer(body, headers=timing(done))

@@ -245,9 +245,7 @@ def test_an_encoder_that_is_not_there(api: httpx.Client, is_problem: Any) -> Non
 
 @pytest.mark.parametrize("ref", ["gauss", "gauss@1", "gauss%401"])
 def test_references(api: httpx.Client, pictures: Any, npy: Any, ref: str) -> None:
-    answer = api.post(
-        f"/v1/encoders/{ref}/embed", content=npy(pictures[:1]), headers={"content-type": NPY}
-    )
+    answer = api.post(f"/v1/encoders/{ref}/embed", content=npy(pictures[:1]), headers={"content-type": NPY})
     assert answer.json()["encoder"] == "gauss@1"
 
 

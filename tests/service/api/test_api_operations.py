@@ -1,0 +1,160 @@
+"""Health, metrics, pages, headers, the description of it all, and errors of the framework."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.routing import iter_route_contexts
+
+from service.app import create_app
+from service.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def document(api_document: dict[str, Any]) -> dict[str, Any]:
+    return api_document
+
+
+@pytest.fixture(scope="session")
+def api_document() -> dict[str, Any]:
+    return create_app(Settings()).openapi()
+
+
+def test_alive_and_ready_with_a_dead_broker(api: httpx.Client) -> None:
+    assert api.get("/healthz").json()["status"] == "ok"
+    ready = api.get("/readyz")
+    assert ready.status_code == 200
+    assert "broker" in ready.json()["degraded"]
+
+
+def test_metrics_count_by_route_not_by_name(api: httpx.Client) -> None:
+    api.get("/v1/encoders/some-name-that-nobody-has")
+    text = api.get("/metrics").text
+    assert 'nidim_requests_total{method="GET",route="/v1/encoders/{ref}",status="404"}' in text
+    assert "some-name" not in text
+    assert "nidim_jobs_queued" in text
+
+
+def test_pages_need_nothing_from_elsewhere(api: httpx.Client) -> None:
+    for path in ("/", "/docs"):
+        page = api.get(path)
+        assert page.status_code == 200
+        assert page.headers["content-type"].startswith("text/html")
+        assert "default-src 'self'" in page.headers["content-security-policy"]
+        links = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+        assert links
+        for link in links:
+            assert link.startswith("/")
+            assert api.get(link).status_code == 200
+    assert "://" not in api.get("/static/docs.js").text
+
+
+def test_errors_of_the_framework_have_our_format(api: httpx.Client, is_problem: Any) -> None:
+    is_problem(api.get("/nothing"), 404, "not_found")
+    is_problem(api.get("/v1/jobs/"), 404, "not_found")
+    is_problem(api.get("/static/nothing.js"), 404, "not_found")
+    is_problem(api.get("/static/%2e%2e/app.py"), 404, "not_found")
+    is_problem(api.get("/v1"), 404, "not_found")
+    is_problem(api.get("/v1//jobs"), 404, "not_found")
+    wrong = api.put("/v1/datasets/digits")
+    is_problem(wrong, 405, "method_not_allowed")
+    assert wrong.headers["allow"] == "DELETE, GET"
+    is_problem(api.delete("/healthz"), 405, "method_not_allowed")
+    is_problem(api.post("/"), 405, "method_not_allowed")
+    is_problem(api.request("PROPFIND", "/v1/jobs"), 405, "method_not_allowed")
+
+
+def test_request_ids_are_echoed_if_harmless(api: httpx.Client) -> None:
+    assert api.get("/healthz", headers={"X-Request-Id": "a-1.b"}).headers["x-request-id"] == "a-1.b"
+    for bad in ("a b", "x" * 200, "<script>"):
+        assert api.get("/healthz", headers={"X-Request-Id": bad}).headers["x-request-id"] != bad
+    problem = api.get("/nothing", headers={"X-Request-Id": "mine"})
+    assert problem.json()["request_id"] == problem.headers["x-request-id"] == "mine"
+
+
+def test_security_headers_and_no_cors(api: httpx.Client) -> None:
+    answer = api.get("/v1/jobs")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+    assert "access-control-allow-origin" not in answer.headers
+    assert "server" not in answer.headers
+
+
+def schemas(node: Any) -> Iterator[dict[str, Any]]:
+    """Every JSON schema below ``node``."""
+    if isinstance(node, dict):
+        if isinstance(node.get("type"), str):
+            yield node
+        for value in node.values():
+            yield from schemas(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from schemas(value)
+
+
+def unbounded(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Strings, arrays and numbers without bounds."""
+    bad = []
+    for schema in schemas(document):
+        kind = schema["type"]
+        fixed = "enum" in schema or "const" in schema or schema.get("format") in ("date-time", "binary")
+        numeric = kind in ("integer", "number")
+        lacks = (
+            (kind == "string" and not fixed and "maxLength" not in schema)
+            or (kind == "array" and "maxItems" not in schema)
+            or (numeric and not fixed and not {"maximum", "exclusiveMaximum"} & schema.keys())
+            or (numeric and not fixed and not {"minimum", "exclusiveMinimum"} & schema.keys())
+        )
+        if lacks:
+            bad.append(schema)
+    return bad
+
+
+def test_everything_in_the_description_is_bounded(document: dict[str, Any]) -> None:
+    assert unbounded(document) == []
+
+
+def test_the_check_of_bounds_can_fail() -> None:
+    assert len(unbounded({"a": [{"type": "string"}, {"type": "integer", "minimum": 0}]})) == 2
+
+
+def test_the_description_names_every_error_as_a_problem(document: dict[str, Any]) -> None:
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            for status, answer in operation["responses"].items():
+                if int(status) >= 400:
+                    assert list(answer["content"]) == ["application/problem+json"], (path, status)
+            if path.startswith("/v1"):
+                assert {"401", "403"} <= operation["responses"].keys()
+                assert operation["description"]
+    assert "HTTPValidationError" not in str(document)
+
+
+def test_the_description_is_valid_and_whole(document: dict[str, Any]) -> None:
+    from openapi_spec_validator import validate
+
+    validate(document)
+    assert "multipart/form-data" in document["paths"]["/v1/datasets"]["post"]["requestBody"]["content"]
+    assert (
+        "application/x-npy" in document["paths"]["/v1/encoders/{ref}/embed"]["post"]["requestBody"]["content"]
+    )
+    job = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert job == {"$ref": "#/components/schemas/JobIn"}
+    assert not [key for key in str(document).split("'") if key.startswith("x-") and key.endswith("-body")]
+
+
+def test_every_route_says_what_it_needs() -> None:
+    for route in iter_route_contexts(create_app(Settings()).routes):
+        if (route.path or "").startswith("/v1"):
+            assert getattr(route.endpoint, "needed_scope", None) in ("read", "train", "embed", "admin")
+
+
+def test_making_the_application_touches_nothing(tmp_path: Any) -> None:
+    create_app(Settings(data_dir=tmp_path / "absent"))
+    assert not (tmp_path / "absent").exists()
+    assert "service.app" in sys.modules
