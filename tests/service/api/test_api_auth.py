@@ -1,0 +1,192 @@
+"""Keys, scopes, and who may use a server without keys."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.routing import iter_route_contexts
+
+from service.app import create_app
+from service.auth import check_exposure
+from service.settings import Settings
+
+PUBLIC = {"/healthz", "/readyz", "/", "/docs", "/openapi.json", "/static"}
+SECRET = "nk_" + secrets.token_urlsafe(32)
+
+
+@pytest.fixture(scope="module")
+def locked(start_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A server with a bootstrap key."""
+    with start_server(tmp_path_factory.mktemp("locked"), bootstrap_key=SECRET) as server:
+        yield server
+
+
+def bearer(secret: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {secret}"}
+
+
+def routes() -> list[tuple[str, str]]:
+    """(method, path) of every route of the application."""
+    found = []
+    for route in iter_route_contexts(create_app(Settings()).routes):
+        path = (route.path or "").replace("{", "").replace("}", "")
+        found += [(method, path) for method in route.methods or {"GET"}]
+    return found
+
+
+def test_every_route_but_the_public_ones_asks_for_a_key(locked: Any, is_problem: Any) -> None:
+    guarded = [(method, path) for method, path in routes() if path not in PUBLIC]
+    assert len(guarded) > 25
+    for method, path in guarded:
+        for headers, code in (
+            ({}, "no_key"),
+            (bearer("nk_" + "x" * 43), "bad_key"),
+            (bearer("x"), "bad_key"),
+        ):
+            answer = locked.client.request(method, path, headers=headers)
+            if method != "HEAD":
+                is_problem(answer, 401, code)
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"] == "Bearer"
+    for path in PUBLIC - {"/static"}:
+        assert locked.client.get(path).status_code == 200
+
+
+def test_a_key_is_asked_for_before_the_body_is_read(locked: Any, is_problem: Any) -> None:
+    kind = {"content-type": "application/json"}
+    is_problem(locked.client.post("/v1/jobs", content=b"{", headers=kind), 401, "no_key")
+    is_problem(locked.client.get("/v1/jobs", params={"limit": "x"}), 401, "no_key")
+
+
+def new_key(locked: Any, *scopes: str, **more: Any) -> dict[str, Any]:
+    body = {"name": "test", "scopes": scopes, **more}
+    answer = locked.client.post("/v1/keys", json=body, headers=bearer(SECRET))
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+def test_scopes_bound_what_a_key_may_do(locked: Any, is_problem: Any) -> None:
+    needed = {
+        (method, (route.path or "").replace("{", "").replace("}", "")): route.endpoint.needed_scope
+        for route in iter_route_contexts(create_app(Settings()).routes)
+        if hasattr(route.endpoint, "needed_scope")
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    for scope in ("read", "train", "embed"):
+        headers = bearer(new_key(locked, scope)["key"])
+        for (method, path), wanted in needed.items():
+            answer = locked.client.request(method, path, headers=headers)
+            if wanted == scope:
+                assert answer.status_code not in (401, 403), (method, path)
+            else:
+                is_problem(answer, 403, "scope_missing")
+
+
+def test_keys_are_shown_once_and_can_be_revoked(locked: Any, is_problem: Any) -> None:
+    made = new_key(locked, "read", "embed")
+    assert made["key"].startswith("nk_")
+    listed = locked.client.get("/v1/keys", headers=bearer(SECRET)).text
+    assert made["id"] in listed
+    assert made["key"] not in listed
+    assert locked.client.get("/v1/jobs", headers=bearer(made["key"])).status_code == 200
+    assert locked.client.delete(f"/v1/keys/{made['id']}", headers=bearer(SECRET)).status_code == 204
+    is_problem(locked.client.get("/v1/jobs", headers=bearer(made["key"])), 401, "bad_key")
+    is_problem(locked.client.delete("/v1/keys/nothing", headers=bearer(SECRET)), 404, "not_found")
+    for secret in (made["key"], SECRET):
+        assert secret not in locked.log.read_text()
+
+
+def test_bad_keys_are_not_made(locked: Any, is_problem: Any) -> None:
+    for body, pointer in (
+        ({"name": "x", "scopes": []}, "/scopes"),
+        ({"name": "x", "scopes": ["root"]}, "/scopes/0"),
+        ({"name": "", "scopes": ["read"]}, "/name"),
+        ({"name": "x", "scopes": ["read"], "expires_at": "2001-01-01T00:00:00Z"}, "/expires_at"),
+        ({"name": "x", "scopes": ["read"], "expires_at": "soon"}, "/expires_at"),
+    ):
+        answer = locked.client.post("/v1/keys", json=body, headers=bearer(SECRET))
+        is_problem(answer, 422, "invalid_value", pointer)
+
+
+def test_what_one_key_did_is_not_replayed_to_another(locked: Any) -> None:
+    body = {"spec": {"dataset": "digits"}, "encoder": "x"}
+    made = [new_key(locked, "train")["key"] for _ in range(2)]
+    ids = {
+        locked.client.post("/v1/jobs", json=body, headers={**bearer(key), "Idempotency-Key": "same"}).json()[
+            "id"
+        ]
+        for key in made
+    }
+    assert len(ids) == 2
+
+
+def test_without_keys_web_pages_from_elsewhere_are_refused(api: httpx.Client, is_problem: Any) -> None:
+    url = "/v1/jobs"
+    own = str(api.base_url).rstrip("/")
+    for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example", "10.0.0.1", "", "[::2]", "["):
+        is_problem(api.get(url, headers={"host": host}), 403, "host_not_allowed")
+    for origin in ("http://evil.example", "null", "http://localhost:1", "file://", own + ".evil.example"):
+        is_problem(api.get(url, headers={"origin": origin}), 403, "origin_not_allowed")
+    is_problem(api.get(url, headers={"sec-fetch-site": "cross-site"}), 403, "origin_not_allowed")
+    is_problem(api.get("/metrics", headers={"host": "evil.example"}), 403, "host_not_allowed")
+    for headers in (
+        {"origin": own},
+        {"sec-fetch-site": "same-origin"},
+        {"host": "localhost:8000"},
+        {"host": "[::1]"},
+        bearer("nk_whatever"),
+    ):
+        assert api.get(url, headers=headers).status_code == 200, headers
+
+
+def test_the_first_key_closes_an_open_server(start_server: Any, tmp_path: Any, is_problem: Any) -> None:
+    with start_server(tmp_path) as server:
+        assert server.client.get("/v1/jobs").status_code == 200
+        made = server.client.post("/v1/keys", json={"name": "first", "scopes": ["admin"]}).json()
+        is_problem(server.client.get("/v1/jobs"), 401, "no_key")
+        assert server.client.get("/v1/jobs", headers=bearer(made["key"])).status_code == 200
+        dump = (tmp_path / "nidim.db").read_bytes() + (tmp_path / "nidim.db-wal").read_bytes()
+        assert made["key"].encode() not in dump
+
+
+def test_an_exposed_server_refuses_to_start(tmp_path: Any) -> None:
+    env = {"NIDIM_HOST": "0.0.0.0", "NIDIM_DATA_DIR": str(tmp_path), "NIDIM_PORT": "0", "PATH": "/usr/bin"}
+    done = subprocess.run(
+        [sys.executable, "-m", "service.serve"], env=env, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode != 0
+    assert "NIDIM_BOOTSTRAP_KEY" in done.stderr + done.stdout
+    for host, has_keys, refused in (
+        *(("127.0.0.1", False, False), ("::1", False, False), ("localhost", False, False)),
+        *(
+            ("0.0.0.0", False, True),
+            ("::", False, True),
+            ("example.org", False, True),
+            ("0.0.0.0", True, False),
+        ),
+    ):
+        assert (check_exposure(Settings(host=host), has_keys=has_keys) is not None) == refused
+
+
+def test_settings_hide_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    from click.testing import CliRunner
+
+    from service.settings import settings_command
+
+    monkeypatch.setenv("NIDIM_BOOTSTRAP_KEY", SECRET)
+    monkeypatch.setenv("NIDIM_DATABASE_URL", "postgresql://me:hidden@db/nidim")
+    shown = CliRunner().invoke(settings_command).output
+    assert SECRET not in shown
+    assert "hidden" not in shown
+    for name, field in Settings.model_fields.items():
+        assert f"NIDIM_{name.upper()}=" in shown
+        assert field.description
+    assert json.dumps(SECRET) not in repr(Settings())
