@@ -90,7 +90,10 @@ def on_sphere(split: Split) -> Split:
 
 
 def naive_bayes(split: Split) -> float:
-    """Held-out accuracy of Gaussian naive Bayes."""
+    """Held-out accuracy of Gaussian naive Bayes; of the commonest class where no coordinate has any variance."""
+    if np.ptp(split.train, axis=0).max() == 0:
+        classes, counts = np.unique(split.train_labels, return_counts=True)
+        return float((split.test_labels == classes[counts.argmax()]).mean())
     return float(GaussianNB().fit(split.train, split.train_labels).score(split.test, split.test_labels))
 
 
