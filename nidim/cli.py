@@ -7,6 +7,7 @@ entry-point group ``nidim.commands``.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import tomllib
@@ -112,6 +113,9 @@ def train(
       dataset = "digits"
     Ctrl-C keeps a checkpoint in --out; the same command goes on from it.
     """
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # spinning threads cost more than they gain on a busy machine
     from nidim import pipeline
     from nidim.capacity import resolve
     from nidim.progress import TrainingDisplay

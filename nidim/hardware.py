@@ -28,10 +28,13 @@ def pick_device() -> str:
 def choose(spec: FullSpec, resolved: Resolved, model: nn.Module, sample: Tensor) -> Resolved:
     """``resolved`` with device, dtype, layout and threads; a choice that is already there is kept.
 
+    Only a device that is not there any more gives way: a training may go on after its GPU has left.
+
     ``sample``: a float batch (n, c, h, w) on the CPU, to measure with.
     """
     if resolved.device is not None and resolved.dtype is not None:
-        return resolved
+        there = resolved.device == "cpu" or resolved.device == pick_device()
+        return resolved if there else resolved.model_copy(update={"device": pick_device()})
     device = pick_device()
     steps = spec.epochs * resolved.steps_per_epoch
     dtype: Dtype = "float32" if spec.precision == "auto" else spec.precision

@@ -113,7 +113,8 @@ def fit(
     """Train the encoder of a filled ``spec`` on uint8 ``images`` (n, h, w, c).
 
     ``heldout`` (m, h, w, c) is read once, after training, for ``mi_nats``. ``on_step`` is called about once a
-    second, ``on_checkpoint`` every ``checkpoint_every_s`` seconds and when ``should_stop`` says so. Resuming
+    second, ``on_checkpoint`` every ``checkpoint_every_s`` seconds, when ``should_stop`` says so and after the last
+    step, so that what follows can be repeated without training again. Resuming
     from a checkpoint gives bit-identical weights on the CPU.
 
     Raises CheckpointError if ``resume`` belongs to another spec, TrainingDiverged if the loss is not finite.
@@ -133,6 +134,8 @@ def fit(
             saved = time.monotonic()
         loss, mi_nats = _step(run, step, batch)
         watch.saw(step, loss, mi_nats)
+    if on_checkpoint:
+        on_checkpoint(run.checkpoint(run.steps))
     recompute_statistics(run.model, images, run.resolved)
     mi = heldout_information(run, heldout)
     return Fitted(_serving(run.model), run.resolved, run.history, mi, finished=True)

@@ -93,6 +93,26 @@ def test_checkpoints_on_the_way_do_not_change_the_weights(images: np.ndarray) ->
     assert len(kept) > 5
 
 
+def test_the_last_checkpoint_is_that_of_the_last_step(images: np.ndarray) -> None:
+    kept: list[Checkpoint] = []
+    whole = train(spec(), images, on_checkpoint=kept.append)
+    assert [c.meta["step"] for c in kept] == [20]
+    steps: list[object] = []
+    again = train(spec(), images, resume=kept[0], on_step=steps.append)
+    assert steps == []
+    assert_same(whole, again)
+    assert again.mi_nats == whole.mi_nats
+
+
+def test_a_training_goes_on_though_its_gpu_has_left(images: np.ndarray) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has the GPU")
+    kept: list[Checkpoint] = []
+    train(spec(epochs=1), images, on_checkpoint=kept.append)
+    kept[0].meta["resolved"]["device"] = "cuda"
+    assert train(spec(epochs=1), images, resume=kept[0]).resolved.device == "cpu"
+
+
 def test_another_seed_gives_other_weights(images: np.ndarray) -> None:
     a, b = weights(train(spec(epochs=1), images)), weights(train(spec(epochs=1, seed=1), images))
     assert any(not torch.equal(a[k], b[k]) for k in a)
