@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
 from nidim.data import load_builtin
@@ -25,29 +22,12 @@ def session(name: str) -> str:
     return found[1]
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A whole stack on a free port."""
-    data_dir = tmp_path_factory.mktemp("stack")
-    command = [sys.executable, "-m", "nidim", "up", "--port", "0", "--data-dir", str(data_dir)]
-    with (
-        (data_dir / "log").open("w") as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as up,
-    ):
-        try:
-            ready = next(line for line in up.stdout if line.startswith("nidim is ready: "))
-            yield ready.split(": ", 1)[1].strip()
-        finally:
-            up.send_signal(signal.SIGINT)
-            assert up.wait(60) == 0
-
-
-def test_the_curl_session(url: str, tmp_path: Path) -> None:
+def test_the_curl_session(plain_stack: str, tmp_path: Path) -> None:
     images = load_builtin("digits", root=None).test.images
     for name, image in zip(("one.png", "two.png"), images, strict=False):
         Image.fromarray(image[..., 0]).save(tmp_path / name)
-    script = session("curl-session").replace("http://127.0.0.1:8000", url)
-    assert url in script
+    script = session("curl-session").replace("http://127.0.0.1:8000", plain_stack)
+    assert plain_stack in script
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, capture_output=True, text=True
     )
