@@ -1,0 +1,192 @@
+"""The life of the server: damage, overload, hanging up, stopping."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import signal
+import socket
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from service.health import BrokerWatch, degraded
+from service.inference.batcher import QueueFull
+from service.refusals import ServingUnavailable
+
+KIND = {"content-type": "application/x-npy"}
+
+
+def test_a_damaged_encoder_answers_503_and_the_server_stays_ready(
+    start_server: Any, tmp_path: Any, add_encoder: Any, npy: Any, pictures: Any, is_problem: Any
+) -> None:
+    with start_server(tmp_path) as server:
+        broken, whole = add_encoder(server, "broken"), add_encoder(server, "whole", seed=1)
+        digest = broken.files["config.json"].digest.removeprefix("sha256:")
+        path = next((tmp_path / "blobs").rglob(digest))
+        path.chmod(0o600)
+        path.write_bytes(path.read_bytes().replace(b"digits", b"digitz"))
+        url = "/v1/encoders/broken"
+        answer = server.client.post(f"{url}/embed", content=npy(pictures), headers=KIND)
+        is_problem(answer, 503, "encoder_damaged")
+        is_problem(server.client.get(f"{url}/files/config.json"), 503, "encoder_damaged")
+        ready = server.client.get("/readyz")
+        assert ready.status_code == 200
+        assert "encoder_damaged: broken@1" in ready.json()["degraded"]
+        other = server.client.post(f"/v1/encoders/{whole.id}/embed", content=npy(pictures), headers=KIND)
+        assert other.status_code == 200
+        assert server.client.post(f"{url}/prior/sample", json={"n": 3}).status_code == 200
+
+
+class Part:
+    """A store or an engine that works, or does not."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.registry = SimpleNamespace(damaged={"enc_1": "worn@3"})
+
+    def ping(self) -> None:
+        if self.error:
+            raise self.error
+
+    async def probe(self) -> None:
+        self.ping()
+
+
+def test_only_the_store_or_a_forward_pass_makes_it_not_ready() -> None:
+    def ask(store: Part, serving: Part) -> list[str]:
+        app = SimpleNamespace(store=store, serving=serving)
+        return asyncio.run(degraded(app, BrokerWatch("redis+socket:///nowhere")))  # type: ignore[arg-type]
+
+    assert ask(Part(), Part()) == ["broker", "encoder_damaged: worn@3"]
+    assert "queue_full" in ask(Part(), Part(QueueFull(1)))
+    for store, serving in (
+        (Part(OSError()), Part()),
+        (Part(), Part(ValueError())),
+        (Part(), Part(TimeoutError())),
+    ):
+        with pytest.raises(ServingUnavailable):
+            ask(store, serving)
+
+
+def test_a_full_queue_answers_429_and_recovers(
+    start_server: Any, tmp_path: Any, add_encoder: Any, npy: Any, pictures: Any, is_problem: Any
+) -> None:
+    with start_server(tmp_path, serve_queue_images=1, serve_batch_images=1, serve_threads=1) as server:
+        add_encoder(server, "gauss")
+        url = f"{server.url}/v1/encoders/gauss/embed"
+        many = npy(np.repeat(pictures, 50, axis=0))
+        assert httpx.post(url, content=npy(pictures[:1]), headers=KIND, timeout=60).status_code == 200
+        answers: list[httpx.Response] = []
+        threads = [
+            threading.Thread(
+                target=lambda: answers.append(httpx.post(url, content=many, headers=KIND, timeout=120))
+            )
+            for _ in range(6)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        codes = {answer.status_code for answer in answers}
+        assert codes == {200, 429}
+        for answer in answers:
+            if answer.status_code == 429:
+                is_problem(answer, 429, "overloaded")
+                assert int(answer.headers["retry-after"]) >= 1
+        assert httpx.post(url, content=npy(pictures[:1]), headers=KIND, timeout=60).status_code == 200
+
+
+def raw(server: Any, data: bytes) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", httpx.URL(server.url).port), timeout=20)
+    connection.sendall(data)
+    return connection
+
+
+def test_a_body_that_stops_arriving_is_given_up(start_server: Any, tmp_path: Any, add_encoder: Any) -> None:
+    with start_server(tmp_path, body_timeout_s=0.5) as server:
+        add_encoder(server, "gauss")
+        head = "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {}\r\nContent-Length: 1000\r\n\r\n"
+        for path, kind in (
+            ("/v1/encoders/gauss/embed", "image/png"),
+            ("/v1/jobs", "application/json"),
+            ("/v1/datasets", "multipart/form-data; boundary=b"),
+        ):
+            with raw(server, head.format(path, kind).encode() + b"--b") as connection:
+                answer = http.client.HTTPResponse(connection)
+                answer.begin()
+                assert answer.status == 408
+                assert json.load(answer)["code"] == "body_timeout"
+                answer.close()
+        assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_clients_that_hang_up_leave_nothing_behind(
+    server: Any, encoder: Any, npy: Any, pictures: Any
+) -> None:
+    body = npy(np.repeat(pictures, 100, axis=0))
+    head = (
+        "POST /v1/encoders/gauss/embed HTTP/1.1\r\nHost: localhost\r\n"
+        f"Content-Type: application/x-npy\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    for cut in (len(body), len(body) // 2, 10):
+        raw(server, head.encode() + body[:cut]).close()
+    upload = (
+        "POST /v1/datasets HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    )
+    part = b'Content-Length: 9999\r\n\r\n--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\nabc'
+    raw(server, upload.encode() + part).close()
+    answer = server.client.post("/v1/encoders/gauss/embed", content=npy(pictures), headers=KIND)
+    assert answer.status_code == 200
+    deadline = time.monotonic() + 20
+    while list((server.settings.data_dir / "scratch").glob("upload-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_stopping_ends_streams_and_finishes_what_was_accepted(
+    start_server: Any, tmp_path: Any, add_encoder: Any, npy: Any, pictures: Any
+) -> None:
+    with start_server(tmp_path, serve_batch_images=4) as server:
+        add_encoder(server, "gauss")
+        url = "/v1/encoders/gauss/embed"
+        assert server.client.post(url, content=npy(pictures), headers=KIND).status_code == 200
+        job = server.client.post("/v1/jobs", json={"spec": {"dataset": "digits"}, "encoder": "x"}).json()
+        ended, answers = threading.Event(), []
+
+        def follow() -> None:
+            with httpx.stream("GET", f"{server.url}/v1/jobs/{job['id']}/events", timeout=60) as stream:
+                for _ in stream.iter_lines():
+                    following.set()
+            ended.set()
+
+        def embed() -> None:
+            body = npy(np.repeat(pictures, 50, axis=0))
+            answers.append(httpx.post(server.url + url, content=body, headers=KIND, timeout=60))
+
+        following = threading.Event()
+        threads = [threading.Thread(target=follow), threading.Thread(target=embed)]
+        for thread in threads:
+            thread.start()
+        assert following.wait(20)
+        time.sleep(0.1)
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(20)
+        for thread in threads:
+            thread.join()
+        assert ended.is_set()
+        assert answers[0].status_code == 200
+        log = server.log.read_text()
+        assert "Application shutdown complete" in log
+        assert "Traceback" not in log
+        assert "Cancel" not in log
+    with contextlib.suppress(ProcessLookupError):
+        server.process.kill()

@@ -1,0 +1,299 @@
+"""Encoders in memory and decoding processes, without HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.inference import dummy, engine
+from service.inference.batcher import BatcherClosed
+from service.inference.decoding import DecodePool, Wanted, chunked
+from service.inference.engine import Damaged, Loaded
+from service.inference.registry import Registry
+from service.inference.serving import BadImagesFound, Serving, TooManyBytes
+from service.settings import Settings
+from service.store import Store, open_store
+
+WANTED = Wanted(size=8, channels=1, max_pixels=10_000)
+
+
+class Stub:
+    """Stands for an encoder of the store."""
+
+    def __init__(self, name: str) -> None:
+        self.id, self.name, self.version = f"enc_{name}", name, 1
+
+
+def loaded(size_bytes: int = 10) -> Loaded:
+    return Loaded(
+        forward=dummy.embed,
+        dim=dummy.DIM,
+        size=dummy.SIZE,
+        channels=dummy.CHANNELS,
+        size_bytes=size_bytes,
+        executor=ThreadPoolExecutor(1),
+    )
+
+
+def registry(load: Callable[..., Loaded], max_bytes: int = 25) -> Registry:
+    return Registry(load, max_bytes=max_bytes, max_batch=8, max_waiting=100)
+
+
+def test_an_encoder_is_loaded_once_however_many_ask() -> None:
+    calls: list[str] = []
+
+    def load(encoder: Any) -> Loaded:
+        calls.append(encoder.name)
+        return loaded()
+
+    async def run() -> None:
+        kept = registry(load)
+
+        async def ask() -> None:
+            async with kept.use(Stub("a")) as handle:  # type: ignore[arg-type]
+                assert len((await handle.batcher.submit(dummy.probe())).rows) == 1
+
+        await asyncio.gather(*(ask() for _ in range(10)))
+        await kept.close()
+
+    asyncio.run(run())
+    assert calls == ["a"]
+
+
+def test_the_least_recently_used_leave_and_never_while_in_use() -> None:
+    async def run() -> None:
+        kept = registry(lambda _: loaded(10))
+
+        def names() -> list[str]:
+            return [handle.encoder.name for handle in kept.handles]
+
+        async with kept.use(Stub("a")):  # type: ignore[arg-type]
+            for name in ("b", "c", "b", "d"):
+                async with kept.use(Stub(name)):  # type: ignore[arg-type]
+                    pass
+            assert names() == ["a", "d"]
+        async with kept.use(Stub("e")):  # type: ignore[arg-type]
+            pass
+        assert names() == ["d", "e"]
+        kept.forget("enc_d")
+        assert names() == ["e"]
+        await kept.close()
+        assert names() == []
+
+    asyncio.run(run())
+
+
+def test_loading_one_encoder_never_stalls_another() -> None:
+    gate = threading.Event()
+
+    def load(encoder: Any) -> Loaded:
+        if encoder.name == "slow":
+            gate.wait(10)
+        return loaded()
+
+    async def run() -> None:
+        kept = registry(load)
+
+        async def ask(name: str) -> None:
+            async with kept.use(Stub(name)) as handle:  # type: ignore[arg-type]
+                await handle.batcher.submit(dummy.probe())
+
+        slow = asyncio.create_task(ask("slow"))
+        await asyncio.sleep(0.02)
+        await ask("quick")
+        assert not slow.done()
+        gate.set()
+        await slow
+        await kept.close()
+
+    asyncio.run(run())
+
+
+def test_a_load_that_fails_is_tried_again() -> None:
+    errors: list[Exception] = [Damaged("x"), MemoryError()]
+
+    def load(encoder: Any) -> Loaded:
+        if errors:
+            raise errors.pop(0)
+        return loaded()
+
+    async def run() -> None:
+        kept = registry(load)
+        for kind, damaged in ((Damaged, ["a@1"]), (MemoryError, ["a@1"])):
+            with pytest.raises(kind):
+                async with kept.use(Stub("a")):  # type: ignore[arg-type]
+                    pass
+            assert list(kept.damaged.values()) == damaged
+        async with kept.use(Stub("a")):  # type: ignore[arg-type]
+            assert kept.damaged == {}
+        await kept.close()
+
+    asyncio.run(run())
+
+
+def test_a_decoder_that_dies_costs_nobody_else(image_file: Any, pictures: Any) -> None:
+    files = [image_file(picture) for picture in pictures]
+
+    async def run() -> None:
+        pool = DecodePool(2, timeout_s=30)
+        for _ in range(2):
+            answer = await pool.decode(files, WANTED)
+            np.testing.assert_array_equal(answer.pixels[..., 0], pictures)
+            assert answer.bad == {}
+            for slot in pool._slots:
+                if slot._process is not None:
+                    with contextlib.suppress(ProcessLookupError):
+                        slot._process.kill()
+        await pool.close()
+
+    asyncio.run(run())
+
+
+def test_an_image_that_hangs_its_decoder_fails_alone(image_file: Any, pictures: Any) -> None:
+    good = image_file(pictures[0])
+
+    async def run() -> None:
+        pool = DecodePool(1, timeout_s=30)
+        ask = pool._slots[0].ask
+
+        async def hanging(images: Any, wanted: Wanted) -> Any:
+            if b"hang" in images:
+                await asyncio.sleep(60)
+            return await ask(images, wanted)
+
+        pool._slots[0].ask = hanging  # type: ignore[method-assign]
+        await pool.decode([good], WANTED)
+        pool._timeout_s = 0.5
+        answer = await pool.decode([good, b"hang", good], WANTED)
+        assert list(answer.bad) == [1]
+        assert answer.bad[1][0] == "bad_image"
+        np.testing.assert_array_equal(answer.pixels[2, ..., 0], pictures[0])
+        await pool.close()
+
+    asyncio.run(run())
+
+
+def test_a_caller_that_leaves_does_not_confuse_the_next(image_file: Any, pictures: Any) -> None:
+    async def run() -> None:
+        pool = DecodePool(1, timeout_s=30)
+        await pool.warm()
+        for picture in pictures[:20]:
+            task = asyncio.create_task(pool.decode([image_file(pictures[39])] * 50, WANTED))
+            await asyncio.sleep(0)
+            task.cancel()
+            answer = await pool.decode([image_file(picture)], WANTED)
+            np.testing.assert_array_equal(answer.pixels[0, ..., 0], picture)
+        await pool.close()
+
+    asyncio.run(run())
+
+
+def test_a_decoder_leaves_with_its_server(image_file: Any, pictures: Any) -> None:
+    async def run() -> int:
+        pool = DecodePool(1, timeout_s=30)
+        process = await pool._slots[0].start()
+        assert process.stdin is not None
+        process.stdin.close()
+        return await process.wait()
+
+    assert asyncio.run(run()) == 0
+
+
+def test_chunks_are_bounded_in_number_and_bytes() -> None:
+    files = [b"x" * (3 << 20)] * 3 + [b"y"] * 100
+    pieces = chunked(files)
+    assert [image for piece in pieces for image in piece] == files
+    assert all(len(piece) <= 64 for piece in pieces)
+    assert len(pieces[0]) == 2
+    assert chunked([]) == []
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(Settings(data_dir=tmp_path))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def registered(store: Store, add_encoder: Any) -> Any:
+    class Holder:
+        pass
+
+    holder = Holder()
+    holder.store = store  # type: ignore[attr-defined]
+    return add_encoder(holder, "mine")
+
+
+def run_serving(store: Store, tmp_path: Path, work: Callable[[Serving], Any], **settings: Any) -> Any:
+    async def run() -> Any:
+        serving = Serving(Settings(data_dir=tmp_path, **settings), store.blobs, scratch=tmp_path)
+        try:
+            return await work(serving)
+        finally:
+            await serving.close()
+
+    return asyncio.run(run())
+
+
+def test_serving_without_http(store: Store, registered: Any, tmp_path: Path, pictures: Any) -> None:
+    async def work(serving: Serving) -> None:
+        await serving.probe()
+        done = await serving.embed(registered, pictures)
+        assert done.rows.shape == (40, 2)
+        assert done.encoder == "mine@1"
+        await serving.probe()
+        with pytest.raises(BadImagesFound):
+            await serving.embed(registered, [b"", None])
+        kept = await serving.embed(registered, [b"", None], keep_going=True)
+        assert sorted(kept.bad) == [0, 1]
+        assert np.isnan(kept.rows).all()
+        with serving.admitted(10), pytest.raises(TooManyBytes), serving.admitted(2**40):
+            pass
+        with serving.admitted(2**40):
+            pass
+        await serving.registry.close()
+        await serving._dummy.close()
+        with pytest.raises(BatcherClosed):
+            await serving._dummy.submit(dummy.probe())
+
+    run_serving(store, tmp_path, work)
+    assert not list(tmp_path.glob("encoder-*"))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "report.json"])
+def test_one_flipped_byte_is_noticed_at_the_next_load(
+    store: Store, registered: Any, tmp_path: Path, pictures: Any, name: str
+) -> None:
+    digest = registered.files[name].digest.removeprefix("sha256:")
+    path = next((tmp_path / "blobs").rglob(digest))
+    path.chmod(0o600)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+    async def work(serving: Serving) -> None:
+        with pytest.raises(Damaged):
+            await serving.embed(registered, pictures)
+        assert list(serving.registry.damaged.values()) == ["mine@1"]
+        await serving.probe()
+
+    run_serving(store, tmp_path, work)
+
+
+def test_a_stream_of_draws_is_the_same_in_pages_of_any_height() -> None:
+    from nidim.priors import GaussianPrior
+
+    prior = GaussianPrior(3)
+    whole = prior.sample(100, seed=1, offset=5, temperature=0.7)
+    for values in (1, 7, 30, 10_000):
+        parts = list(engine.pages(prior, n=100, seed=1, offset=5, temperature=0.7, values=values))
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
