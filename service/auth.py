@@ -120,6 +120,8 @@ def _open_or_refuse(request: Request, settings: Settings, caller: Caller, *, giv
 
 def check_local(request: Request, settings: Settings) -> None:
     """Without keys only programs of this machine may ask, never a web page from elsewhere. Raises Forbidden."""
+    if request.client is not None and not is_loopback(request.client.host):
+        raise Forbidden("Without keys the server answers to its own machine only.", code="host_not_allowed")
     host = request.headers.get("host", "")
     name = _hostname(host)
     if not is_loopback(name) and name not in settings.allowed_hosts:

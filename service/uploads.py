@@ -25,7 +25,7 @@ class UploadForm(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name
-    license: str | None = Field(None, min_length=1, max_length=200)
+    license: str | None = Field(None, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
 
 
 async def receive(request: Request, *, directory: Path, max_bytes: int) -> Upload:

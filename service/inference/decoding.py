@@ -51,7 +51,7 @@ class _Slot:
                 *(sys.executable, "-m", "service.inference.decoder"),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                env=_environment(),
                 start_new_session=True,
             )
         return self._process
@@ -78,6 +78,12 @@ class _Slot:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+
+def _environment() -> dict[str, str]:
+    """No settings of the service: passwords and keys are none of a decoder's business."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("NIDIM_")}
+    return {**kept, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 class DecodePool:

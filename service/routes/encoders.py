@@ -9,6 +9,7 @@ from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from nidim.spec import NAME_PATTERN
 from service import files, views
 from service.accept import HTML, JSON, choose
 from service.auth import needs
@@ -33,7 +34,9 @@ def list_encoders(
     app: App,
     limit: Limit = 50,
     cursor: Cursor = None,
-    name: Annotated[str | None, Query(max_length=63, description="versions of this name only")] = None,
+    name: Annotated[
+        str | None, Query(max_length=63, pattern=NAME_PATTERN, description="versions of this name only")
+    ] = None,
 ) -> Response:
     """Encoders, newest first."""
     with app.store.session() as tx:

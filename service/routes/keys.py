@@ -31,7 +31,10 @@ def list_keys(app: App) -> Response:
 @router.post("", status_code=201, response_model=NewKeyOut)
 @needs("admin")
 def create_key(app: App, body: Annotated[KeyIn, Depends(json_body(KeyIn))]) -> Response:
-    """A new key. Its secret is shown this once and cannot be had again."""
+    """A new key. Its secret is shown this once and cannot be had again.
+
+    For that reason no Idempotency-Key is taken here: the answer is kept nowhere.
+    """
     if body.expires_at is not None and body.expires_at <= datetime.now(UTC):
         raise InvalidBody(errors=[Blame("/expires_at", "is in the past")])
     with app.store.begin() as tx:

@@ -136,6 +136,7 @@ def test_bad_forms_are_refused(api: httpx.Client, archive: bytes, is_problem: An
     is_problem(no_file, 422, "invalid_value", "/file")
     is_problem(upload(api, "x", archive, colour="red"), 422, "invalid_value")
     is_problem(upload(api, "x", archive, license="x" * 201), 422, "invalid_value", "/license")
+    is_problem(upload(api, "x", archive, license="a\0b"), 422, "invalid_value", "/license")
     is_problem(upload(api, "x", archive, license="x" * 5000), 413, "too_large")
     twice = api.post(URL, files=[("name", (None, "x")), ("file", archive), ("file", archive)])
     is_problem(twice, 422, "invalid_value")

@@ -30,6 +30,11 @@ def test_an_encoder_is_shown_as_the_contract_says(api: httpx.Client, encoder: An
     assert listed["next_cursor"] is None
 
 
+def test_the_list_takes_names_only(api: httpx.Client, is_problem: Any) -> None:
+    for name in ("a b", "\0", "x" * 64, "a\n"):
+        is_problem(api.get("/v1/encoders", params={"name": name}), 422, "invalid_value")
+
+
 @pytest.mark.parametrize(
     "ref",
     [
