@@ -20,10 +20,7 @@ from service.state import Services
 from service.store import encoders
 from service.store.encoders import Encoder
 
-REPORT_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'unsafe-inline'; "
-    "sandbox allow-scripts"
-)
+REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
 
 router = guarded("/v1/encoders", "encoders")
 
