@@ -53,32 +53,38 @@ def choose(spec: FullSpec, resolved: Resolved, model: nn.Module, sample: Tensor)
 def fastest(model: nn.Module, sample: Tensor, *, steps: int) -> Dtype:
     """bfloat16 with channels_last if a forward and backward pass measures faster by a tenth, else float32.
 
-    A training whose ``steps`` take seconds anyway stays in float32: measuring would cost more than it gains.
+    The two are measured in turn and the fastest pass of each counts, so that a moment in which the machine was busy
+    does not decide. A training whose ``steps`` take seconds anyway stays in float32: measuring would cost more.
     """
     plain = _measure(model, sample, "float32")
-    gains = plain * steps > WORTH_MEASURING_S and plain > GAIN * _measure(model, sample, "bfloat16")
+    gains = False
+    if plain * steps > WORTH_MEASURING_S:
+        pairs = [
+            (_measure(model, sample, "float32"), _measure(model, sample, "bfloat16")) for _ in range(TRIALS)
+        ]
+        plain, half = (min(seconds) for seconds in zip(*pairs, strict=True))
+        gains = plain > GAIN * half
     model.zero_grad(set_to_none=True)
     return "bfloat16" if gains else "float32"
 
 
 def _measure(model: nn.Module, sample: Tensor, dtype: Dtype) -> float:
-    """Seconds of the fastest of a few passes; the buffers of the model are left as they were."""
+    """Seconds of one pass, after one that is not counted; the buffers of the model are left as they were."""
     kept = {name: value.clone() for name, value in model.named_buffers()}
     layout = torch.channels_last if dtype == "bfloat16" else torch.contiguous_format
     to_layout(model, layout)
     images = sample.contiguous(memory_format=layout)
-    best = float("inf")
-    for _ in range(TRIALS):
+    for _ in range(2):
         start = time.perf_counter()
         with autocast(images.device.type, dtype):
             loss = model(images).float().square().mean()
         loss.backward()
         if images.device.type == "cuda":
             torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
     for name, value in model.named_buffers():
         value.copy_(kept[name])
-    return best
+    return seconds
 
 
 def autocast(device_type: str, dtype: Dtype | None) -> torch.autocast:
