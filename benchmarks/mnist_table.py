@@ -131,7 +131,7 @@ def footnote() -> str:
         for p in (r["provenance"] for r in runs)
     }
     return (
-        f"\n{'; '.join(sorted(found))}. Mean ± sd over seeds; `min`: minutes with the evaluation. The law `none` is plain "
+        f"\n{'; '.join(sorted(found))}. Mean ± sd over seeds; `min`: minutes with the evaluation. `none` is plain "
         "InfoMax, its certificate evaluated at the σ in brackets. `KL ≤` in nats, with its one-sided 95 % end."
     )
 

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from nidim.capacity import Resolved
-from nidim.critics import build_critic, mlp
+from nidim.critics import build_critic
 from nidim.encoders import EncoderModel, build_network
+from nidim.layers import mlp
 from nidim.methods import InfoMax, Method, SimCLR
 from nidim.normalize import UnitInterval, UnitMoments
 from nidim.objectives import build_objective

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nidim.bundle import Preprocessing
 from nidim.capacity import Resolved
 from nidim.evaluate import Report, sentence
 from nidim.spec import FullSpec
@@ -59,8 +60,6 @@ images like those of the dataset; for others the p-value of `prior/score` tells 
 
 def model_card(spec: FullSpec, resolved: Resolved, report: Report, provenance: dict[str, Any]) -> str:
     """Markdown with a metadata header, in the form that model hubs read."""
-    from nidim.bundle import Preprocessing
-
     dataset = provenance["dataset"]
     return _TEMPLATE.format(
         license=f"license: {dataset['license']}\n" if dataset.get("license") else "",

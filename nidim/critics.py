@@ -10,23 +10,12 @@ Shapes: a (n, d), b (m, d) -> T (n, m). No temperature and no L2 normalisation, 
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nidim.layers import LEAK, mlp
 from nidim.spec import parts
-
-LEAK = 0.01
-
-
-def mlp(*widths: int) -> nn.Sequential:
-    """Linear layers of the given widths with leaky ReLU between them."""
-    layers: list[nn.Module] = []
-    for before, after in itertools.pairwise(widths):
-        layers += [nn.Linear(before, after), nn.LeakyReLU(LEAK)]
-    return nn.Sequential(*layers[:-1])
 
 
 def gaussian_channel_scores(

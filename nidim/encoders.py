@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from nidim.critics import LEAK
 from nidim.hardware import Dtype, autocast
+from nidim.layers import LEAK
 from nidim.normalize import UnitInterval, UnitMoments
 from nidim.spec import parts
 

@@ -44,7 +44,9 @@ def test_the_table_of_the_readme_is_the_one_of_the_stored_runs() -> None:
 
 def test_every_make_target_of_the_readme_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in set(re.findall(r"make (demo|test|up|check|bench|fmt|install)\b", (ROOT / "README.md").read_text())):
+    for target in set(
+        re.findall(r"make (demo|test|up|check|bench|fmt|install)\b", (ROOT / "README.md").read_text())
+    ):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
