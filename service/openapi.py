@@ -13,10 +13,11 @@ from pydantic.json_schema import models_json_schema
 
 from nidim import __version__
 from service.accept import ARROW, JSON, NPY
+from service.answers import Problem
 from service.forms import MULTIPART
 from service.images import FIELD, RAW
 from service.problems import MEDIA_TYPE
-from service.schemas import EmbeddingsIn, ImagesIn, OpenAIEmbeddingsIn, Problem
+from service.schemas import EmbeddingsIn, ImagesIn, OpenAIEmbeddingsIn
 
 REF = "#/components/schemas/{model}"
 PROBLEM = {"$ref": REF.format(model="Problem")}
@@ -25,6 +26,7 @@ ERRORS = {
     "403": "Forbidden by policy, or the key lacks a scope",
     "404": "There is no such thing",
     "406": "None of the accepted media types can be given",
+    "408": "The body stopped arriving",
     "409": "The state does not allow it",
     "412": "It has changed since",
     "413": "Too large",
@@ -148,7 +150,8 @@ def _errors_of(operation: dict[str, Any], path: str, method: str) -> Iterator[tu
     applies = {
         "404": "{" in path,
         "406": path.endswith(("/embed", "/sample", "/score", "/interpolate", "/events", "/report")),
-        "409": method in ("post", "delete"),
+        "408": has_body,
+        "409": method == "delete" or path.endswith(("/jobs", "/datasets", "/cancel", "/retry")),
         "412": "/aliases/" in path and method in ("put", "delete"),
         "413": has_body,
         "415": has_body,

@@ -1,9 +1,8 @@
-"""Bodies and answers of the API. Every string, list and number is bounded; unknown fields are refused."""
+"""Bodies of requests. Every string, list and number is bounded; unknown fields are refused."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
@@ -15,7 +14,6 @@ MAX_DIM = 65_536
 MAX_IMAGE_TEXT = 90 * 1024 * 1024
 """Characters of one image as base64; the body limit is reached first."""
 
-T = TypeVar("T")
 Id = Annotated[str, Field(max_length=64)]
 Text = Annotated[str, Field(max_length=65_536)]
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
@@ -32,96 +30,6 @@ class Body(BaseModel):
     """A request body: closed, and a string is not a number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Answer(BaseModel):
-    """An answer, described; further fields may come."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-
-class ListOut(Answer, Generic[T]):
-    """One page of a list, newest first."""
-
-    items: Annotated[list[T], Field(max_length=10_000)]
-    next_cursor: Annotated[str, Field(max_length=512)] | None
-
-
-# errors
-
-
-class ProblemPlace(Answer):
-    """One place that is to blame."""
-
-    pointer: Text = Field(description="JSON pointer into the body; empty: all of it, or no body at all")
-    detail: Text
-    parameter: Text | None = Field(None, description="a query parameter or header instead of the body")
-
-
-class Problem(Answer):
-    """RFC 9457 problem details."""
-
-    type: Text
-    title: Text
-    status: int = Field(ge=400, le=599)
-    detail: Text
-    code: Id = Field(description="stable, for programs")
-    request_id: Annotated[str, Field(max_length=128)]
-    errors: Annotated[list[ProblemPlace], Field(max_length=10_000)] | None = None
-
-
-# datasets
-
-
-class ImageShape(Answer):
-    """Of the images of a dataset."""
-
-    height: Count
-    width: Count
-    channels: Literal[1, 3]
-
-
-class Splits(Answer):
-    """Images in each split."""
-
-    train: Count
-    test: Count
-
-
-class SkippedMember(Answer):
-    """A member that could not be used."""
-
-    member: Text
-    reason: Text
-
-
-class Skipped(Answer):
-    """What could not be used of an upload."""
-
-    count: Count
-    first: Annotated[list[SkippedMember], Field(max_length=100)]
-
-
-class DatasetOut(Answer):
-    """A dataset."""
-
-    name: Id
-    kind: Literal["builtin", "uploaded"]
-    available: bool
-    state: Literal["ready", "ingesting", "failed"]
-    items: Count
-    classes: Annotated[list[Text], Field(max_length=10_000)]
-    image: ImageShape | None
-    splits: Splits | None
-    license: Text | None
-    digest: Text | None
-    skipped: Skipped | None = None
-    progress: dict[str, Any] | None = None
-    error: dict[str, Any] | None = None
-    created_at: datetime | None = None
-
-
-# jobs
 
 
 def _not_digits(alias: str) -> str:
@@ -143,91 +51,10 @@ class JobIn(BaseModel):
     priority: Priority = "normal"
 
 
-class JobOut(Answer):
-    """A job."""
-
-    id: Id
-    kind: Id
-    state: JobState
-    attempt: Count
-    retry_of: Id | None
-    spec: dict[str, Any]
-    resolved: dict[str, Any]
-    encoder: Id
-    priority: Priority
-    progress: dict[str, Any] | None
-    metrics: dict[str, Any]
-    result: dict[str, Any] | None
-    failure: dict[str, Any] | None
-    warnings: Annotated[list[dict[str, Any]], Field(max_length=10_000)]
-    cancel_requested: bool
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-
-
-class EventOut(Answer):
-    """Something that happened to a job."""
-
-    id: Count
-    type: Literal["state", "progress", "metric", "checkpoint", "log", "warning"]
-    at: datetime
-    data: dict[str, Any]
-
-
-# encoders
-
-
-class EncoderOut(Answer):
-    """One version of an encoder."""
-
-    id: Id
-    name: Id
-    version: Count
-    aliases: Annotated[list[Id], Field(max_length=10_000)]
-    dim: Count
-    prior: dict[str, Any]
-    spec: dict[str, Any]
-    resolved: dict[str, Any]
-    digest: Text
-    size_bytes: Count
-    job_id: Id
-    report: dict[str, Any]
-    created_at: datetime
-
-
-class FileOut(Answer):
-    """One file of an encoder."""
-
-    name: Id
-    size: Count
-    digest: Text
-    media_type: Id
-
-
 class AliasIn(Body):
     """Where an alias shall point."""
 
     version: int = Field(ge=1, le=999_999_999)
-
-
-class AliasOut(Answer):
-    """Where an alias points."""
-
-    name: Id
-    alias: Id
-    version: Count
-    updated_at: datetime
-
-
-class AliasMoveOut(Answer):
-    """One entry of an alias' history; version null: it was deleted."""
-
-    version: Count | None
-    at: datetime
-
-
-# embedding
 
 
 class ImagesIn(Body):
@@ -240,14 +67,6 @@ class EmbeddingsIn(Body):
     """Rows to score."""
 
     embeddings: list[Vector] = Field(max_length=1_000_000)
-
-
-class EmbeddingsOut(Answer):
-    """One row an image, in order; null where an image was bad and on_error=null."""
-
-    encoder: Annotated[str, Field(max_length=80)]
-    dim: Count
-    embeddings: Annotated[list[Vector | None], Field(max_length=1_000_000)]
 
 
 class OpenAIEmbeddingsIn(BaseModel):
@@ -264,33 +83,6 @@ class OpenAIEmbeddingsIn(BaseModel):
     dimensions: int | None = Field(None, ge=1, le=MAX_DIM, description="if given, it must be the encoder's d")
 
 
-class OpenAIUsage(Answer):
-    """Images instead of tokens."""
-
-    prompt_tokens: Count
-    total_tokens: Count
-
-
-class OpenAIEmbedding(Answer):
-    """One image's embedding, as numbers or as little-endian float32 in base64."""
-
-    object: Literal["embedding"]
-    index: Count
-    embedding: Vector | Text
-
-
-class OpenAIEmbeddingsOut(Answer):
-    """The answer of OpenAI's embeddings endpoint."""
-
-    object: Literal["list"]
-    data: Annotated[list[OpenAIEmbedding], Field(max_length=1_000_000)]
-    model: Annotated[str, Field(max_length=80)]
-    usage: OpenAIUsage
-
-
-# prior
-
-
 class SampleIn(Body):
     """Rows [offset, offset + n) of the stream ``seed``."""
 
@@ -298,22 +90,6 @@ class SampleIn(Body):
     seed: Seed = 0
     offset: int = Field(0, ge=0, le=MAX_SEED)
     temperature: float = Field(1.0, ge=0, le=100, description="factor of the normal scores")
-
-
-class SamplesOut(Answer):
-    """Draws from the prior."""
-
-    encoder: Annotated[str, Field(max_length=80)]
-    dim: Count
-    samples: Annotated[list[Vector], Field(max_length=1_000_000)]
-
-
-class ScoresOut(Answer):
-    """One value an embedding: log p in nats (null: −∞), and P(χ²_d ≥ ‖s‖²)."""
-
-    encoder: Annotated[str, Field(max_length=80)]
-    log_prob: Annotated[list[Finite | None], Field(max_length=1_000_000)]
-    p_value: Annotated[list[Finite | None], Field(max_length=1_000_000)]
 
 
 class InterpolateIn(Body):
@@ -324,56 +100,9 @@ class InterpolateIn(Body):
     steps: int = Field(8, ge=2, le=10_000)
 
 
-class PointsOut(Answer):
-    """The points of a way, both ends included."""
-
-    encoder: Annotated[str, Field(max_length=80)]
-    dim: Count
-    points: Annotated[list[Vector], Field(max_length=10_000)]
-
-
-# keys
-
-
 class KeyIn(Body):
     """A key to create."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[\x20-\x7e]+$")]
     scopes: list[KeyScope] = Field(min_length=1, max_length=4)
     expires_at: AwareDatetime | None = None
-
-
-class KeyOut(Answer):
-    """A key without its secret."""
-
-    id: Id
-    name: Annotated[str, Field(max_length=100)]
-    prefix: Id
-    scopes: Annotated[list[KeyScope], Field(max_length=4)]
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    last_used_at: datetime | None
-
-
-class NewKeyOut(KeyOut):
-    """A new key; its secret is shown this once."""
-
-    key: Annotated[str, Field(max_length=200)]
-
-
-# operations
-
-
-class HealthOut(Answer):
-    """The process is alive."""
-
-    status: Literal["ok"]
-    version: Id
-
-
-class ReadyOut(Answer):
-    """Ready to serve, and what is degraded meanwhile."""
-
-    status: Literal["ready", "not_ready"]
-    degraded: Annotated[list[Text], Field(max_length=10_000)]

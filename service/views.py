@@ -17,6 +17,8 @@ from service.store.jobs import Job
 from service.store.keys import Key
 
 Json = dict[str, Any]
+SECTIONS = ("certificate", "clean", "noisy", "probes", "clustering")
+"""Of a report; one that is absent is null there."""
 
 
 def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -92,7 +94,11 @@ def encoder(row: Encoder) -> Json:
 
 def summary(report: Json) -> Json:
     """The figures of a report; its long sections are at ``/report``."""
-    return {name: value for name, value in report.items() if not isinstance(value, list | dict)}
+    return {
+        name: value
+        for name, value in report.items()
+        if name not in SECTIONS and not isinstance(value, list | dict)
+    }
 
 
 def alias(row: alias_store.Alias) -> Json:

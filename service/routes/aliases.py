@@ -9,12 +9,13 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.responses import Response
 
 from service import views
+from service.answers import AliasMoveOut, AliasOut, ListOut
 from service.auth import needs
 from service.bodies import json_body
 from service.errors import NotFound
 from service.refusals import Blame, InvalidBody
 from service.routes.common import App, NamePath, found, guarded
-from service.schemas import Alias, AliasIn, AliasMoveOut, AliasOut, ListOut
+from service.schemas import Alias, AliasIn
 from service.store import encoders, rfc3339
 from service.store.encoders import aliases
 from service.store.names import is_name

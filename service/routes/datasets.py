@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service import catalog, uploads, views
+from service.answers import DatasetOut, ListOut
 from service.auth import needs
 from service.replay import once
 from service.routes.common import App, Caller, Cursor, Limit, NamePath, guarded
-from service.schemas import DatasetOut, ListOut
 from service.store import datasets
 
 router = guarded("/v1/datasets", "datasets")

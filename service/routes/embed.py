@@ -12,12 +12,13 @@ from starlette.responses import Response
 
 from service import images, rows
 from service.accept import choose
+from service.answers import EmbeddingsOut
 from service.auth import needs
 from service.inference import engine
 from service.inference.serving import Embedded
 from service.refusals import ForwardFailed
 from service.routes.common import App, ServedEncoder, answering, guarded, unless_gone
-from service.schemas import MAX_SEED, EmbeddingsOut
+from service.schemas import MAX_SEED
 from service.state import Services
 from service.store.encoders import Encoder
 

@@ -12,10 +12,10 @@ from starlette.responses import Response
 from nidim.spec import NAME_PATTERN
 from service import files, views
 from service.accept import HTML, JSON, choose
+from service.answers import EncoderOut, ListOut
 from service.auth import needs
 from service.refusals import NotAcceptable
 from service.routes.common import App, Cursor, EncoderAt, Limit, Ref, guarded
-from service.schemas import EncoderOut, ListOut
 from service.state import Services
 from service.store import encoders
 from service.store.encoders import Encoder

@@ -15,10 +15,11 @@ from starlette.responses import Response, StreamingResponse
 
 from service import views
 from service.accept import EVENTS, JSON, choose
+from service.answers import EventOut, ListOut
 from service.auth import needs
 from service.refusals import Blame, InvalidBody
 from service.routes.common import App, IdPath, found, guarded
-from service.schemas import MAX_COUNT, EventOut, ListOut
+from service.schemas import MAX_COUNT
 from service.state import Services
 from service.store import events, jobs
 from service.store.events import Event

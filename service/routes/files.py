@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from service import files, views
+from service.answers import FileOut, ListOut
 from service.auth import needs
 from service.routes.common import App, EncoderAt, found, guarded
-from service.schemas import FileOut, ListOut
 
 HeaderText = Annotated[str | None, Header(max_length=1024)]
 

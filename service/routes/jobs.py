@@ -9,11 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service import submission, views
+from service.answers import JobOut, ListOut
 from service.auth import needs
 from service.bodies import json_body
 from service.replay import once
 from service.routes.common import App, Caller, Cursor, IdPath, Limit, found, guarded
-from service.schemas import JobIn, JobOut, JobState, ListOut
+from service.schemas import JobIn, JobState
 from service.store import jobs
 
 router = guarded("/v1/jobs", "jobs")

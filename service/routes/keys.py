@@ -9,11 +9,12 @@ from fastapi import Depends
 from starlette.responses import Response
 
 from service import views
+from service.answers import KeyOut, ListOut, NewKeyOut
 from service.auth import needs
 from service.bodies import json_body
 from service.refusals import Blame, InvalidBody
 from service.routes.common import App, IdPath, guarded
-from service.schemas import KeyIn, KeyOut, ListOut, NewKeyOut
+from service.schemas import KeyIn
 from service.store import keys
 
 router = guarded("/v1/keys", "keys")

@@ -12,13 +12,14 @@ from starlette.responses import Response
 
 from service import bodies, views
 from service.accept import JSON
+from service.answers import OpenAIEmbeddingsOut
 from service.auth import needs
 from service.images import from_data_uri
 from service.inference.serving import Embedded
 from service.refusals import Blame, InvalidBody, TooLarge
 from service.routes.common import App, answering, guarded, unless_gone
 from service.routes.embed import checked, declared, timing
-from service.schemas import OpenAIEmbeddingsIn, OpenAIEmbeddingsOut
+from service.schemas import OpenAIEmbeddingsIn
 from service.state import Services
 from service.store import encoders
 from service.store.encoders import Encoder

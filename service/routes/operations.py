@@ -11,10 +11,10 @@ from starlette.responses import FileResponse, Response
 
 from nidim import __version__
 from service import views
+from service.answers import HealthOut, ReadyOut
 from service.auth import needs
 from service.health import BrokerWatch, degraded
 from service.routes.common import App, guarded
-from service.schemas import HealthOut, ReadyOut
 from service.store import jobs
 
 WEB = Path(__file__).resolve().parent.parent / "web"

@@ -13,6 +13,7 @@ from starlette.responses import Response, StreamingResponse
 
 from service import images, rows, views
 from service.accept import JSON, NPY, choose
+from service.answers import PointsOut, SamplesOut, ScoresOut
 from service.auth import needs
 from service.bodies import json_body
 from service.inference import engine
@@ -20,7 +21,7 @@ from service.inference.registry import label
 from service.refusals import Blame, InvalidBody, TooLarge
 from service.routes.common import App, ServedEncoder, answering, guarded, unless_gone
 from service.routes.embed import checked, declared
-from service.schemas import MAX_SEED, InterpolateIn, PointsOut, SampleIn, SamplesOut, ScoresOut
+from service.schemas import MAX_SEED, InterpolateIn, SampleIn
 from service.settings import Settings
 from service.store.encoders import Encoder
 

@@ -194,3 +194,32 @@ def test_stopping_ends_streams_and_finishes_what_was_accepted(
         assert "Cancel" not in log
     with contextlib.suppress(ProcessLookupError):
         server.process.kill()
+
+
+def test_the_same_on_postgresql(
+    start_server: Any,
+    tmp_path: Any,
+    postgresql_url: str,
+    add_encoder: Any,
+    npy: Any,
+    pictures: Any,
+    is_problem: Any,
+) -> None:
+    with start_server(tmp_path, database_url=postgresql_url) as server:
+        client = server.client
+        name = f"pg-{time.time_ns()}"
+        add_encoder(server, name)
+        answer = client.post(f"/v1/encoders/{name}/embed", content=npy(pictures), headers=KIND)
+        assert answer.status_code == 200
+        uploaded = client.post("/v1/datasets", data={"name": name}, files={"file": npy(pictures)})
+        assert uploaded.status_code == 201
+        job = {"spec": {"dataset": name}, "encoder": name}
+        made = [
+            client.post("/v1/jobs", json=job, headers={"Idempotency-Key": name}).json()["id"] for _ in "ab"
+        ]
+        assert made[0] == made[1]
+        is_problem(client.delete(f"/v1/datasets/{name}"), 409, "dataset_in_use")
+        assert client.post(f"/v1/jobs/{made[0]}/cancel").json()["state"] == "cancelled"
+        for path in ("/v1/jobs/%00", "/v1/encoders/%00", "/v1/datasets/%00", "/v1/encoders/a/aliases/%00"):
+            is_problem(client.get(path), 404, "not_found")
+        assert client.get("/readyz").status_code == 200
