@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from starlette.requests import Request
@@ -13,6 +14,7 @@ NPY = "application/x-npy"
 ARROW = "application/vnd.apache.arrow.stream"
 EVENTS = "text/event-stream"
 HTML = "text/html"
+_QUALITY = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 
 
 def choose(request: Request, offers: Sequence[str]) -> str:
@@ -44,10 +46,7 @@ def _q(parameters: Sequence[str]) -> float:
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name.strip().lower() == "q":
-            try:
-                return min(max(float(value), 0.0), 1.0)
-            except ValueError:
-                return 0.0
+            return float(value) if _QUALITY.fullmatch(value.strip()) else 0.0
     return 1.0
 
 

@@ -1,7 +1,7 @@
 """The decoding process: image files in, pixels out, one exchange after the other over its standard streams.
 
-``python -m service.inference.decoder``. Whatever hostile bytes do to a codec happens here, not in the API process.
-Leaves when its input ends, so it never outlives the server.
+``python -m service.inference.decoder PARENT``. Whatever hostile bytes do to a codec happens here, not in the API
+process. Leaves when its input ends, and is on a leash for the case that it hangs: it never outlives the server.
 
 A frame is ``<length of the whole: u64> <length of the head: u32> <head: JSON> <body>``.
 Request head ``{"size", "channels", "max_pixels", "lengths": [bytes of each image]}``, body: the images.
@@ -21,6 +21,7 @@ import numpy as np
 from nidim.data.limits import ImageLimits
 from nidim.data.pixels import to_array
 from nidim.errors import BadImage, ImageTooLarge
+from service.leash import leave_with_parent
 
 FRAME = struct.Struct("<QI")
 MAX_MEMORY = 4 << 30
@@ -72,6 +73,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
 
 def main() -> None:
     """Serve on the standard streams; stray prints of libraries go to the error stream."""
+    leave_with_parent(int(sys.argv[1]))
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     _bound_memory()

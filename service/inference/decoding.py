@@ -48,7 +48,7 @@ class _Slot:
         """The living process of this slot."""
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "service.inference.decoder"),
+                *(sys.executable, "-P", "-m", "service.inference.decoder", str(os.getpid())),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 env=_environment(),
