@@ -60,7 +60,7 @@ def render(
     Arguments:
         report: of this encoder.
         title: the heading.
-        history: of the training: dicts with ``epoch``, ``mi_nats``, ``capacity_nats``.
+        history: of the training: dicts with ``epoch`` (or ``step``) and ``mi_nats``.
         embeddings: clean held-out embeddings (n, d), a few thousand are plenty.
         labels: their classes (n,), or None.
         prior: the law promised to f(X).
@@ -199,11 +199,12 @@ def _legend(labels: NDArray[np.integer] | None, classes: Sequence[str] | None) -
 
 def _training(report: Report, history: Sequence[dict[str, Any]]) -> Panel | None:
     ceiling = math.log(report.batch_size) if report.batch_size and report.batch_size > 1 else None
-    svg = plots.training_curve(history, ceiling_nats=ceiling)
+    capacity = report.capacity_nats if report.trained_with_noise else None
+    svg = plots.training_curve(history, capacity_nats=capacity, ceiling_nats=ceiling)
     if svg is None:
         return None
     caption = "Î, the trained lower bound on the information. "
-    if report.capacity_nats is not None:
+    if capacity is not None:
         caption += "The channel cannot carry more than its capacity C; "
     caption += "a sample bound cannot show more than the log of the batch."
     return Panel("Information over the training", svg, caption, wide=True)

@@ -48,28 +48,31 @@ _SIMULATIONS = 199
 _QUANTILES = 96
 
 
-def training_curve(history: Sequence[dict[str, Any]], *, ceiling_nats: float | None) -> str | None:
+def training_curve(
+    history: Sequence[dict[str, Any]], *, capacity_nats: float | None, ceiling_nats: float | None
+) -> str | None:
     """Î over the epochs, below the capacity C and the ceiling log n; None without a usable history."""
-    points = [(_time(h), h["mi_nats"], h.get("capacity_nats")) for h in history if _finite(h.get("mi_nats"))]
+    points = [(_time(h), h["mi_nats"]) for h in history if _finite(h.get("mi_nats"))]
     if len(points) < 2:
         return None
     points = points[:: max(1, len(points) // 600)]
     x, y = [p[0] for p in points], [p[1] for p in points]
-    capacity = points[-1][2]
     with style():
         figure = Figure(figsize=(WIDE, 3.3), layout="constrained")
         ax = figure.add_subplot()
         ax.plot(x, y, color=ACCENT, linewidth=1.8)
         _level(ax, y[-1], f"Î = {y[-1]:.2f}", line=None, below=True)
-        if _finite(capacity):
-            _level(ax, capacity, f"capacity C = {capacity:.2f}", line="--")
+        if _finite(capacity_nats):
+            _level(ax, capacity_nats, f"capacity C = {capacity_nats:.2f}", line="--")
         if _finite(ceiling_nats):
             _level(ax, ceiling_nats, f"ceiling, log of the batch = {ceiling_nats:.2f}", line=":")
         ax.set_ylim(bottom=min(0.0, *y))
         ax.margins(x=0.04)
         plain(ax, x="epoch", y="nats")
-        alt = f"Training curve: the bound reaches {y[-1]:.2f} nats"
-        return to_svg(figure, name="training", alt=alt + (f"; capacity {capacity:.2f}." if capacity else "."))
+        limit = "" if capacity_nats is None else f" of a capacity of {capacity_nats:.2f}"
+        return to_svg(
+            figure, name="training", alt=f"Training curve: the bound reaches {y[-1]:.2f} nats{limit}."
+        )
 
 
 def _level(ax: Axes, value: float, text: str, *, line: str | None, below: bool = False) -> None:

@@ -187,7 +187,14 @@ class Report(Section):
 
     format_version: int = 1
     mi_nats: float | None = Field(description="trained bound on I(f(X'); f(X)+Z), held-out pairs, nats")
-    capacity_nats: float | None = Field(description="C of the channel, nats; None without noise")
+    capacity_nats: float | None = Field(
+        description="C of the certificate's channel, nats; None without noise"
+    )
+    sigma: float | None = Field(description="σ of the certificate's noise")
+    epsilon: float | None = Field(description="ε of the certificate's noise")
+    trained_with_noise: bool = Field(
+        description="False: the noise was only added afterwards, to judge the encoder"
+    )
     kl_bound_nats: float | None = Field(description="certificate.kl_bound_nats")
     kl_bound_upper95_nats: float | None = Field(description="certificate.kl_bound_upper95_nats")
     kl_flag: Literal["ok", "negative", "out_of_reach", "none"] = Field(description="none: no certificate")

@@ -69,6 +69,9 @@ def evaluate(
         **_summary(clean if tested == "clean" else with_noise, certified, found),
         mi_nats=mi_nats,
         capacity_nats=resolved.capacity_nats if certified is None else certified.capacity_nats,
+        sigma=sigma,
+        epsilon=epsilon,
+        trained_with_noise=_has_noise(spec),
         dim=prior.dim,
         n_train=len(embedded.train),
         n_heldout=len(embedded.test),
@@ -92,13 +95,17 @@ def _noise(
 ) -> tuple[float | None, float | None]:
     """(σ, ε) of the certificate: the training's own, or those given for an encoder without noise."""
     given = given_sigma is not None or given_epsilon is not None
-    if spec.noise is not None and spec.noise.kind != "none":
+    if _has_noise(spec):
         if given:
             raise ValueError("certificate_sigma and certificate_epsilon are for an encoder without noise")
         return resolved.sigma, resolved.epsilon
     if given and (given_epsilon is None) == laws.is_sigmoid(prior):
         raise ValueError("give certificate_epsilon for a sigmoid output, certificate_sigma for any other")
     return given_sigma, given_epsilon
+
+
+def _has_noise(spec: TrainSpec) -> bool:
+    return spec.noise is not None and spec.noise.kind != "none"
 
 
 def _summary(promised: Battery | None, certified: Certificate | None, found: Probes | None) -> dict[str, Any]:

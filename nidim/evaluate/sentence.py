@@ -11,12 +11,13 @@ def sentence(report: Report) -> str:
     if certified is None:
         why = report.absent.get("certificate", "it was not computed")
         return f"No certificate: {why}. {_clean_law(report)}".strip()
-    return " ".join([_statement(certified), _limits(certified), _clean_law(report)]).strip()
+    added = "" if report.trained_with_noise else " added after a training without noise"
+    return " ".join([_statement(certified, added), _limits(certified), _clean_law(report)]).strip()
 
 
-def _statement(c: Certificate) -> str:
+def _statement(c: Certificate, added: str) -> str:
     bound = (
-        f"With {_noise(c)}, the law of the noisy embedding is within {nats(c.kl_bound_upper95_nats)} nats of "
+        f"With {_noise(c)}{added}, the law of the noisy embedding is within {nats(c.kl_bound_upper95_nats)} nats of "
         f"{c.law} (Kullback–Leibler, 95 % confidence, {c.n:,} held-out images)."
     )
     if c.kl_flag == "negative" and c.kl_bound_upper95_nats < 0:

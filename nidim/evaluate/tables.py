@@ -107,7 +107,7 @@ def _law_keys(report: Report) -> list[Key]:
             )
             keys.append(Key("Henze–Zirkler p", f"{hz.p:.3f}", note))
     if report.mi_nats is not None:
-        c = report.capacity_nats
+        c = report.capacity_nats if report.trained_with_noise else None
         what = "an embedding tells" if c is None else "a noisy embedding tells"
         note = f"Trained bound on what {what} about another view of its image"
         note += "." if c is None else f"; the channel carries at most C = {nats(c)} nats."
@@ -151,12 +151,11 @@ COMPARISON_HEAD = (
 
 def comparison_row(name: str, report: Report) -> tuple[str, ...]:
     """One encoder as a row of the comparison."""
-    c = report.certificate
-    level = "–" if c is None else f"{c.sigma if c.sigma is not None else c.epsilon:.3g}"
+    strength = report.epsilon if report.sigma is None else report.sigma
     hz = "–" if report.hz_p is None else f"{report.hz_p:.3f} ({report.hz_p_null:.3f})"
     return (
         name,
-        level,
+        "–" if strength is None else f"{strength:.3g}",
         _nats(report.mi_nats),
         _nats(report.capacity_nats),
         _nats(report.kl_bound_upper95_nats),

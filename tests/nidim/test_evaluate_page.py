@@ -23,9 +23,7 @@ CASES = {
     "sigmoid": (2, {"kind": "uniform", "epsilon": 0.1}, "uniform"),
     "out of reach": (64, {"kind": "gaussian", "sigma": 0.5}, "gaussian"),
 }
-HISTORY = [
-    {"step": i, "epoch": i / 4, "mi_nats": 1 - 1 / i, "capacity_nats": 1.6, "loss": 1.0} for i in range(1, 40)
-]
+HISTORY = [{"step": i, "epoch": i / 4, "mi_nats": 1 - 1 / i, "loss": 1.0} for i in range(1, 40)]
 
 
 def made(case: str, n: int = 300, labels: bool = True) -> tuple[Report, dict[str, Any]]:
@@ -188,13 +186,19 @@ def test_a_poor_report_still_makes_a_page():
     ],
 )
 def test_a_history_without_a_curve_draws_none(history):
-    assert plots.training_curve(history, ceiling_nats=6.2) is None
+    assert plots.training_curve(history, capacity_nats=1.6, ceiling_nats=6.2) is None
 
 
 def test_the_training_curve_names_its_lines():
-    drawn = plots.training_curve(HISTORY, ceiling_nats=6.24)
+    drawn = plots.training_curve(HISTORY, capacity_nats=1.6, ceiling_nats=6.24)
     assert "capacity C = 1.60" in drawn
     assert "6.24" in drawn
+    assert "capacity" not in plots.training_curve(HISTORY, capacity_nats=None, ceiling_nats=6.24)
+
+
+def test_the_capacity_is_drawn_where_the_training_had_noise(pages):
+    assert "capacity C = 1.61" in pages["normal"][1]
+    assert "capacity C" not in pages["one dimension"][1]
 
 
 def test_the_band_of_the_qq_plot_holds_true_draws_nineteen_times_in_twenty():

@@ -154,7 +154,9 @@ def test_without_noise_there_is_no_certificate_unless_a_noise_is_given():
     assert sentence(bare).startswith("No certificate: the encoder was trained without noise")
     judged, own = run(NONE, certificate_sigma=0.5), run(GAUSSIAN)
     assert judged.certificate == own.certificate
-    assert judged.capacity_nats == own.capacity_nats
+    assert (judged.capacity_nats, judged.sigma) == (own.capacity_nats, own.sigma) == (own.capacity_nats, 0.5)
+    assert (judged.trained_with_noise, own.trained_with_noise) == (False, True)
+    assert "added after a training without noise" in sentence(judged)
     with pytest.raises(ValueError, match="without noise"):
         run(GAUSSIAN, certificate_sigma=0.3)
 
