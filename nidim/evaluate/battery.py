@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nidim.evaluate import henze_zirkler, shape, simple
+from nidim.evaluate.bhep import bhep
 from nidim.evaluate.distances import Settings, distances
 from nidim.evaluate.draws import generator
 from nidim.evaluate.epps_pulley import Sliced, sliced
@@ -32,6 +33,8 @@ class Effort:
     """How much work an evaluation does; the statistics stay the same."""
 
     hz_subsamples: int = 1024
+    bhep_rows: int = 600
+    bhep_sets: int = 199
     energy_rows: int = 2000
     energy_permutations: int = 999
     distances: Settings = dataclasses.field(default_factory=Settings)
@@ -41,6 +44,8 @@ class Effort:
 FULL = Effort()
 QUICK = Effort(
     hz_subsamples=256,
+    bhep_rows=300,
+    bhep_sets=99,
     energy_rows=500,
     energy_permutations=199,
     distances=Settings(slices=32, pair_rows=1024, floor_sets=4),
@@ -110,6 +115,7 @@ def simple_tests(s: Floats, slices: Sliced, *, effort: Effort, seed: int) -> Sim
         mean=simple.mean(s),
         covariance=simple.covariance(s),
         radius=simple.radius(s),
+        bhep=bhep(s[: effort.bhep_rows], sets=effort.bhep_sets),
         energy=energy_test(s[: effort.energy_rows], permutations=effort.energy_permutations, seed=seed),
         sliced_epps_pulley=slices.mean,
         worst_slice=slices.worst,

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nidim.evaluate import bhep
 from nidim.evaluate.draws import generator
 from nidim.evaluate.epps_pulley import directions
 from nidim.evaluate.moments import moment_errors
@@ -36,6 +38,7 @@ class Settings:
 DEFINITIONS = {
     "energy": "energy distance to N(0, I), root, normal scores",
     "mmd": "maximum mean discrepancy to N(0, I), Gaussian kernel h² = d, root, normal scores",
+    "bhep": "BHEP distance to N(0, I), the kernel of Henze–Zirkler for 64 points, root, normal scores",
     "mean_rms": "mean per coordinate of the normal scores, root mean square",
     "mean_max": "mean per coordinate of the normal scores, largest absolute",
     "variance_rms": "variance − 1 per coordinate of the normal scores, root mean square",
@@ -51,9 +54,11 @@ DEFINITIONS = {
 def measure_scores(s: Floats, settings: Settings) -> dict[str, float]:
     """Every distance of normal scores ``s`` (n, d) to N(0, I); pairs on the first ``pair_rows`` rows."""
     a = directions(s.shape[1], settings.slices, seed=settings.seed)
-    energy, mmd = energy_and_mmd(s[: settings.pair_rows])
+    paired = s[: settings.pair_rows]
+    energy, mmd = energy_and_mmd(paired)
     sliced = mean_and_worst(squared_to_normal(s, a))
-    return {**sliced, "energy": energy, "mmd": mmd, **moment_errors(s)}
+    narrow = math.sqrt(max(bhep.statistic(paired), 0.0) / len(paired))
+    return {**sliced, "energy": energy, "mmd": mmd, "bhep": narrow, **moment_errors(s)}
 
 
 @functools.lru_cache(maxsize=64)
@@ -100,7 +105,7 @@ def distances(x: Floats, s: Floats, prior: Prior, epps_pulley: Distance, *, sett
         "sw2": f"Wasserstein-2, root mean square of {slices} random projections; {wasserstein}",
         "sw2_worst": f"Wasserstein-2, largest of {slices} random projections; {wasserstein}",
     }
-    used = {name: min(n, settings.pair_rows) if name in ("energy", "mmd") else n for name in values}
+    used = {name: min(n, settings.pair_rows) if name in ("energy", "mmd", "bhep") else n for name in values}
     entries = {
         name: _distance(value, floors[name], n=used[name], definition=definitions[name])
         for name, value in values.items()

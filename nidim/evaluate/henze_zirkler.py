@@ -46,7 +46,8 @@ def henze_zirkler(x: NDArray[np.floating]) -> tuple[Floats, Floats]:
     return statistic, _p_value(statistic, m, d)
 
 
-def _beta2(m: int, d: int) -> float:
+def beta2(m: int, d: int) -> float:
+    """β² of the kernel for m points in R^d."""
     return 0.5 * ((2 * d + 1) * m / 4) ** (2 / (d + 4))
 
 
@@ -61,7 +62,7 @@ def _whiten(x: Floats) -> tuple[Floats, NDArray[np.bool_]]:
 
 def _statistic(y: Floats) -> Floats:
     *_, m, d = y.shape
-    b2 = _beta2(m, d)
+    b2 = beta2(m, d)
     gram = y @ np.swapaxes(y, -1, -2)
     own = np.square(y).sum(axis=-1)
     gram -= own[..., :, None] / 2
@@ -72,7 +73,7 @@ def _statistic(y: Floats) -> Floats:
 
 
 def _p_value(statistic: Floats, m: int, d: int) -> Floats:
-    b2 = _beta2(m, d)
+    b2 = beta2(m, d)
     b4, a, w = b2 * b2, 1 + 2 * b2, (1 + b2) * (1 + 3 * b2)
     mean = 1 - a ** (-d / 2) * (1 + d * b2 / a + d * (d + 2) * b4 / (2 * a * a))
     variance = (

@@ -85,6 +85,7 @@ class SimpleTests(Section):
     mean: Outcome = Field(description="n‖mean‖² against χ²_d")
     covariance: Outcome = Field(description="n/2·‖S − I‖² (S about 0): variances and correlations at once")
     radius: Outcome = Field(description="Kolmogorov–Smirnov of ‖s‖² against χ²_d")
+    bhep: Outcome = Field(description="Henze–Zirkler's statistic with nothing fitted, simulated p")
     energy: Outcome = Field(description="energy distance to true draws, permutation p")
     sliced_epps_pulley: Outcome = Field(description="mean over random projections, exact limit law")
     worst_slice: Outcome = Field(description="largest Epps–Pulley over random projections, Bonferroni")
@@ -108,6 +109,7 @@ class Distances(Section):
     sw2_worst: Distance
     energy: Distance
     mmd: Distance
+    bhep: Distance
     epps_pulley: Distance
     mean_rms: Distance
     mean_max: Distance

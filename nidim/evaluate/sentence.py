@@ -53,7 +53,12 @@ def _clean_law(report: Report) -> str:
     )
     if report.tested == "noisy":
         return f"{distance}; with this construction it approaches that law only as ε → 0."
-    return f"{distance}."
+    if report.hz_reject is None or report.hz_reject_null is None:
+        return f"{distance}."
+    return (
+        f"{distance}; subsamples of 64 fail Henze–Zirkler's test {100 * report.hz_reject:.0f} % of the time, "
+        f"those of true draws {100 * report.hz_reject_null:.0f} %."
+    )
 
 
 def _noise(c: Certificate) -> str:

@@ -93,7 +93,7 @@ def test_true_draws_are_at_the_floor(prior):
     for seed in range(4):
         for name, ratio in ratios(prior.sample(1500, seed=100 + seed), prior).items():
             mean[name] = mean.get(name, 0) + ratio / 4
-    assert len(mean) == 14
+    assert len(mean) == 15
     for name, ratio in mean.items():
         assert 0.6 < ratio < 1.6, name
 
@@ -105,7 +105,7 @@ def test_the_distances_grow_with_the_error(prior):
         return ratios(prior.from_normal_scores(scores), prior)
 
     near, far = moved(0.1), moved(0.4)
-    for name in ("sw2", "sw2_worst", "energy", "mmd", "epps_pulley", "mean_rms"):
+    for name in ("sw2", "sw2_worst", "energy", "mmd", "bhep", "epps_pulley", "mean_rms"):
         assert 1.2 < near[name] < far[name], name
 
 

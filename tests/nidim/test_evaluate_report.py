@@ -256,6 +256,12 @@ def test_the_sentence_says_what_is_shown_and_what_is_not(report, change, words):
     assert [word for word in words if word not in text] == []
 
 
+def test_the_sentence_does_not_hide_behind_one_distance(report):
+    assert f"fail Henze–Zirkler's test {100 * report.hz_reject:.0f} % of the time" in sentence(report)
+    without = report.model_copy(update={"hz_reject": None})
+    assert sentence(without).endswith("(sliced Wasserstein-2).")
+
+
 def test_laws_have_names():
     assert laws.name(GaussianPrior(3)) == "N(0, I)"
     assert laws.name(GaussianPrior(3, scale=math.sqrt(1.11))) == "N(0, 1.11 I)"

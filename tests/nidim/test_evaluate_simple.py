@@ -7,7 +7,7 @@ import pytest
 from scipy import special, stats
 from scipy.spatial.distance import cdist
 
-from nidim.evaluate import epps_pulley, pairs, simple
+from nidim.evaluate import bhep, epps_pulley, henze_zirkler, pairs, simple
 from nidim.evaluate.battery import QUICK, Effort, simple_tests
 from nidim.evaluate.report import SimpleTests
 
@@ -16,7 +16,7 @@ def normal(n: int, d: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((n, d))
 
 
-LIGHT = Effort(energy_rows=100, energy_permutations=99)
+LIGHT = Effort(bhep_rows=100, bhep_sets=99, energy_rows=100, energy_permutations=99)
 
 
 def all_tests(s: np.ndarray, *, effort: Effort = QUICK, slices: int = 32, seed: int = 0) -> SimpleTests:
@@ -137,7 +137,7 @@ def test_true_draws_are_rejected_one_time_in_twenty(d):
     for seed in range(rounds):
         for name, outcome in all_tests(normal(400, d, seed), effort=LIGHT, slices=12, seed=seed):
             counts[name] = counts.get(name, 0) + outcome.reject
-    assert len(counts) == 8
+    assert len(counts) == 9
     for name, rejected in counts.items():
         assert rejected <= 19, name  # 8 expected, sd 2.8
         assert rejected >= (0 if name == "worst_slice" else 1), name  # Bonferroni is conservative
@@ -162,7 +162,7 @@ def wrong_laws() -> dict[str, tuple[np.ndarray, set[str]]]:
         "scale": (1.12 * x, {"covariance", "radius", "sliced_epps_pulley"}),
         "correlation": (correlated, {"covariance"}),
         "kurtosis": (heavy, {"radius", "ks", "chi2"}),
-        "thin curve": (curve(2000, 8), {"radius", "energy"}),
+        "thin curve": (curve(2000, 8), {"radius", "energy", "bhep"}),
         "far away": (x + 5, set(SimpleTests.model_fields)),
     }
 
@@ -172,6 +172,38 @@ def test_a_wrong_law_is_seen_by_the_tests_made_for_it(name):
     s, seen_by = wrong_laws()[name]
     outcomes = dict(all_tests(s))
     assert {test for test in seen_by if not outcomes[test].reject} == set()
+
+
+def sheet(n: int, d: int, seed: int = 0) -> np.ndarray:
+    """A curved sheet of four dimensions in R^d with zero mean and unit covariance: all second moments are right."""
+    rng = np.random.default_rng(seed)
+    hidden = np.tanh(rng.standard_normal((n, 4)) @ rng.standard_normal((4, 64)) + rng.standard_normal(64))
+    x = hidden @ rng.standard_normal((64, d))
+    x -= x.mean(axis=0)
+    return x @ np.linalg.inv(np.linalg.cholesky(x.T @ x / n)).T
+
+
+def test_a_thin_sheet_with_the_right_covariance_is_seen_by_bhep_where_energy_is_blind():
+    outcomes = dict(all_tests(sheet(1000, 16)))
+    assert outcomes["bhep"].reject
+    assert not outcomes["energy"].reject
+    assert not outcomes["covariance"].reject
+
+
+@pytest.mark.parametrize("d", [2, 8])
+def test_bhep_is_henze_zirkler_where_the_moments_fit_by_themselves(d):
+    """Whitened by its own moments, a set of 64 has the same statistic either way."""
+    x = normal(64, d)
+    x -= x.mean(axis=0)
+    x = x @ np.linalg.inv(np.linalg.cholesky(x.T @ x / 64)).T
+    assert bhep.statistic(x) == pytest.approx(float(henze_zirkler.henze_zirkler(x)[0]), rel=1e-9)
+
+
+@pytest.mark.parametrize("d", [2, 8, 32])
+def test_bhep_has_its_exact_mean_on_true_draws(d):
+    values = bhep.null(100, d, 99)
+    expected = 1 - (1 + 2 * bhep.bandwidth(d)) ** (-d / 2)
+    assert values.mean() == pytest.approx(expected, abs=5 * values.std() / np.sqrt(99))
 
 
 def test_any_gaussian_passes_the_fitted_tests_but_not_these():
