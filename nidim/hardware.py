@@ -25,12 +25,12 @@ def pick_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def choose(spec: FullSpec, resolved: Resolved, model: nn.Module, sample: Tensor) -> Resolved:
+def choose(spec: FullSpec, resolved: Resolved, network: nn.Module, sample: Tensor) -> Resolved:
     """``resolved`` with device, dtype, layout and threads; a choice that is already there is kept.
 
     Only a device that is not there any more gives way: a training may go on after its GPU has left.
 
-    ``sample``: a float batch (n, c, h, w) on the CPU, to measure with.
+    ``network``: what runs in the chosen precision; ``sample``: a float batch (n, c, h, w) on the CPU to measure with.
     """
     if resolved.device is not None and resolved.dtype is not None:
         there = resolved.device == "cpu" or resolved.device == pick_device()
@@ -39,7 +39,7 @@ def choose(spec: FullSpec, resolved: Resolved, model: nn.Module, sample: Tensor)
     steps = spec.epochs * resolved.steps_per_epoch
     dtype: Dtype = "float32" if spec.precision == "auto" else spec.precision
     if spec.precision == "auto":
-        dtype = fastest(model.to(device), sample.to(device), steps=steps)
+        dtype = fastest(network.to(device), sample.to(device), steps=steps)
     return resolved.model_copy(
         update={
             "device": device,
@@ -50,39 +50,40 @@ def choose(spec: FullSpec, resolved: Resolved, model: nn.Module, sample: Tensor)
     )
 
 
-def fastest(model: nn.Module, sample: Tensor, *, steps: int) -> Dtype:
+def fastest(network: nn.Module, sample: Tensor, *, steps: int) -> Dtype:
     """bfloat16 with channels_last if a forward and backward pass measures faster by a tenth, else float32.
 
     The two are measured in turn and the fastest pass of each counts, so that a moment in which the machine was busy
     does not decide. A training whose ``steps`` take seconds anyway stays in float32: measuring would cost more.
     """
-    plain = _measure(model, sample, "float32")
+    plain = _measure(network, sample, "float32")
     gains = False
     if plain * steps > WORTH_MEASURING_S:
         pairs = [
-            (_measure(model, sample, "float32"), _measure(model, sample, "bfloat16")) for _ in range(TRIALS)
+            (_measure(network, sample, "float32"), _measure(network, sample, "bfloat16"))
+            for _ in range(TRIALS)
         ]
         plain, half = (min(seconds) for seconds in zip(*pairs, strict=True))
         gains = plain > GAIN * half
-    model.zero_grad(set_to_none=True)
+    network.zero_grad(set_to_none=True)
     return "bfloat16" if gains else "float32"
 
 
-def _measure(model: nn.Module, sample: Tensor, dtype: Dtype) -> float:
+def _measure(network: nn.Module, sample: Tensor, dtype: Dtype) -> float:
     """Seconds of one pass, after one that is not counted; the buffers of the model are left as they were."""
-    kept = {name: value.clone() for name, value in model.named_buffers()}
+    kept = {name: value.clone() for name, value in network.named_buffers()}
     layout = torch.channels_last if dtype == "bfloat16" else torch.contiguous_format
-    to_layout(model, layout)
+    to_layout(network, layout)
     images = sample.contiguous(memory_format=layout)
     for _ in range(2):
         start = time.perf_counter()
         with autocast(images.device.type, dtype):
-            loss = model(images).float().square().mean()
+            loss = network(images).float().square().mean()
         loss.backward()
         if images.device.type == "cuda":
             torch.cuda.synchronize()
         seconds = time.perf_counter() - start
-    for name, value in model.named_buffers():
+    for name, value in network.named_buffers():
         value.copy_(kept[name])
     return seconds
 

@@ -151,7 +151,7 @@ def _prepare(spec: FullSpec, resolved: Resolved, images: Images, resume: Checkpo
         model = build_encoder(spec, resolved)
         method = build_method(spec, resolved)
     sample = scale(torch.from_numpy(np.array(images[: resolved.batch_size])))
-    resolved = choose(spec, resolved, model, sample)
+    resolved = choose(spec, resolved, model.network, sample)
     device = torch.device(resolved.device or "cpu")
     layout = torch.channels_last if resolved.channels_last else torch.contiguous_format
     to_layout(model.to(device), layout).train()

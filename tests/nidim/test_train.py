@@ -204,3 +204,14 @@ def test_learning_rates(schedule: str) -> None:
     assert min(rates) > 0
     if schedule != "constant":
         assert rates[-1] < 0.01
+
+
+def test_bfloat16_is_measured_in_bfloat16() -> None:
+    from nidim.hardware import _measure
+
+    seen: set[torch.dtype] = set()
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3))
+    network[0].register_forward_hook(lambda _module, _images, out: seen.add(out.dtype))
+    for dtype in ("float32", "bfloat16"):
+        assert _measure(network, torch.rand(4, 1, 8, 8), dtype) > 0
+    assert seen == {torch.float32, torch.bfloat16}
