@@ -52,6 +52,11 @@ class Network(BaseSettings):
         default=None,
         description="creates the first admin key (nk_ and at least 32 characters), for containers",
     )
+    key_pepper: SecretStr | None = Field(
+        default=None,
+        description="secret with which API keys are hashed, for replicas that share no data_dir; "
+        "none: a file in data_dir",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="of the server's log"
     )
