@@ -43,6 +43,7 @@ WEIGHTS, CONFIG, REPORT, PAGE, CARD, ONNX = (
     "README.md",
     "model.onnx",
 )
+FILES = (WEIGHTS, CONFIG, REPORT, PAGE, CARD, ONNX)
 MANIFEST = "manifest.json"
 """Beside the files of a bundle on disk; not one of them."""
 
@@ -175,10 +176,10 @@ def save(
 
 
 def manifest_of(directory: Path) -> Manifest:
-    """The manifest of the files that are in ``directory`` now."""
+    """The manifest of a bundle's files as they are in ``directory`` now; whatever else lies there is no part of it."""
     files = {}
-    for path in sorted(directory.iterdir()):
-        if path.is_file() and path.name != MANIFEST:
+    for path in (directory / name for name in FILES):
+        if path.is_file():
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             files[path.name] = FileEntry(sha256=digest, size=path.stat().st_size)

@@ -41,7 +41,9 @@ def capture(
     for index, state in optimizer.state_dict()["state"].items():
         for key, value in state.items():
             if value is not None:
-                tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value).detach().cpu().clone()
+                tensors[f"optimizer.{index}.{key}"] = (
+                    torch.as_tensor(value).detach().cpu().clone().contiguous()
+                )
     return Checkpoint(tensors, {"format_version": FORMAT_VERSION, **meta})
 
 
@@ -58,8 +60,17 @@ def restore(checkpoint: Checkpoint, modules: dict[str, nn.Module], optimizer: to
                 _, index, field = key.split(".", 2)
                 states.setdefault(int(index), {})[field] = value
         optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+        _lay_out_like_the_parameters(optimizer)
     except (RuntimeError, ValueError, KeyError) as exc:
         raise CheckpointError(f"The checkpoint does not fit this spec: {str(exc)[:300]}") from exc
+
+
+def _lay_out_like_the_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Files hold contiguous tensors; moments of a channels_last kernel go back to its layout."""
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:

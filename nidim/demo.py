@@ -216,6 +216,7 @@ def assemble(client: httpx.Client, found: dict[str, Any], datasets_dir: Path | N
         noisy=prior_from_dict(_get(client, "/v1/encoders/demo-noise/files/config.json")["noisy_prior"]),
         nearest=nearest_to_draws(prior, embeddings, images, seed=7),
         baseline=baseline,
+        classes=dataset.classes or None,
     )
 
 

@@ -150,6 +150,7 @@ def render_page(spec: FullSpec, fitted: Fitted, dataset: Dataset, embedded: Embe
         prior=prior,
         noisy=noisy_prior(spec, fitted.resolved),
         nearest=nearest_to_draws(prior, embedded.test, dataset.test.images, seed=spec.seed),
+        classes=dataset.classes or None,
     )
 
 

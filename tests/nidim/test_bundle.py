@@ -115,6 +115,14 @@ def test_what_is_missing_or_of_another_format_is_refused(tmp_path) -> None:
         bundle.load(tmp_path)
 
 
+def test_what_else_lies_in_the_directory_is_no_part_of_the_bundle(tmp_path) -> None:
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"left by a training")
+    _, _, manifest = stored(tmp_path, 8, 1, encoder={"kind": "conv", "dim": 2, "width": 4})
+    assert "checkpoint.safetensors" not in manifest.files
+    (tmp_path / "checkpoint.safetensors").unlink()
+    assert bundle.load(tmp_path).digest == manifest.digest
+
+
 @pytest.mark.parametrize("shape", [(2, 8, 8), (2, 9, 8, 1), (2, 8, 8, 3)])
 def test_wrong_shapes_are_named(small, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"\(n, 8, 8, 1\)"):

@@ -66,6 +66,7 @@ MODES = [
     {"objective": {"kind": "donsker_varadhan"}, "optimizer": {"kind": "sgd"}},
     {"regularizer": {"kind": "sliced_epps_pulley"}, "prior": {"kind": "uniform"}},
     {"noise": {"kind": "uniform", "epsilon": 0.2}},
+    {"precision": "bfloat16"},
 ]
 
 
