@@ -13,6 +13,7 @@ from starlette.responses import Response
 from nidim.capacity import resolve
 from nidim.spec import DatasetFacts, FullSpec, TrainSpec
 from service import catalog, views
+from service.errors import DatasetUnavailable
 from service.pointers import blames
 from service.refusals import InvalidBody, Overloaded
 from service.replay import Once
@@ -88,6 +89,7 @@ def retry(app: Services, job_id: str, once: Once) -> Response:
             return first
         _refuse_flood(app, tx)
         job = jobs.retry(tx, job_id)
+        _require_dataset(app, tx, job.spec["dataset"])
         response = once.finish(tx, accepted(job))
     app.bell.ring(job)
     return response
@@ -105,6 +107,15 @@ def completed(spec: TrainSpec, facts: DatasetFacts) -> FullSpec:
 def accepted(job: Job) -> Response:
     """The answer for a job that was created."""
     return views.answer(views.job(job), 202, {"Location": f"/v1/jobs/{job.id}"})
+
+
+def _require_dataset(app: Services, tx: Session, name: str) -> None:
+    try:
+        catalog.facts(app.settings, tx, name)
+    except InvalidBody:
+        raise DatasetUnavailable(
+            f"The dataset {name} was deleted; upload it again to retry the job."
+        ) from None
 
 
 def _refuse_flood(app: Services, tx: Session) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Header
+from fastapi import Depends, Header, Path
 from pydantic import TypeAdapter, ValidationError
 from starlette.responses import Response
 
@@ -21,6 +21,7 @@ from service.store.encoders import aliases
 from service.store.names import is_name
 
 IfMatch = Annotated[str | None, Header(max_length=1024, description="the ETag that must still hold")]
+AliasPath = Annotated[str, Path(max_length=127, description="an alias; at most 63 characters")]
 PATH = "/encoders/{name}/aliases/{alias}"
 
 router = guarded("/v1", "encoders")
@@ -28,7 +29,7 @@ router = guarded("/v1", "encoders")
 
 @router.get(PATH, response_model=AliasOut)
 @needs("read")
-def get_alias(app: App, name: NamePath, alias: NamePath) -> Response:
+def get_alias(app: App, name: NamePath, alias: AliasPath) -> Response:
     """Where the alias points."""
     with app.store.session() as tx:
         return _answer(found(aliases.get(tx, name, alias), "alias"))
@@ -39,7 +40,7 @@ def get_alias(app: App, name: NamePath, alias: NamePath) -> Response:
 def put_alias(
     app: App,
     name: NamePath,
-    alias: NamePath,
+    alias: AliasPath,
     body: Annotated[AliasIn, Depends(json_body(AliasIn))],
     if_match: IfMatch = None,
 ) -> Response:
@@ -57,7 +58,7 @@ def put_alias(
 
 @router.delete(PATH, status_code=204)
 @needs("admin")
-def delete_alias(app: App, name: NamePath, alias: NamePath, if_match: IfMatch = None) -> Response:
+def delete_alias(app: App, name: NamePath, alias: AliasPath, if_match: IfMatch = None) -> Response:
     """Delete the alias; the version stays."""
     with app.store.begin() as tx:
         aliases.delete(tx, name, alias, if_match=if_match)
@@ -67,7 +68,7 @@ def delete_alias(app: App, name: NamePath, alias: NamePath, if_match: IfMatch = 
 
 @router.get(PATH + "/history", response_model=ListOut[AliasMoveOut])
 @needs("read")
-def alias_history(app: App, name: NamePath, alias: NamePath) -> Response:
+def alias_history(app: App, name: NamePath, alias: AliasPath) -> Response:
     """Every move of the alias, newest first."""
     with app.store.session() as tx:
         moves = aliases.history(tx, name, alias)

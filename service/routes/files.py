@@ -52,7 +52,7 @@ def get_file(
     }
     if files.not_modified(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    part = files.wanted_range(range, if_range, entry)
+    part = files.wanted_range(range, if_range, entry) if request.method == "GET" else None
     start, stop, status = (part.start, part.stop, 206) if part else (0, entry.size, 200)
     headers["Content-Length"] = str(stop - start)
     if part:

@@ -33,12 +33,14 @@ async def broker_watch(request: Request) -> BrokerWatch:
     return watch
 
 
+@public.head("/healthz", include_in_schema=False)
 @public.get("/healthz", response_model=HealthOut)
 async def healthz() -> Response:
     """The process is alive."""
     return views.answer({"status": "ok", "version": __version__})
 
 
+@public.head("/readyz", include_in_schema=False)
 @public.get("/readyz", response_model=ReadyOut)
 async def readyz(app: App, broker: Annotated[BrokerWatch, Depends(broker_watch)]) -> Response:
     """A real forward pass and the store: 503 only if one of them fails."""

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from nidim.spec import NAME_PATTERN
+from nidim.spec.train import RESERVED_PREFIXES
 from service.store.ids import is_id
 
 _NAME = re.compile(NAME_PATTERN.removeprefix("^").removesuffix("$"))
@@ -47,7 +48,7 @@ Ref = ById | Newest | ByVersion | ByAlias
 
 def is_name(value: str) -> bool:
     """Whether it has the form of a name; anything else need not be looked up."""
-    return _NAME.fullmatch(value) is not None
+    return _NAME.fullmatch(value) is not None and not value.startswith(RESERVED_PREFIXES)
 
 
 def parse_ref(ref: str) -> Ref | None:

@@ -175,6 +175,7 @@ def test_a_dataset_stays_while_a_job_needs_it(
     is_problem(api.delete(f"{URL}/digits"), 403, "forbidden")
     with server.store.session() as tx:
         assert jobs.get(tx, job_id) is not None
+    is_problem(api.post(f"/v1/jobs/{job_id}/retry"), 409, "dataset_unavailable")
 
 
 def test_limits_hold_while_the_file_arrives(

@@ -109,6 +109,7 @@ def test_conditions_of_files(api: httpx.Client, is_problem: Any) -> None:
     head = api.head(url)
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-length"] == str(len(whole.content))
+    assert api.head(url, headers={"range": "bytes=0-9"}).status_code == 200
     for name in ("manifest.json", "..%2f..%2fnidim.db", "%2e%2e", "x" * 200):
         is_problem(api.get(f"{URL}/files/{name}"), 404, "not_found")
 
@@ -151,12 +152,12 @@ def test_bad_aliases_are_refused(api: httpx.Client, is_problem: Any) -> None:
     def put(alias: str, body: Any, name: str = "gauss") -> httpx.Response:
         return api.put(f"/v1/encoders/{name}/aliases/{alias}", json=body)
 
-    for alias in ("12", "Best", "enc_x", "-a", "a%0a"):
+    for alias in ("12", "Best", "enc_x", "-a", "a%0a", "a" * 64):
         is_problem(put(alias, {"version": 1}), 422, "invalid_value")
     for body in ({}, {"version": 0}, {"version": "1"}, {"version": 1.5}, {"version": 1, "x": 1}, []):
         assert put("good", body).status_code == 422
     is_problem(put("good", {"version": 7}), 422, "invalid_value", "/version")
-    for name in ("nothing", "gauss@1", "gauss:x"):
+    for name in ("nothing", "gauss@1", "gauss:x", api.get("/v1/encoders/gauss").json()["id"]):
         is_problem(put("good", {"version": 1}, name), 404, "not_found")
     is_problem(api.get("/v1/encoders/gauss/aliases/never/history"), 404, "not_found")
 
@@ -167,6 +168,8 @@ def test_deletion_names_one_version_whose_number_never_comes_back(
     made = [add_encoder(server, "passing") for _ in range(2)]
     for ref in ("passing", "passing:x"):
         is_problem(api.delete(f"/v1/encoders/{ref}"), 422, "version_required")
+    for ref in ("enc_x", "passing@9"):
+        is_problem(api.delete(f"/v1/encoders/{ref}"), 404, "not_found")
     assert api.delete("/v1/encoders/passing@2").status_code == 204
     is_problem(api.delete("/v1/encoders/passing@2"), 404, "not_found")
     assert api.get("/v1/encoders/passing").json()["version"] == 1

@@ -29,6 +29,9 @@ def test_alive_and_ready_with_a_dead_broker(api: httpx.Client) -> None:
     ready = api.get("/readyz")
     assert ready.status_code == 200
     assert "broker" in ready.json()["degraded"]
+    for path in ("/healthz", "/readyz"):
+        probe = api.head(path)
+        assert (probe.status_code, probe.content) == (200, b"")
 
 
 def test_metrics_count_by_route_not_by_name(api: httpx.Client) -> None:
