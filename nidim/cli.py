@@ -313,9 +313,13 @@ def load_dataset(
     spec: TrainSpec, *, data: Path | None, datasets_dir: Path | None, allow_downloads: bool
 ) -> tuple[FullSpec, Dataset]:
     """The filled spec and its dataset at the spec's size."""
-    from nidim.data import builtin_facts, load_builtin, open_path
+    from nidim.data import BUILTINS, builtin_facts, load_builtin, open_path
 
     if data is None:
+        if spec.dataset not in BUILTINS:
+            raise click.ClickException(
+                f"{spec.dataset} is not built in ({', '.join(BUILTINS)}); give your own images with --data."
+            )
         full = spec.filled(builtin_facts(spec.dataset))
         return full, load_builtin(
             spec.dataset, root=datasets_dir, allow_downloads=allow_downloads, image_size=full.image_size

@@ -200,6 +200,12 @@ def rows(settings: Settings) -> list[tuple[str, str, str]]:
 
 @click.command("settings")
 def settings_command() -> None:
-    """Print every setting with its value and meaning."""
+    """Print every setting with its value and meaning.
+
+    \b
+    A setting is an environment variable, read when a process starts:
+      NIDIM_LEASE_S=60 nidim up
+    Secrets are hidden; docs/settings.md is the same list with the defaults.
+    """
     for variable, value, meaning in rows(Settings()):
         click.echo(f"{variable}={value}\n    {meaning}")

@@ -146,29 +146,25 @@ def test_a_class_folder_trains(tmp_path: Path) -> None:
 
 def test_an_interrupt_keeps_a_checkpoint_and_the_same_command_goes_on(tmp_path: Path) -> None:
     (tmp_path / "spec.toml").write_text(SPEC)
-    command = [
-        sys.executable,
-        "-m",
-        "nidim",
-        "train",
-        str(tmp_path / "spec.toml"),
-        "--out",
-        str(tmp_path / "out"),
-    ]
-    process = subprocess.Popen([*command, "--set", "epochs=2000"], stderr=subprocess.PIPE, text=True)
-    time.sleep(1)
+    words = ["train", str(tmp_path / "spec.toml"), "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "nidim", *words, "--set", "epochs=2000"]
+    first = interrupted(command)
+    assert "goes on from" in first
+    assert load_checkpoint(tmp_path / "out" / "checkpoint.safetensors").meta["step"] >= 0
+    assert "Going on from step" in interrupted(command)
+    assert "another spec" in refused(*words)
+
+
+def interrupted(command: list[str]) -> str:
+    """What a training prints that gets SIGINT once it listens."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
-        process.send_signal(signal.SIGINT) if _is_training(process.pid) else None
-        try:
-            process.wait(1.0)
-        except subprocess.TimeoutExpired:
-            continue
-    assert process.returncode == 1
-    checkpoint = tmp_path / "out" / "checkpoint.safetensors"
-    assert load_checkpoint(checkpoint).meta["step"] > 0
-    other = refused("train", tmp_path / "spec.toml", "--out", tmp_path / "out")
-    assert "another spec" in other
+    while process.poll() is None and not _is_training(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    shown, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, shown
+    return shown
 
 
 def _is_training(pid: int) -> bool:
