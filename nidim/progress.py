@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -31,12 +31,13 @@ class TrainingDisplay:
     def __init__(self, console: Console | None = None) -> None:
         self.bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=20),
             TextColumn("{task.fields[note]}"),
             TimeRemainingColumn(),
             console=console or Console(stderr=True),
         )
         self.task = self.bar.add_task("starting", total=None, note="")
+        self.after: TaskID | None = None
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -70,21 +71,24 @@ class TrainingDisplay:
         title: str = "",
     ) -> None:
         """Show the same from any source, e.g. the events of a job."""
-        ceiling = f" of C = {capacity_nats:.2f}" if capacity_nats is not None else ""
-        information = f"Î = {mi_nats:.2f}{ceiling} nats" if mi_nats is not None else ""
+        ceiling = f" / C {capacity_nats:.2f} nats" if capacity_nats is not None else ""
+        information = f"Î {mi_nats:.2f}{ceiling}" if mi_nats is not None else ""
         self.bar.update(
             self.task,
             description=f"{title} epoch {epoch}/{epochs}".strip(),
             total=steps,
             completed=step,
-            note=f"{images_per_s:,.0f} images/s  {information}",
+            note=f"{information}  {images_per_s:,.0f} images/s",
         )
 
     def phase(self, name: str, fraction: float | None) -> None:
-        """Show a phase after training."""
-        if name != "training":
-            total = None if fraction is None else 1.0
-            self.bar.update(self.task, description=name, total=total, completed=fraction or 0.0, note="")
+        """Show a phase beside the training, on a line of its own."""
+        if name == "training":
+            return
+        if self.after is None:
+            self.after = self.bar.add_task(name, note="")
+        total = None if fraction is None else 1.0
+        self.bar.update(self.after, description=name, total=total, completed=fraction or 0.0)
 
 
 def report_table(rows: list[tuple[str, dict[str, Any]]], console: Console | None = None) -> None:
