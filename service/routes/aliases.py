@@ -24,7 +24,7 @@ IfMatch = Annotated[str | None, Header(max_length=1024, description="the ETag th
 AliasPath = Annotated[str, Path(max_length=127, description="an alias; at most 63 characters")]
 PATH = "/encoders/{name}/aliases/{alias}"
 
-router = guarded("/v1", "encoders")
+router = guarded("/v1", "encoders", json_only=True)
 
 
 @router.get(PATH, response_model=AliasOut)

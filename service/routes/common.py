@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from starlette.requests import ClientDisconnect, Request
 
 from service import refusals
+from service.accept import JSON, choose
 from service.auth import Principal, authorize
 from service.errors import NotFound
 from service.inference.batcher import BatcherClosed, QueueFull
@@ -41,12 +42,17 @@ NamePath = Annotated[str, Path(max_length=63, description="a name")]
 IdPath = Annotated[str, Path(max_length=64, description="an id")]
 
 
-def guarded(prefix: str, tag: str) -> APIRouter:
-    """A router of which every route asks for the caller's key."""
+async def wants_json(request: Request) -> None:
+    """A dependency of routes that answer JSON and nothing else. Raises NotAcceptable."""
+    choose(request, [JSON])
+
+
+def guarded(prefix: str, tag: str, *, json_only: bool = False) -> APIRouter:
+    """A router of which every route asks for the caller's key; ``json_only``: and for whether JSON will do."""
     return APIRouter(
         prefix=prefix,
         tags=[tag],
-        dependencies=[Depends(authorize)],
+        dependencies=[Depends(authorize), *([Depends(wants_json)] if json_only else [])],
         generate_unique_id_function=lambda route: route.name,
     )
 

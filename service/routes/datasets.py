@@ -16,7 +16,7 @@ from service.replay import once
 from service.routes.common import App, Caller, Cursor, Limit, NamePath, guarded
 from service.store import datasets
 
-router = guarded("/v1/datasets", "datasets")
+router = guarded("/v1/datasets", "datasets", json_only=True)
 
 
 @router.get("", response_model=ListOut[DatasetOut])

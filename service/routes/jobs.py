@@ -17,7 +17,7 @@ from service.routes.common import App, Caller, Cursor, IdPath, Limit, found, gua
 from service.schemas import JobIn, JobState
 from service.store import jobs
 
-router = guarded("/v1/jobs", "jobs")
+router = guarded("/v1/jobs", "jobs", json_only=True)
 
 
 @router.post("", status_code=202, response_model=JobOut)

@@ -17,7 +17,7 @@ from service.routes.common import App, IdPath, guarded
 from service.schemas import KeyIn
 from service.store import keys
 
-router = guarded("/v1/keys", "keys")
+router = guarded("/v1/keys", "keys", json_only=True)
 
 
 @router.get("", response_model=ListOut[KeyOut])

@@ -182,3 +182,10 @@ def test_answers_are_what_the_description_says(api: httpx.Client, encoder: Any) 
     ):
         model.model_validate_json(answer.content)
         assert set(answer.json()) >= set(model.model_fields) - {"errors"} - OPTIONAL
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/datasets", "/v1/datasets/digits", "/v1/keys"])
+def test_json_routes_refuse_what_cannot_be_json(api: httpx.Client, is_problem: Any, path: str) -> None:
+    is_problem(api.get(path, headers={"accept": "text/csv"}), 406, "not_acceptable")
+    for wanted in ("application/json", "*/*", "application/*;q=0.5, text/html"):
+        assert api.get(path, headers={"accept": wanted}).status_code == 200
