@@ -18,6 +18,7 @@ from nidim.data import pixels
 
 NPY = "application/x-npy"
 LIMIT_MB = 400
+ARCHIVES = [("cifar10-jpeg.zip", "cifar", 60_000, 10), ("tiny-imagenet-100.zip", "tiny", 29_000, 100)]
 SMALL = {
     "encoder": {"kind": "conv", "dim": 4, "width": 8},
     "epochs": 1,
@@ -97,6 +98,50 @@ def check_the_prior(client: httpx.Client, ref: str) -> None:
     np.testing.assert_array_equal(whole[60:], draw(n=40, seed=7, offset=60))
 
 
+@pytest.fixture(scope="module")
+def uploads(server, real_data: Path) -> dict[str, tuple[list[dict], float]]:
+    """Both archives, uploaded before any encoder is loaded: the progress that was said, and the API's peak memory."""
+    client, launcher = server
+    found = {}
+    for archive, name, _, _ in ARCHIVES:
+        told = _upload(client, real_data / archive, name)
+        found[name] = (told, peak_mb(api_process(launcher)))
+    return found
+
+
+@pytest.mark.parametrize(("archive", "name", "items", "classes"), ARCHIVES)
+def test_an_archive_as_a_user_uploads_it(
+    server, uploads, real_data: Path, archive: str, name: str, items: int, classes: int
+) -> None:
+    client, _ = server
+    path = real_data / archive
+    told, peak = uploads[name]
+    found = client.get(f"/v1/datasets/{name}").json()
+    assert found["state"] == "ready", found
+    assert (found["items"], len(found["classes"])) == (items, classes)
+    assert found["skipped"]["count"] == 0
+    assert told, "the ingestion said no progress"
+    assert peak < LIMIT_MB
+    encoder = train(client, name)
+    size = encoder["resolved"]["image_size"]
+    with zipfile.ZipFile(path) as stored:
+        members = [m for m in stored.namelist() if m.startswith("test/") and not m.endswith("/")][::200][:20]
+        files = [stored.read(member) for member in members]
+    z = embed_files(client, f"{name}-small", files)
+    assert z.shape == (20, 4)
+    np.testing.assert_allclose(z[::-1], embed_files(client, f"{name}-small", files[::-1]), atol=1e-5)
+    prepared = np.stack([pixels.to_array(f, size=size, channels=3) for f in files])
+    buffer = io.BytesIO()
+    np.save(buffer, prepared, allow_pickle=False)
+    again = client.post(
+        f"/v1/encoders/{name}-small/embed",
+        content=buffer.getvalue(),
+        headers={"Content-Type": NPY, "Accept": NPY},
+    )
+    np.testing.assert_allclose(z, np.load(io.BytesIO(again.content), allow_pickle=False), atol=1e-5)
+    check_the_prior(client, f"{name}-small")
+
+
 def test_mnist_from_the_datasets_directory(server, real_data: Path) -> None:
     client, _ = server
     found = client.get("/v1/datasets/mnist").json()
@@ -118,42 +163,6 @@ def test_mnist_from_the_datasets_directory(server, real_data: Path) -> None:
     assert z.shape == (300, 4)
     assert np.abs(z.mean(0)).max() < 0.5
     check_the_prior(client, "mnist-small")
-
-
-@pytest.mark.parametrize(
-    ("archive", "name", "items", "classes"),
-    [("cifar10-jpeg.zip", "cifar", 60_000, 10), ("tiny-imagenet-100.zip", "tiny", 29_000, 100)],
-)
-def test_an_archive_as_a_user_uploads_it(
-    server, real_data: Path, archive: str, name: str, items: int, classes: int
-) -> None:
-    client, launcher = server
-    path = real_data / archive
-    told = _upload(client, path, name)
-    found = client.get(f"/v1/datasets/{name}").json()
-    assert found["state"] == "ready", found
-    assert (found["items"], len(found["classes"])) == (items, classes)
-    assert found["skipped"]["count"] == 0
-    assert told, "the ingestion said no progress"
-    assert peak_mb(api_process(launcher)) < LIMIT_MB
-    encoder = train(client, name)
-    size = encoder["resolved"]["image_size"]
-    with zipfile.ZipFile(path) as stored:
-        members = [m for m in stored.namelist() if m.startswith("test/") and not m.endswith("/")][::200][:20]
-        files = [stored.read(member) for member in members]
-    z = embed_files(client, f"{name}-small", files)
-    assert z.shape == (20, 4)
-    np.testing.assert_allclose(z[::-1], embed_files(client, f"{name}-small", files[::-1]), atol=1e-5)
-    prepared = np.stack([pixels.to_array(f, size=size, channels=3) for f in files])
-    buffer = io.BytesIO()
-    np.save(buffer, prepared, allow_pickle=False)
-    again = client.post(
-        f"/v1/encoders/{name}-small/embed",
-        content=buffer.getvalue(),
-        headers={"Content-Type": NPY, "Accept": NPY},
-    )
-    np.testing.assert_allclose(z, np.load(io.BytesIO(again.content), allow_pickle=False), atol=1e-5)
-    check_the_prior(client, f"{name}-small")
 
 
 def _upload(client: httpx.Client, path: Path, name: str) -> list[dict]:
