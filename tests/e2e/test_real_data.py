@@ -59,9 +59,9 @@ def peak_mb(pid: int) -> float:
     return int(re.search(r"VmHWM:\s+(\d+)", _read(Path(f"/proc/{pid}/status")))[1]) / 1024
 
 
-def train(client: httpx.Client, dataset: str) -> dict:
+def train(client: httpx.Client, dataset: str, **spec: int) -> dict:
     """One small training; the encoder that it made."""
-    body = {"spec": {"dataset": dataset, **SMALL}, "encoder": f"{dataset}-small"}
+    body = {"spec": {"dataset": dataset, **SMALL, **spec}, "encoder": f"{dataset}-small"}
     job = client.post("/v1/jobs", json=body)
     assert job.status_code == 202, job.text
     deadline = time.monotonic() + 240
@@ -122,7 +122,7 @@ def test_an_archive_as_a_user_uploads_it(
     assert found["skipped"]["count"] == 0
     assert told, "the ingestion said no progress"
     assert peak < LIMIT_MB
-    encoder = train(client, name)
+    encoder = train(client, name, image_size=32)
     size = encoder["resolved"]["image_size"]
     with zipfile.ZipFile(path) as stored:
         members = [m for m in stored.namelist() if m.startswith("test/") and not m.endswith("/")][::200][:20]
