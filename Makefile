@@ -12,7 +12,7 @@ help:
 	@echo "make test     the whole test suite, with real Redis, PostgreSQL and processes"
 	@echo "make check    lint, types, architecture, package files"
 	@echo "make up       the service on http://127.0.0.1:8000, in the foreground"
-	@echo "make bench    the published measurements        make fmt    format the code"
+	@echo "make bench    the MNIST table (hours; DATASETS=DIR)  make fmt    format the code"
 
 install: .venv/installed
 
@@ -41,7 +41,7 @@ fmt: install
 	$(BIN)/ruff format .
 
 bench: install
-	$(BIN)/python -m benchmarks.mnist_table --help
+	$(BIN)/python -m benchmarks.mnist_table $(if $(DATASETS),--datasets-dir "$(DATASETS)")
 
 up: install
 	$(BIN)/nidim up
