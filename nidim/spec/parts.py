@@ -9,6 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+LEAST_NOISE = 1e-6
+"""Below float32's resolution noise is none, and 1/σ² overflows before σ is zero."""
+
 
 class Part(BaseModel):
     """Base of everything in a spec: immutable, refuses unknown fields, infinities and NaN."""
@@ -151,7 +154,7 @@ class GaussianNoise(Part):
     """Z ~ N(0, σ²I)."""
 
     kind: Literal["gaussian"] = "gaussian"
-    sigma: Annotated[float, Field(gt=0, le=100)] | Literal["auto"] = Field(
+    sigma: Annotated[float, Field(ge=LEAST_NOISE, le=100)] | Literal["auto"] = Field(
         "auto",
         description='σ in units of the embedding\'s standard deviation, or "auto": '
         "C(d, σ) = .8 log(min(held-out images, batch)), kept within [.05, .75]",
@@ -162,14 +165,14 @@ class UniformNoise(Part):
     """Z ~ U([−ε, ε]^d)."""
 
     kind: Literal["uniform"] = "uniform"
-    epsilon: float = Field(0.1, gt=0, le=100, description="ε, half the width of the noise")
+    epsilon: float = Field(0.1, ge=LEAST_NOISE, le=100, description="ε, half the width of the noise")
 
 
 class NoNoise(Part):
     """The baseline: plain InfoMax."""
 
     kind: Literal["none"] = "none"
-    certificate_sigma: Annotated[float, Field(gt=0, le=100)] | None = Field(
+    certificate_sigma: Annotated[float, Field(ge=LEAST_NOISE, le=100)] | None = Field(
         None,
         description="σ at which the certificate is evaluated, so that the baseline stands beside an encoder",
     )

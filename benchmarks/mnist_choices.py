@@ -1,0 +1,88 @@
+"""Choose settings for MNIST without its test set: train on 55,000 training images, judge on the other 5,000.
+
+    python -m benchmarks.mnist_choices --datasets-dir DIR NAME '{"encoder": {"kind": "conv", "dim": 16}, ...}'
+
+NAME is the file under benchmarks/results/mnist-choices/ that keeps spec, figures, hardware and versions; the JSON is
+what the spec changes of the default. Without NAME the stored runs are listed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import tempfile
+import time
+from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parent / "results" / "mnist-choices"
+HELD_OUT = 5000
+
+
+def run(name: str, overrides: dict[str, object], datasets_dir: Path) -> None:
+    """One training on the first 55,000 images, one file."""
+    from nidim import pipeline
+    from nidim.data import Dataset, ImageSet, load_builtin
+    from nidim.progress import TrainingDisplay
+    from nidim.spec import TrainSpec
+
+    spec = TrainSpec.model_validate({"dataset": "mnist", **overrides})
+    whole = load_builtin("mnist", root=datasets_dir)
+    train, held_out = slice(None, -HELD_OUT), slice(-HELD_OUT, None)
+    assert whole.train.labels is not None
+    dataset: Dataset = dataclasses.replace(
+        whole,
+        train=ImageSet(whole.train.images[train], whole.train.labels[train]),
+        test=ImageSet(whole.train.images[held_out], whole.train.labels[held_out]),
+    )
+    began = time.monotonic()
+    with TrainingDisplay() as display, tempfile.TemporaryDirectory() as out:
+        hooks = pipeline.Hooks(on_step=display.step, on_phase=display.phase)
+        outcome = pipeline.run(spec, dataset, out_dir=Path(out), hooks=hooks)
+        config = json.loads((Path(out) / "config.json").read_text())
+    assert outcome.report is not None
+    report = outcome.report.model_dump(mode="json")
+    stored = {
+        "name": name,
+        "changed": overrides,
+        "wall_s": round(time.monotonic() - began, 1),
+        "resolved": config["resolved"],
+        "provenance": config["provenance"],
+        "report": {key: value for key, value in report.items() if not isinstance(value, (dict, list))},
+    }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(stored, indent=1))
+
+
+def listing() -> str:
+    """The stored runs, a line each."""
+    lines = [
+        f"{'name':32} {'MLP':>6} {'kNN':>6} {'linear':>6} {'HZ p':>7} {'(null)':>6} {'SW2':>6} {'KL':>6}"
+    ]
+    for path in sorted(RESULTS.glob("*.json")):
+        found = json.loads(path.read_text())
+        r = found["report"]
+        lines.append(
+            f"{found['name']:32} {r['mlp']:6.3f} {r['knn']:6.3f} {r['linear']:6.3f} {r['hz_p']:7.4f} "
+            f"{r['hz_p_null']:6.3f} {r['sw2_ratio']:6.2f} {r['kl_bound_nats']:6.2f}"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run one setting when it is named, list what is stored."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.mnist_choices", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--datasets-dir", type=Path, help="torchvision root with MNIST")
+    parser.add_argument("name", nargs="?")
+    parser.add_argument("overrides", nargs="?", type=json.loads, default={})
+    given = parser.parse_args()
+    if given.name:
+        if given.datasets_dir is None:
+            parser.error("--datasets-dir is needed to train")
+        run(given.name, given.overrides, given.datasets_dir)
+    print(listing())
+
+
+if __name__ == "__main__":
+    main()
