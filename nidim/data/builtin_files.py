@@ -1,21 +1,19 @@
 """Load a built-in dataset.
 
 digits comes with scikit-learn. The files of the others lie where torchvision puts them. MNIST and its kin and STL10
-are plain bytes and are mapped as they lie. CIFAR is published as pickles: torchvision reads those, after it has
-compared each file with the checksum of the published one. torch is imported for CIFAR and for downloads only.
+are plain bytes and are mapped as they lie. CIFAR is published as pickles, which are read and never unpickled
+(:mod:`nidim.data.cifar`). torch is imported for downloads only.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
-import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from nidim.data import pixels
+from nidim.data import cifar, pixels
 from nidim.data.builtin import BUILTINS, BuiltinInfo, builtin_available
 from nidim.data.sets import Dataset, ImageSet
 from nidim.errors import DataError, DatasetUnavailable
@@ -82,33 +80,26 @@ def _download(name: str, info: BuiltinInfo, root: Path | None, allow_downloads: 
         )
     root.mkdir(parents=True, exist_ok=True)
     try:
-        _torchvision_set(info, root, train=True, download=True)
+        _fetch(info, root)
     except (OSError, RuntimeError) as exc:
         raise DatasetUnavailable(f"{name} could not be downloaded: {exc}") from exc
 
 
-def _torchvision_set(info: BuiltinInfo, root: Path, *, train: bool, download: bool = False) -> Any:
+def _fetch(info: BuiltinInfo, root: Path) -> None:
+    """torchvision's download without its constructor, which would go on to read, and to unpickle."""
     from nidim._torchvision import import_torchvision
 
     kind = getattr(import_torchvision().datasets, str(info.torchvision))
-    split = {"split": "train" if train else "test"} if info.torchvision == "STL10" else {"train": train}
-    with warnings.catch_warnings():
-        # Files written by an old numpy make a new one complain; they are what was published.
-        warnings.simplefilter("ignore")
-        return kind(str(root), download=download, **split)
+    wanted = kind.__new__(kind)
+    wanted.root = str(root)
+    wanted.download()
 
 
 def _cifar(info: BuiltinInfo, root: Path) -> tuple[ImageSet, ImageSet]:
-    def read(train: bool) -> ImageSet:
-        try:
-            data = _torchvision_set(info, root, train=train)
-        except (OSError, RuntimeError) as exc:
-            raise DataError(
-                f"The files in {info.folder} are not the published ones; fetch them again."
-            ) from exc
-        return ImageSet(np.ascontiguousarray(data.data), np.asarray(data.targets, np.int64))
-
-    return read(True), read(False)
+    data = [name for name in info.files if name in cifar.MD5]
+    parts = [name for name in data if not name.startswith("test")], [n for n in data if n.startswith("test")]
+    train, test = (ImageSet(*cifar.read(root / info.folder, tuple(names))) for names in parts)
+    return train, test
 
 
 def _idx_sets(folder: Path) -> tuple[ImageSet, ImageSet]:

@@ -67,8 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             _run(job, events)
         except Exception as exc:
-            log.exception("ingestion failed")
             code, message = classify(exc)
+            if not expected(exc):
+                log.exception("ingestion failed")
             events.send("failed", code=code, message=message)
     return 0
 
@@ -84,6 +85,11 @@ def classify(exc: Exception) -> tuple[str, str]:
     if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
         return "no_space", "The server's disk is full; try again later."
     return "bad_archive", "The file cannot be read; write it again with a common tool."
+
+
+def expected(exc: Exception) -> bool:
+    """Whether the file is to blame, and known for what it is: nothing that an operator should read about."""
+    return isinstance(exc, DataError | MemoryError)
 
 
 def _run(job: dict[str, Any], events: Events) -> None:

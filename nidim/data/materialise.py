@@ -2,7 +2,7 @@
 
 Rows are appended to .npy files in a folder of a temporary name, which takes its own name when everything is
 written: a folder that exists is complete, and two processes may build it at once. Training maps the files, so a set
-may be larger than the memory.
+may be larger than the memory. As long as an array lives its folder is held (``holding``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +21,7 @@ import numpy as np
 
 from nidim.data import pixels
 from nidim.data.arrays import ArraySource
+from nidim.data.holding import held, hold_while, take
 from nidim.data.index import Index
 from nidim.data.limits import ACCEPTED, ImageLimits
 from nidim.data.members import Member
@@ -55,16 +56,30 @@ def load_archive(
     size = image_size or min(index.image.height, index.image.width)
     depth = channels or index.image.channels
     target = cache_dir / f"{index.fingerprint}-{size}x{depth}"
-    if not target.is_dir():
-        _build(target, path, index, size, depth, limits, progress or quiet)
+    descriptor = _taken(target, lambda: _build(target, path, index, size, depth, limits, progress or quiet))
+    try:
+        train, test = _open(target, "train"), _open(target, "test")
+        for split in (train, test):
+            hold_while(target, split.images)
+    finally:
+        os.close(descriptor)
     return Dataset(
         name=name,
-        train=_open(target, "train"),
-        test=_open(target, "test"),
+        train=train,
+        test=test,
         classes=index.classes,
         license=license,
         digest=index.digest,
     )
+
+
+def _taken(target: Path, build: Callable[[], None]) -> int:
+    """A descriptor that keeps ``target`` from being taken out of the cache; it is built first if it is not there."""
+    while True:
+        if not target.is_dir():
+            build()
+        with contextlib.suppress(FileNotFoundError):  # it was taken away between the two lines
+            return take(target, touch=True)
 
 
 def _build(
@@ -74,7 +89,8 @@ def _build(
     _remove_stale(target.parent)
     temp = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        _write_images(temp, _rows(path, index, size, depth, limits), index, (size, size, depth), report)
+        with held(path):
+            _write_images(temp, _rows(path, index, size, depth, limits), index, (size, size, depth), report)
         _write_labels(temp, index)
         _publish(temp, target)
     finally:

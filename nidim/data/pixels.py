@@ -19,6 +19,7 @@ import warnings
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from nidim.data.endings import ends_early
 from nidim.data.limits import DEFAULT_LIMITS, ImageLimits
 from nidim.errors import BadImage, ImageTooLarge
 
@@ -53,8 +54,11 @@ def decode(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
     return finish(read_header(data, limits=limits))
 
 
-def read_header(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
-    """The image with its size and mode known and checked, nothing decoded yet."""
+def read_header(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS, beginning: bool = False) -> Image.Image:
+    """The image with its size and mode known and checked, nothing decoded yet.
+
+    ``beginning``: the data is only the first part of a file.
+    """
     if not data:
         raise BadImage("empty: 0 bytes")
     try:
@@ -69,6 +73,8 @@ def read_header(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS) -> Image.I
         raise ImageTooLarge(
             f"{image.width}×{image.height} pixels are over the limit of {limits.max_pixels} pixels"
         )
+    if not beginning and ends_early(data, image.format):
+        raise BadImage("truncated: the end of the file is missing")
     return image
 
 

@@ -62,7 +62,7 @@ def _is_image(path: Path) -> bool:
     with path.open("rb") as stream:
         data = stream.read(2**20)
     try:
-        pixels.read_header(data)
+        pixels.read_header(data, beginning=True)
     except BadImage:
         return False
     return True

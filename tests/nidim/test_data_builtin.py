@@ -79,7 +79,7 @@ def test_a_failed_download_is_unavailable(tmp_path: Path, monkeypatch: pytest.Mo
     def refuse(*args: object, **options: object) -> None:
         raise RuntimeError("no network")
 
-    monkeypatch.setattr(builtin_files, "_torchvision_set", refuse)
+    monkeypatch.setattr(builtin_files, "_fetch", refuse)
     with pytest.raises(DatasetUnavailable, match="could not be downloaded: no network"):
         load_builtin("mnist", root=tmp_path / "new", allow_downloads=True)
 
