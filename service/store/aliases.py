@@ -2,6 +2,9 @@
 
 Every move has a revision that rises per alias and is never used again, deletion or not; the ETag is that revision, so
 ``If-Match`` with an old one always fails. Moves of one encoder's aliases wait for each other on the row of its name.
+
+A rollback is one more move: to the version before the last move. So a second one goes back to where it was, and the
+history tells all of it.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from sqlalchemy import func, select
 from sqlalchemy import insert as sql_insert
 from sqlalchemy.orm import Session
 
-from service.errors import NotFound, PreconditionFailed
+from service.errors import NotFound, NothingBefore, PreconditionFailed
 from service.store.clock import now
 from service.store.names import is_name
 from service.store.tables import AliasMoveRow, AliasRow, AnyRow, EncoderNameRow, EncoderRow
@@ -43,17 +46,54 @@ class AliasMove:
     at: datetime
 
 
-def put(tx: Session, name: str, alias: str, version: int, *, if_match: str | None = None) -> Alias:
+def put(
+    tx: Session,
+    name: str,
+    alias: str,
+    version: int,
+    *,
+    if_match: str | None = None,
+    if_none_match: str | None = None,
+) -> Alias:
     """Point the alias to a version; nothing changes if it does already.
 
-    ``if_match`` is the header as it came. Raises NotFound (no such version), PreconditionFailed.
+    ``if_match`` and ``if_none_match`` are the headers as they came; ``*`` in the latter: only if there is no such
+    alias yet. Raises NotFound (no such version), PreconditionFailed.
     """
     lock(tx, name)
     found = get(tx, name, alias)
     _require_match(found, if_match)
+    _require_no_match(found, if_none_match)
     _require_version(tx, name, version)
     if found is not None and found.version == version:
         return found
+    return _point(tx, name, alias, version)
+
+
+def rollback(tx: Session, name: str, alias: str, *, if_match: str | None = None) -> Alias:
+    """Undo the last move: point the alias to the version before, also after it was deleted.
+
+    Raises NotFound (there never was such an alias), NothingBefore, PreconditionFailed.
+    """
+    lock(tx, name)
+    _require_match(get(tx, name, alias), if_match)
+    moves = history(tx, name, alias, limit=2)
+    if not moves:
+        raise NotFound("There is no such alias; look at the encoder's aliases.")
+    before = moves[1].version if len(moves) > 1 else None
+    if before is None:
+        raise NothingBefore
+    try:
+        _require_version(tx, name, before)
+    except NotFound:
+        raise NothingBefore(
+            f"Version {before}, to which the alias pointed before, was deleted; put it to a version that is there."
+        ) from None
+    return _point(tx, name, alias, before)
+
+
+def _point(tx: Session, name: str, alias: str, version: int) -> Alias:
+    """Move the alias, whatever it was, and write the history."""
     revision = _move(tx, name, alias, version)
     moved = {"version": version, "revision": revision, "updated_at": now()}
     statement = (
@@ -85,14 +125,15 @@ def delete(tx: Session, name: str, alias: str, *, if_match: str | None = None) -
     _move(tx, name, alias, None)
 
 
-def history(tx: Session, name: str, alias: str) -> list[AliasMove]:
-    """Every move, newest first; still there after the alias is deleted, empty if there never was one."""
+def history(tx: Session, name: str, alias: str, *, limit: int | None = None) -> list[AliasMove]:
+    """Every move, or the last few, newest first; also of an alias that was deleted, empty if there never was one."""
     if not (is_name(name) and is_name(alias)):
         return []
     query = (
         select(AliasMoveRow.version, AliasMoveRow.revision, AliasMoveRow.at)
         .where(AliasMoveRow.name == name, AliasMoveRow.alias == alias)
         .order_by(AliasMoveRow.revision.desc())
+        .limit(limit)
     )
     return [AliasMove(version=row.version, etag=_etag(row.revision), at=row.at) for row in tx.execute(query)]
 
@@ -123,6 +164,15 @@ def _require_match(found: Alias | None, if_match: str | None) -> None:
         return
     tags = {tag.strip() for tag in if_match.split(",")}
     if found is None or not tags & {"*", found.etag}:
+        raise PreconditionFailed
+
+
+def _require_no_match(found: Alias | None, if_none_match: str | None) -> None:
+    """Weak comparison, as If-None-Match asks for."""
+    if if_none_match is None or found is None:
+        return
+    tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+    if tags & {"*", found.etag}:
         raise PreconditionFailed
 
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import fsspec
 
@@ -82,8 +82,17 @@ class Blobs(ABC):
         """Every blob, in no order."""
 
     @abstractmethod
-    def remove_leftovers(self, before: datetime) -> None:
-        """Delete what was begun before that moment and never finished, because its process was killed."""
+    def leftovers(self, before: datetime) -> list[str]:
+        """Names of what was begun before that moment and never finished, because its process was killed."""
+
+    @abstractmethod
+    def remove_leftovers(self, before: datetime) -> int:
+        """Delete the ``leftovers``; how many."""
+
+    def verify(self, digest: str) -> None:
+        """Read all of the blob. Raises BlobMissing, BlobDamaged."""
+        with self.open(digest) as source:
+            _require(digest, _copy(source, _Nowhere())[0])
 
     def size(self, digest: str) -> int:
         """Bytes. Raises BlobMissing."""
@@ -151,11 +160,19 @@ class DirectoryBlobs(Blobs):
             with suppress(BlobMissing):
                 yield self.stat(f"sha256:{path.name}")
 
-    def remove_leftovers(self, before: datetime) -> None:
+    def leftovers(self, before: datetime) -> list[str]:
+        found = []
         for path in self._incoming.iterdir():
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < before.timestamp():
-                    path.unlink()
+                    found.append(path.name)
+        return found
+
+    def remove_leftovers(self, before: datetime) -> int:
+        names = self.leftovers(before)
+        for name in names:
+            (self._incoming / name).unlink(missing_ok=True)
+        return len(names)
 
     def _put(self, source: BinaryIO) -> tuple[str, int]:
         temporary = self._incoming / secrets.token_hex(16)
@@ -224,8 +241,34 @@ class RemoteBlobs(Blobs):
             if _DIGEST.fullmatch(digest):
                 yield _info(digest, info)
 
-    def remove_leftovers(self, before: datetime) -> None:
-        """Unfinished uploads are not visible; a lifecycle rule of the bucket ends them."""
+    def verify(self, digest: str) -> None:
+        with _translated():
+            super().verify(digest)
+
+    def leftovers(self, before: datetime) -> list[str]:
+        with _translated(missing=BlobsUnavailable):
+            return [upload["Key"] for upload in self._unfinished(before)]
+
+    def remove_leftovers(self, before: datetime) -> int:
+        with _translated(missing=BlobsUnavailable):
+            uploads = self._unfinished(before)
+            for upload in uploads:
+                self._fs().abort_mpu(self._bucket, upload["Key"], upload["UploadId"])
+        return len(uploads)
+
+    def _unfinished(self, before: datetime) -> list[dict[str, Any]]:
+        """Uploads in parts below our prefix, where the store has such a thing: they are not visible but paid for."""
+        fs, prefix = self._fs(), self._root.partition("/")[2]
+        if not hasattr(fs, "list_multipart_uploads"):
+            return []
+        uploads: list[dict[str, Any]] = fs.list_multipart_uploads(self._bucket)
+        return [
+            upload for upload in uploads if upload["Key"].startswith(prefix) and upload["Initiated"] < before
+        ]
+
+    @property
+    def _bucket(self) -> str:
+        return self._root.partition("/")[0]
 
     def _fs(self) -> Any:
         return fsspec.filesystem(self._protocol, use_listings_cache=False, **self._options)
@@ -252,7 +295,18 @@ def _info(digest: str, info: dict[str, Any]) -> BlobInfo:
     return BlobInfo(digest, int(info["size"]), info.get("LastModified") or info["created"])
 
 
-def _copy(source: BinaryIO, target: BinaryIO) -> tuple[str, int]:
+class _Nowhere:
+    """Where bytes go that are only looked at."""
+
+    def write(self, data: bytes) -> int:
+        return len(data)
+
+
+class _Sink(Protocol):
+    def write(self, data: bytes, /) -> Any: ...
+
+
+def _copy(source: BinaryIO, target: _Sink) -> tuple[str, int]:
     """Copy and return (digest, size) of what went through."""
     hasher, size = hashlib.sha256(), 0
     while chunk := source.read(CHUNK):

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from nidim.spec import DatasetFacts
@@ -47,6 +47,7 @@ class Dataset:
     skipped: dict[str, Any] | None
     progress: dict[str, Any] | None
     error: dict[str, Any] | None
+    created_by: str | None
     created_at: datetime
 
     @property
@@ -72,6 +73,7 @@ def create(
     license: str | None = None,  # noqa: A002 - the field's name everywhere
     blob_digest: str | None = None,
     size_bytes: int = 0,
+    created_by: str | None = None,
 ) -> Dataset:
     """Reserve the name, state ``ingesting``. Raises NameTaken."""
     values = {
@@ -81,6 +83,7 @@ def create(
         "license": license,
         "blob_digest": blob_digest,
         "size_bytes": size_bytes,
+        "created_by": created_by,
         "created_at": now(),
         "touched_at": now(),
     }
@@ -102,6 +105,14 @@ def get(tx: Session, name: str) -> Dataset | None:
 def list_(tx: Session, *, limit: int = 50, cursor: str | None = None) -> Page[Dataset]:
     """Uploaded datasets, newest first. Raises BadCursor."""
     return NEWEST_FIRST.page(tx, select(*COLUMNS), _read, limit=limit, cursor=cursor)
+
+
+def bytes_of(tx: Session, created_by: str) -> int:
+    """The bytes that one creator has uploaded and that are kept, or are being read."""
+    query = select(func.coalesce(func.sum(DatasetRow.size_bytes), 0)).where(
+        DatasetRow.created_by == created_by, DatasetRow.state != "failed"
+    )
+    return int(tx.execute(query).scalar_one())
 
 
 def hold(tx: Session, name: str) -> Dataset | None:
@@ -161,6 +172,13 @@ def set_state(
     )
     row = tx.execute(statement, execution_options={"synchronize_session": False}).one_or_none()
     return _read(row) if row is not None else _refuse(tx, name)
+
+
+def set_index(tx: Session, name: str, digest: str, *, instead_of: str | None) -> None:
+    """Give a dataset that is ready an index that was read anew, unless somebody else was quicker."""
+    is_it = (DatasetRow.name == name) & (DatasetRow.index_digest == instead_of)
+    statement = update(DatasetRow).where(is_it, DatasetRow.state == "ready").values(index_digest=digest)
+    tx.execute(statement, execution_options={"synchronize_session": False})
 
 
 def delete(tx: Session, name: str) -> Dataset:

@@ -12,7 +12,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.errors import EncoderAliased, NotFound, VersionRequired
-from service.store import aliases
+from service.store import aliases, damage
+from service.store.damage import Damage
 from service.store.names import ByAlias, ById, ByVersion, Newest, Ref, is_name, parse_ref
 from service.store.paging import Keyset, Page
 from service.store.tables import AliasRow, AnyRow, AnySelect, EncoderFileRow, EncoderRow
@@ -21,6 +22,8 @@ __all__ = ["Encoder", "EncoderFile", "aliases", "delete", "get_by_ref", "list_"]
 
 COLUMNS = tuple(EncoderRow.__table__.columns)
 NEWEST_FIRST = Keyset(EncoderRow.created_at, EncoderRow.id)
+LAST_VERSION_FIRST = Keyset(EncoderRow.version, EncoderRow.id)
+"""The same order within a name, where (name, version) is the index."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,7 @@ class Encoder:
     size_bytes: int
     job_id: str
     created_at: datetime
+    damage: Damage | None = None
 
 
 def get_by_ref(tx: Session, ref: str) -> Encoder | None:
@@ -67,7 +71,8 @@ def list_(
     if name is not None and not is_name(name):
         return Page((), None)
     query = select(*COLUMNS) if name is None else select(*COLUMNS).where(EncoderRow.name == name)
-    page = NEWEST_FIRST.page(tx, query, lambda row: row, limit=limit, cursor=cursor)
+    order = NEWEST_FIRST if name is None else LAST_VERSION_FIRST
+    page = order.page(tx, query, lambda row: row, limit=limit, cursor=cursor)
     return Page(tuple(_read(tx, page.items)), page.next_cursor)
 
 
@@ -85,7 +90,7 @@ def delete(tx: Session, ref: str) -> Encoder:
         encoder = get_by_ref(tx, ref)
     if encoder is None:
         raise NotFound("There is no such encoder; look at the list of encoders.")
-    names = _aliases(tx, [encoder.name]).get((encoder.name, encoder.version), ())
+    names = _aliases(tx, [encoder.id]).get(encoder.id)
     if names:
         raise EncoderAliased(
             f"Aliases point to this version ({', '.join(names)}); move or delete them first."
@@ -109,16 +114,18 @@ def _find(ref: Ref) -> AnySelect:
 
 
 def _read(tx: Session, rows: Sequence[AnyRow]) -> list[Encoder]:
-    """The encoders of these rows, with their files and aliases in two further queries."""
+    """The encoders of these rows, with their files, aliases and damage in three further queries."""
     if not rows:
         return []
     files = _files(tx, [row.id for row in rows])
-    names = _aliases(tx, [row.name for row in rows])
+    names = _aliases(tx, [row.id for row in rows])
+    damages = damage.of(tx, [row.id for row in rows])
     return [
         Encoder(
             **row._mapping,
-            aliases=tuple(names.get((row.name, row.version), ())),
+            aliases=tuple(names.get(row.id, ())),
             files=files.get(row.id, {}),
+            damage=damages.get(row.id),
         )
         for row in rows
     ]
@@ -133,13 +140,15 @@ def _files(tx: Session, encoder_ids: Sequence[str]) -> dict[str, dict[str, Encod
     return files
 
 
-def _aliases(tx: Session, encoder_names: Sequence[str]) -> dict[tuple[str, int], list[str]]:
+def _aliases(tx: Session, encoder_ids: Sequence[str]) -> dict[str, list[str]]:
+    of_version = (AliasRow.name == EncoderRow.name) & (AliasRow.version == EncoderRow.version)
     query = (
-        select(AliasRow.name, AliasRow.version, AliasRow.alias)
-        .where(AliasRow.name.in_(set(encoder_names)))
+        select(EncoderRow.id, AliasRow.alias)
+        .join(AliasRow, of_version)
+        .where(EncoderRow.id.in_(encoder_ids))
         .order_by(AliasRow.alias)
     )
-    found: dict[tuple[str, int], list[str]] = {}
-    for name, version, alias in tx.execute(query):
-        found.setdefault((name, version), []).append(alias)
+    found: dict[str, list[str]] = {}
+    for encoder_id, alias in tx.execute(query):
+        found.setdefault(encoder_id, []).append(alias)
     return found

@@ -3,8 +3,11 @@
 SQLite: WAL (readers do not wait), synchronous=FULL (a commit survives a power cut), a busy timeout, foreign keys, and
 BEGIN IMMEDIATE for every transaction that may write: one that read first and writes later could otherwise fail at
 once instead of waiting. Python's sqlite3 would begin transactions by itself, at the wrong moment; it is told not to.
+SQLite's own wait grows to a tenth of a second between looks: beside a process that writes all the time it could look
+for half a minute and never meet the gap. So the wait for BEGIN looks every few milliseconds.
 
-PostgreSQL (psycopg 3): connections are tried before use, so a restarted server costs nothing.
+PostgreSQL (psycopg 3): connections are tried before use, so a restarted server costs nothing. A process keeps as many
+as it ever uses at a time, since to connect costs more than most transactions.
 """
 
 from __future__ import annotations
@@ -15,11 +18,25 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import OperationalError
 
-from service.store.text import to_json
+from service.errors import StoreBusy
+from service.store.text import from_json, to_json
 
 BUSY_TIMEOUT_S = 30.0
+LOOK_EVERY_MS = 5
+"""SQLite looks after 1, 2 and 5 ms, then :func:`_begin_immediate` lets it start again."""
+SQLITE_POOL = {"pool_size": 20, "max_overflow": 60}
+"""As many as there are threads that could ask."""
+POSTGRESQL_POOL = {"pool_size": 15, "max_overflow": 0}
 CONNECT_TIMEOUT_S = 5
+NOTICE_A_DEAD_PEER = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""Of libpq: a machine that vanished without a word is noticed within half a minute, not after hours."""
 READ_ONLY = "nidim_read_only"
 
 
@@ -42,8 +59,10 @@ def make_engine(url: URL) -> Engine:
         return create_engine(
             url,
             json_serializer=to_json,
+            json_deserializer=from_json,
             pool_pre_ping=True,
-            connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
+            **POSTGRESQL_POOL,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_S, **NOTICE_A_DEAD_PEER},
         )
     raise ValueError(f"database_url must be sqlite or postgresql, not {backend}")
 
@@ -56,7 +75,13 @@ def reader(engine: Engine) -> Engine:
 
 
 def _sqlite_engine(url: URL) -> Engine:
-    engine = create_engine(url, json_serializer=to_json, connect_args={"timeout": BUSY_TIMEOUT_S})
+    engine = create_engine(
+        url,
+        json_serializer=to_json,
+        json_deserializer=from_json,
+        connect_args={"timeout": BUSY_TIMEOUT_S},
+        **SQLITE_POOL,
+    )
     event.listen(engine, "connect", _sqlite_connect)
     event.listen(engine, "begin", _sqlite_begin)
     return engine
@@ -84,5 +109,36 @@ def _enable_wal(connection: sqlite3.Connection) -> None:
 
 def _sqlite_begin(connection: Connection) -> None:
     read_only = connection.get_execution_options().get(READ_ONLY, False)
-    connection.exec_driver_sql(f"PRAGMA query_only={int(read_only)}")
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+    _pragma(connection, "query_only", int(read_only))
+    if read_only:
+        connection.exec_driver_sql("BEGIN")
+    else:
+        _begin_immediate(connection)
+
+
+def _begin_immediate(connection: Connection) -> None:
+    """Wait for the right to write, looking often. Raises StoreBusy."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    _pragma(connection, "busy_timeout", LOOK_EVERY_MS)
+    try:
+        while True:
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                return
+            except OperationalError as error:
+                if not _is_busy(error.orig):
+                    raise
+                if time.monotonic() > deadline:
+                    raise StoreBusy(retry_after_s=1) from error
+    finally:
+        _pragma(connection, "busy_timeout", round(1000 * BUSY_TIMEOUT_S))
+
+
+def _is_busy(error: BaseException | None) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(code, int) and code & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def _pragma(connection: Connection, name: str, value: int) -> None:
+    driver: Any = connection.connection.driver_connection
+    driver.execute(f"PRAGMA {name}={value}").close()

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from service.errors import NotFound, WeakKey
 from service.store.clock import now
 from service.store.ids import is_id, new_id
+from service.store.paging import Keyset, Page
 from service.store.tables import AnyRow, KeyRow
 from service.store.upsert import insert
 
@@ -28,6 +29,7 @@ MIN_LENGTH = len(START) + 32
 MAX_LENGTH = 512
 TOUCH_EVERY_S = 60.0
 COLUMNS = tuple(column for column in KeyRow.__table__.columns if column.name != "mac")
+NEWEST_FIRST = Keyset(KeyRow.created_at, KeyRow.id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,7 @@ def create(
 ) -> tuple[Key, str]:
     """A new key and its secret, which cannot be had again.
 
-    ``secret`` is given for the bootstrap key only; given twice, it returns the key that is there. Raises WeakKey,
+    ``secret`` is given where it must not be drawn here; given twice, it returns the key that is there. Raises WeakKey,
     ValueError for an unknown scope.
     """
     secret = START + secrets.token_urlsafe(32) if secret is None else secret
@@ -79,6 +81,31 @@ def list_(tx: Session) -> list[Key]:
     """Every key, newest first, revoked ones too."""
     query = select(*COLUMNS).order_by(KeyRow.created_at.desc(), KeyRow.id.desc())
     return [_read(row) for row in tx.execute(query)]
+
+
+def page(tx: Session, *, limit: int = 50, cursor: str | None = None) -> Page[Key]:
+    """Every key, newest first, some at a time. Raises BadCursor."""
+    return NEWEST_FIRST.page(tx, select(*COLUMNS), _read, limit=limit, cursor=cursor)
+
+
+def get(tx: Session, key_id: str) -> Key | None:
+    """The key with this id; None for any other string."""
+    if not is_id("key_", key_id):
+        return None
+    row = tx.execute(select(*COLUMNS).where(KeyRow.id == key_id)).one_or_none()
+    return None if row is None else _read(row)
+
+
+def lock(tx: Session, key_id: str) -> None:
+    """Let no other transaction past this line for the same key before this one ends."""
+    tx.execute(select(KeyRow.id).where(KeyRow.id == key_id).with_for_update(key_share=True))
+
+
+def is_known(tx: Session, secret: str, *, pepper: bytes) -> bool:
+    """Whether a key of this secret was ever created, revoked and expired ones too."""
+    if not _is_well_formed(secret):
+        return False
+    return tx.execute(select(KeyRow.id).where(KeyRow.mac == _mac(secret, pepper))).first() is not None
 
 
 def exist(tx: Session) -> bool:

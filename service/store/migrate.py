@@ -2,10 +2,15 @@
 
 Both databases change their schema within a transaction, so a migration is whole or did not happen. Processes that
 open the same database at once wait for each other: PostgreSQL by an advisory lock, SQLite by its write lock.
+
+SQLite changes some tables only by building them anew, and dropping the old one would delete whatever refers to its
+rows. So foreign keys are not enforced during a migration there; they are checked, all of them, before it is committed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
@@ -19,18 +24,47 @@ SCRIPTS = Path(__file__).parent / "migrations"
 ADVISORY_LOCK = 0x6E6964696D  # "nidim"
 
 
-def migrate(engine: Engine) -> None:
-    """Bring the database to the newest revision. Raises RuntimeError if it is newer than this program."""
+class SchemaTooNew(RuntimeError):
+    """The database was made by a newer version of nidim; install that version or use another data_dir."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
+
+
+def migrate(engine: Engine, to: str | None = None) -> None:
+    """Bring the database to revision ``to`` (default: the newest). Raises SchemaTooNew."""
+    with engine.connect() as connection:
+        if _revision(connection) == (to or head()):
+            return
+    with engine.connect() as connection, _unenforced(connection), connection.begin():
+        _lock(connection)
+        _upgrade(connection, to or "head")
+        _require_references(connection)
+
+
+def head() -> str:
+    """The revision that this program works with."""
+    found = ScriptDirectory.from_config(_config()).get_current_head()
+    assert found is not None
+    return found
+
+
+def revisions() -> list[str]:
+    """Every revision, the first one first."""
+    walk = ScriptDirectory.from_config(_config()).walk_revisions()
+    return [script.revision for script in walk][::-1]
+
+
+def revision(engine: Engine) -> str | None:
+    """The revision of the database; None: it has no schema."""
+    with engine.connect() as connection:
+        return _revision(connection)
+
+
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
-    head = ScriptDirectory.from_config(config).get_current_head()
-    with engine.connect() as connection:
-        if _revision(connection) == head:
-            return
-    with engine.begin() as connection:
-        _lock(connection)
-        config.attributes["connection"] = connection
-        _upgrade(config)
+    return config
 
 
 def _revision(connection: Connection) -> str | None:
@@ -42,10 +76,32 @@ def _lock(connection: Connection) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
 
 
-def _upgrade(config: Config) -> None:
+def _upgrade(connection: Connection, to: str) -> None:
+    config = _config()
+    config.attributes["connection"] = connection
     try:
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
     except CommandError as error:
+        raise SchemaTooNew from error
+
+
+@contextmanager
+def _unenforced(connection: Connection) -> Iterator[None]:
+    """SQLite takes this switch outside a transaction only, so it is given to the driver before one begins."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver = connection.connection.dbapi_connection
+    assert driver is not None
+    driver.execute("PRAGMA foreign_keys=OFF")
+    try:
+        yield
+    finally:
+        driver.execute("PRAGMA foreign_keys=ON")
+
+
+def _require_references(connection: Connection) -> None:
+    if connection.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
         raise RuntimeError(
-            "The database was made by a newer version of nidim; install that version or use another data_dir."
-        ) from error
+            "The migration would leave rows that refer to nothing; it was undone. Restore a backup."
+        )

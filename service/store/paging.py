@@ -1,6 +1,7 @@
 """Keyset paging, newest first: a page starts where the one before ended, whatever was added meanwhile.
 
-The order is (created_at, key), both falling; the key settles equal moments.
+The order is (created_at, key), both falling; the key settles equal moments. A whole number may stand in for the
+moment where an index has it. Every order needs its index: a page costs the same however deep it is.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import literal, tuple_
+from sqlalchemy import BigInteger, literal, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from service.errors import BadCursor
@@ -37,8 +38,12 @@ class Page(Generic[T]):
 class Keyset:
     """The two columns of the order."""
 
-    created_at: InstrumentedAttribute[datetime]
+    created_at: InstrumentedAttribute[datetime] | InstrumentedAttribute[int]
     key: InstrumentedAttribute[str]
+
+    @property
+    def _is_moment(self) -> bool:
+        return isinstance(self.created_at.type, Moment)
 
     def page(
         self,
@@ -52,21 +57,25 @@ class Keyset:
         """The page of ``query`` after ``cursor``; one row more is read to know whether there is another page."""
         limit = max(1, min(limit, MAX_LIMIT))
         if cursor is not None:
-            query = query.where(self._after(*_decode(cursor)))
+            query = query.where(self._after(cursor))
         query = query.order_by(self.created_at.desc(), self.key.desc()).limit(limit + 1)
         rows = tx.execute(query).all()
         items = tuple(read(row) for row in rows[:limit])
         return Page(items, self._cursor(rows[limit - 1]) if len(rows) > limit else None)
 
-    def _after(self, moment: datetime, key: str) -> Any:
-        return tuple_(self.created_at, self.key) < tuple_(literal(moment, Moment()), literal(key))
+    def _after(self, cursor: str) -> Any:
+        number, key = _decode(cursor)
+        place = literal(from_us(number), Moment()) if self._is_moment else literal(number, BigInteger)
+        return tuple_(self.created_at, self.key) < tuple_(place, literal(key))
 
     def _cursor(self, row: AnyRow) -> str:
-        values = [to_us(row._mapping[self.created_at.key]), row._mapping[self.key.key]]
+        place = row._mapping[self.created_at.key]
+        values = [to_us(place) if self._is_moment else place, row._mapping[self.key.key]]
         return base64.urlsafe_b64encode(json.dumps(values).encode()).rstrip(b"=").decode()
 
 
-def _decode(cursor: str) -> tuple[datetime, str]:
+def _decode(cursor: str) -> tuple[int, str]:
+    """The number and the key in a cursor of ours; the number is one that both kinds of order take."""
     try:
         if len(cursor) > MAX_CURSOR:
             raise BadCursor
@@ -74,6 +83,7 @@ def _decode(cursor: str) -> tuple[datetime, str]:
         us, key = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         if type(us) is not int or not isinstance(key, str) or not key.isascii() or "\x00" in key:
             raise BadCursor
-        return from_us(us), key
+        from_us(us)
+        return us, key
     except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error) as error:
         raise BadCursor from error

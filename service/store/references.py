@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import func, select, union_all
+from sqlalchemy import func, select, union, union_all
 from sqlalchemy.orm import Session
 
 from service.store.tables import DatasetRow, EncoderFileRow, EncoderRow, JobRow
@@ -28,7 +28,31 @@ def unused(tx: Session, digests: Iterable[str]) -> list[str]:
     return [digest for digest in wanted if digest not in used]
 
 
+def everything(tx: Session) -> list[str]:
+    """Every blob that is needed, once each."""
+    wanted = union(
+        *(select(column.label("digest")).where(column.is_not(None)) for column in COLUMNS)
+    ).subquery()
+    return list(tx.scalars(select(wanted.c.digest).order_by(wanted.c.digest)))
+
+
 def stored_bytes(tx: Session) -> int:
-    """Bytes of all encoders and uploaded datasets, for the quota; checkpoints come and go and are not counted."""
+    """Bytes of all encoders and uploaded datasets."""
     sums = (func.coalesce(func.sum(column), 0) for column in (EncoderRow.size_bytes, DatasetRow.size_bytes))
     return sum(int(tx.execute(select(total)).scalar_one()) for total in sums)
+
+
+def checkpoint_bytes(tx: Session) -> int:
+    """Bytes of all checkpoints; one that a retried job took over counts once."""
+    sizes = (
+        select(func.max(JobRow.checkpoint_bytes).label("size"))
+        .where(JobRow.checkpoint_digest.is_not(None))
+        .group_by(JobRow.checkpoint_digest)
+        .subquery()
+    )
+    return int(tx.execute(select(func.coalesce(func.sum(sizes.c.size), 0))).scalar_one())
+
+
+def used_bytes(tx: Session) -> int:
+    """What the disk quota is held against: bytes of everything that a row refers to."""
+    return stored_bytes(tx) + checkpoint_bytes(tx)

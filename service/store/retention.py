@@ -1,7 +1,8 @@
 """Retention: what ended long ago is forgotten, and blobs that nothing refers to are deleted.
 
-A blob is written before the row that refers to it, and a worker that lost its lease leaves blobs without a row. So a
-blob goes only when it is unused *and* was stored more than a day ago.
+A blob is written before the row that refers to it, and a worker that lost its lease leaves blobs without a row. So the
+sweep takes a blob only when it is unused *and* was stored more than a day ago. Where the row that referred to it has
+just been deleted, minutes are enough. Nothing goes while a backup holds the blobs.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from pathlib import Path
 from typing import Protocol
 
-from sqlalchemy import ColumnElement, and_, delete, exists, update
+from sqlalchemy import ColumnElement, and_, delete, exists, select, update
 from sqlalchemy.orm import Session
 
-from service.store import datasets, events, idempotency, references, singletons
+from service.store import audit, cache, datasets, events, idempotency, references, scratch, singletons
 from service.store.blobs import Blobs
 from service.store.clock import now
 from service.store.ids import new_id
@@ -25,21 +27,33 @@ from service.store.tables import EventRow, JobRow
 
 DAY_S = 86_400.0
 TIDY_EVERY_S = 600.0
-SWEEP_EVERY_S = DAY_S
+SWEEP_EVERY_S = 3600.0
 GRACE = timedelta(days=1)
+YOUNG = timedelta(minutes=10)
+"""Somebody may have stored the same content and not have written the row yet."""
+UNFINISHED = timedelta(hours=1)
+"""What was begun and not written to for so long was left by a process that died."""
+HOLD = "blobs"
+"""While somebody has this singleton no blob is deleted."""
 INGESTION_SILENT_S = 900.0
 BATCH = 500
 
 
 class RetentionSettings(Protocol):
-    """The settings that retention needs, in days; 0 for jobs: for ever."""
+    """The settings that retention needs, in days; 0 for jobs and the audit log: for ever."""
 
+    @property
+    def data_dir(self) -> Path: ...
+    @property
+    def cache_max_bytes(self) -> int: ...
     @property
     def retain_checkpoints_days(self) -> float: ...
     @property
     def retain_events_days(self) -> float: ...
     @property
     def retain_jobs_days(self) -> float: ...
+    @property
+    def retain_audit_days(self) -> float: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +63,9 @@ class Tidied:
     checkpoints: int = 0
     events: int = 0
     jobs: int = 0
+    audit: int = 0
     blobs: int = 0
+    cache_bytes: int = 0
 
 
 def tidy_if_due(store: Store, settings: RetentionSettings) -> Tidied:
@@ -60,10 +76,20 @@ def tidy_if_due(store: Store, settings: RetentionSettings) -> Tidied:
         idempotency.prune(tx)
         datasets.fail_silent(tx, silent_s=INGESTION_SILENT_S)
         checkpoints = forget_checkpoints(tx, older_than_s=settings.retain_checkpoints_days * DAY_S)
-        forgotten = forget_events(tx, older_than_s=settings.retain_events_days * DAY_S)
         jobs = forget_jobs(tx, older_than_s=settings.retain_jobs_days * DAY_S)
+        entries = audit.forget(tx, older_than_s=settings.retain_audit_days * DAY_S)
+    forgotten = _forget_all_events(store, older_than_s=settings.retain_events_days * DAY_S)
     swept = sweep(store) if _is_due(store, "sweep", SWEEP_EVERY_S) else 0
-    return Tidied(checkpoints=checkpoints, events=forgotten, jobs=jobs, blobs=swept)
+    evicted = cache.evict(settings.data_dir / "cache", settings.cache_max_bytes)
+    scratch.remove_stale(store, settings.data_dir / "scratch")
+    return Tidied(
+        checkpoints=checkpoints,
+        events=forgotten,
+        jobs=jobs,
+        audit=entries,
+        blobs=swept,
+        cache_bytes=evicted,
+    )
 
 
 def forget_checkpoints(tx: Session, *, older_than_s: float) -> int:
@@ -71,18 +97,30 @@ def forget_checkpoints(tx: Session, *, older_than_s: float) -> int:
     statement = (
         update(JobRow)
         .where(_ended_before(older_than_s), JobRow.checkpoint_digest.is_not(None))
-        .values(checkpoint_digest=None, checkpoint_step=None)
+        .values(checkpoint_digest=None, checkpoint_step=None, checkpoint_bytes=None)
         .returning(JobRow.id)
     )
     return len(tx.execute(statement, execution_options={"synchronize_session": False}).all())
 
 
-def forget_events(tx: Session, *, older_than_s: float) -> int:
-    """Delete the events of jobs that ended so long ago, but for states: a stream must still find its end."""
-    of_old_job = exists().where(JobRow.id == EventRow.job_id, _ended_before(older_than_s))
-    statement = delete(EventRow).where(EventRow.type != events.STATE, of_old_job)
+def forget_events(tx: Session, *, older_than_s: float, most_jobs: int = BATCH) -> int:
+    """Delete the events of some jobs that ended so long ago, but for states: a stream must still find its end."""
+    has_events = exists().where(EventRow.job_id == JobRow.id, EventRow.type != events.STATE)
+    old = tx.scalars(select(JobRow.id).where(_ended_before(older_than_s), has_events).limit(most_jobs)).all()
+    statement = delete(EventRow).where(EventRow.type != events.STATE, EventRow.job_id.in_(old))
     result = tx.execute(statement.returning(EventRow.id), execution_options={"synchronize_session": False})
     return len(result.all())
+
+
+def _forget_all_events(store: Store, *, older_than_s: float) -> int:
+    """A few jobs a transaction: nobody waits long for the database meanwhile."""
+    total = 0
+    while True:
+        with store.begin() as tx:
+            count = forget_events(tx, older_than_s=older_than_s)
+        if count == 0:
+            return total
+        total += count
 
 
 def forget_jobs(tx: Session, *, older_than_s: float) -> int:
@@ -95,17 +133,22 @@ def forget_jobs(tx: Session, *, older_than_s: float) -> int:
 
 def sweep(store: Store, *, grace: timedelta = GRACE) -> int:
     """Delete every blob that was stored longer ago than ``grace`` and that nothing refers to; how many."""
+    store.blobs.remove_leftovers(datetime.now(UTC) - UNFINISHED)
     before = datetime.now(UTC) - grace
-    store.blobs.remove_leftovers(before)
     old = (blob.digest for blob in store.blobs.list_() if blob.stored_at < before)
     return sum(discard(store, digests, grace=grace) for digests in _batches(old))
 
 
-def discard(store: Store, digests: Iterable[str], *, grace: timedelta = timedelta(0)) -> int:
-    """Delete those of the blobs that nothing refers to and that are older than ``grace``; how many."""
+def discard(store: Store, digests: Iterable[str | None], *, grace: timedelta = YOUNG) -> int:
+    """Delete those of the blobs that nothing refers to and that are older than ``grace``; how many.
+
+    None while a backup holds the blobs; the sweep finds them later.
+    """
     before = datetime.now(UTC) - grace
     with store.session() as tx:
-        unused = references.unused(tx, digests)
+        unused = references.unused(tx, [digest for digest in digests if digest])
+        if singletons.is_held(tx, HOLD):
+            return 0
     going = [digest for digest in unused if _is_old(store.blobs, digest, before)]
     for digest in going:
         store.blobs.delete(digest)

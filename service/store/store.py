@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
+from service.errors import StoreBusy
 from service.store.blobs import Blobs, open_blobs
-from service.store.engine import database_url, make_engine, reader
+from service.store.engine import BUSY_TIMEOUT_S, database_url, make_engine, reader
 from service.store.migrate import migrate
 from service.store.pepper import load_pepper
+from service.store.turns import Turns
+
+RESTORING = "restoring"
+"""Stands in a data_dir while something is restored into it; no server starts there."""
 
 
 class StoreSettings(Protocol):
@@ -35,17 +41,20 @@ class Store:
     engine: Engine
     blobs: Blobs
     pepper: bytes
+    _turns: Turns = field(default_factory=Turns, repr=False)
 
     @contextmanager
     def begin(self) -> Iterator[Session]:
-        """A transaction that may write: committed at the end, rolled back by an exception."""
-        with Session(self.engine) as session, session.begin():
+        """A transaction that may write: committed at the end, rolled back by an exception. Raises StoreBusy."""
+        alone = self.engine.dialect.name == "sqlite"
+        turn = self._turns.turn(BUSY_TIMEOUT_S) if alone else nullcontext()
+        with turn, _answered(), Session(self.engine) as session, session.begin():
             yield session
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """A transaction that reads one consistent state; a write in it is an error."""
-        with Session(reader(self.engine)) as session:
+        """A transaction that reads one consistent state; a write in it is an error. Raises StoreBusy."""
+        with _answered(), Session(reader(self.engine)) as session:
             yield session
 
     def ping(self) -> None:
@@ -58,9 +67,21 @@ class Store:
         self.engine.dispose()
 
 
-def open_store(settings: StoreSettings) -> Store:
-    """Create the directories, migrate the database, connect the blobs."""
+def attach(settings: StoreSettings) -> Store:
+    """What is there, as it is: nothing is created or migrated, and no key can be checked. For tools beside a server."""
     data_dir = Path(settings.data_dir)
+    engine = make_engine(database_url(settings.database_url, data_dir))
+    return Store(engine=engine, blobs=open_blobs(settings.blob_url or str(data_dir / "blobs")), pepper=b"")
+
+
+def open_store(settings: StoreSettings) -> Store:
+    """Create the directories, migrate the database, connect the blobs.
+
+    Raises RuntimeError where a restore was begun and not finished, or the schema is newer than this program.
+    """
+    data_dir = Path(settings.data_dir)
+    if (data_dir / RESTORING).exists():
+        raise RuntimeError("A restore into this data_dir has not ended; run `nidim restore` again.")
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     engine = make_engine(database_url(settings.database_url, data_dir))
     try:
@@ -73,3 +94,12 @@ def open_store(settings: StoreSettings) -> Store:
     except BaseException:
         engine.dispose()
         raise
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    """StoreBusy where every connection is in use for long."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise StoreBusy(retry_after_s=1) from error

@@ -3,8 +3,9 @@
     jobs ──< events                    (job_id, id): ids rise within a job
     jobs ──0..1 encoders               one encoder per job at most, by a unique constraint
     encoder_names ──< encoders ──< encoder_files
-                          └──< aliases ──< alias_moves
-    datasets   idempotency   api_keys   singletons
+                          ├──< aliases ──< alias_moves
+                          └──0..1 damages
+    datasets   idempotency   api_keys   audit   singletons
 
 A change here needs a migration in ``migrations/versions``; a test compares the two.
 """
@@ -69,6 +70,7 @@ class JobRow(Base):
         Index(None, "state", "lease_until"),
         Index(None, "dataset", "state"),
         Index(None, "checkpoint_digest"),
+        Index(None, "created_by", "state"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -89,6 +91,7 @@ class JobRow(Base):
     failure: Mapped[Json | None]
     checkpoint_digest: Mapped[str | None]
     checkpoint_step: Mapped[int | None] = mapped_column(BigInteger)
+    checkpoint_bytes: Mapped[int | None] = mapped_column(BigInteger)
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     lease_owner: Mapped[str | None] = mapped_column(CleanText)
     lease_until: Mapped[datetime | None]
@@ -97,6 +100,7 @@ class JobRow(Base):
     publish_count: Mapped[int] = mapped_column(default=0)
     last_event_id: Mapped[int] = mapped_column(BigInteger, default=0)
     format_version: Mapped[int]
+    created_by: Mapped[str | None]
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -140,6 +144,7 @@ class DatasetRow(Base):
     skipped: Mapped[Json | None]
     progress: Mapped[Json | None]
     error: Mapped[Json | None]
+    created_by: Mapped[str | None] = mapped_column(index=True)
     created_at: Mapped[datetime]
     touched_at: Mapped[datetime]
 
@@ -186,6 +191,18 @@ class EncoderFileRow(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     digest: Mapped[str] = mapped_column(index=True)
     size: Mapped[int] = mapped_column(BigInteger)
+
+
+class DamageRow(Base):
+    """An encoder of which a file is gone or not what was stored, as it was found last."""
+
+    __tablename__ = "damages"
+
+    encoder_id: Mapped[str] = mapped_column(ForeignKey("encoders.id", ondelete="CASCADE"), primary_key=True)
+    file: Mapped[str | None]
+    detail: Mapped[str]
+    found_at: Mapped[datetime]
+    checked_at: Mapped[datetime]
 
 
 class AliasRow(Base):
@@ -245,6 +262,21 @@ class KeyRow(Base):
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
+
+
+class AuditRow(Base):
+    """One change: who made it (a key's id, ``open``, ``cli`` or ``bootstrap``), to what, by which request."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index(None, "at", "id"), Index(None, "who", "at", "id"))
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    who: Mapped[str]
+    action: Mapped[str]
+    target: Mapped[str] = mapped_column(CleanText)
+    request_id: Mapped[str | None]
+    detail: Mapped[Json | None]
 
 
 class SingletonRow(Base):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import signal
 import subprocess
 import sys
-import threading
-import time
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from service.errors import BlobDamaged, BlobMissing, BlobsUnavailable
+from service.store import blobs as store_blobs
 from service.store.blobs import DirectoryBlobs, blob_path, open_blobs
 
 CONTENT = b"content " * 300_000
@@ -23,34 +24,13 @@ ABSENT = "sha256:" + "0" * 64
 CREDENTIALS = {"key": "test", "secret": "test"}
 
 
-@pytest.fixture(scope="module")
-def s3_endpoint():
-    """An S3 of our own on a port that the server chooses; it says which one on its standard error."""
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-c",
-        "from moto.server import main; main()",
-        "-H",
-        "127.0.0.1",
-        "-p",
-        "0",
-    ]
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        for line in server.stderr:
-            if "Running on" in line:
-                endpoint = line.split()[-1]
-                break
-        drain = threading.Thread(target=server.stderr.read)
-        drain.start()
-        yield endpoint
-    finally:
-        server.terminate()
-        server.wait(10)
-        drain.join()
-        server.stderr.close()
+@pytest.fixture
+def s3_blobs(s3_endpoint, new_bucket):
+    """Empty blobs below a prefix of a bucket of their own."""
+    bucket = new_bucket(s3_endpoint)
+    return open_blobs(
+        f"s3://{bucket}/some/prefix", **CREDENTIALS, client_kwargs={"endpoint_url": s3_endpoint}
+    )
 
 
 @pytest.fixture(params=["directory", "s3"])
@@ -58,11 +38,7 @@ def blobs(request, tmp_path):
     """Empty blobs of each kind."""
     if request.param == "directory":
         return open_blobs(f"file://{tmp_path}/blobs")
-    endpoint = request.getfixturevalue("s3_endpoint")
-    bucket = f"bucket-{time.time_ns()}"
-    request_ = urllib.request.Request(f"{endpoint}/{bucket}", method="PUT")
-    urllib.request.urlopen(request_).close()
-    return open_blobs(f"s3://{bucket}/some/prefix", **CREDENTIALS, client_kwargs={"endpoint_url": endpoint})
+    return request.getfixturevalue("s3_blobs")
 
 
 @pytest.fixture
@@ -112,11 +88,13 @@ def test_a_flipped_byte_is_found_and_mended(blobs, tmp_path):
     damage(blobs, digest)
     with pytest.raises(BlobDamaged):
         blobs.fetch(digest, tmp_path / "copy")
-    with pytest.raises(BlobDamaged):
-        blobs.read(digest)
+    for look in (blobs.read, blobs.verify):
+        with pytest.raises(BlobDamaged):
+            look(digest)
     assert list(tmp_path.glob("*copy*")) == []
     blobs.put_bytes(CONTENT)
     assert blobs.read(digest) == CONTENT
+    blobs.verify(digest)
 
 
 def test_what_is_gone_is_missing(blobs, tmp_path):
@@ -124,7 +102,13 @@ def test_what_is_gone_is_missing(blobs, tmp_path):
     blobs.delete(digest)
     blobs.delete(digest)
     assert not blobs.exists(digest)
-    for act in (blobs.open, blobs.size, blobs.read, lambda digest: blobs.fetch(digest, tmp_path / "copy")):
+    for act in (
+        blobs.open,
+        blobs.size,
+        blobs.read,
+        blobs.verify,
+        lambda digest: blobs.fetch(digest, tmp_path / "copy"),
+    ):
         with pytest.raises(BlobMissing):
             act(digest)
     assert list(blobs.list_()) == []
@@ -146,17 +130,117 @@ def test_many_write_the_same(blobs, file, tmp_path):
     assert {copy.read_bytes() for copy in copies} == {CONTENT}
 
 
-def test_a_directory_keeps_no_half_files(tmp_path, file, monkeypatch):
+def no_room(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    ("owner", "call"), [(os, "fsync"), (Path, "replace"), (Path, "mkdir"), (store_blobs, "_copy")]
+)
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, file, monkeypatch, owner, call):
     blobs = open_blobs(str(tmp_path / "blobs"))
-
-    def no_room(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", no_room)
-    with pytest.raises(OSError, match="No space"):
-        blobs.put_file(file)
+    monkeypatch.setattr(owner, call, no_room)
+    for put in (lambda: blobs.put_file(file), lambda: blobs.put_bytes(CONTENT)):
+        with pytest.raises(OSError, match="No space"):
+            put()
+    monkeypatch.undo()
+    assert not blobs.exists(DIGEST)
     assert list(blobs.list_()) == []
     assert [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()] == []
+    assert blobs.put_file(file)[0] == DIGEST
+
+
+LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+from service.store.blobs import open_blobs
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+blobs = open_blobs(sys.argv[1])
+small, _ = blobs.put_bytes(b"small")
+for act in (lambda: blobs.put_file(Path(sys.argv[2])), lambda: blobs.fetch(sys.argv[3], Path(sys.argv[4]))):
+    try:
+        act()
+    except OSError as error:
+        print(error.errno)
+"""
+
+
+def test_a_file_that_the_system_cuts_short_is_no_blob(tmp_path, file):
+    """A real limit of the kernel: the write itself comes back short, then fails."""
+    blobs = open_blobs(str(tmp_path / "blobs"))
+    other, _ = blobs.put_bytes(CONTENT + b"2")
+    arguments = [str(tmp_path / "blobs"), str(file), other, str(tmp_path / "copy")]
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, *arguments], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [str(errno.EFBIG)] * 2, done.stderr
+    assert not blobs.exists(DIGEST)
+    assert sorted(blob.size for blob in blobs.list_()) == [len(b"small"), len(CONTENT) + 1]
+    assert list((tmp_path / "blobs" / "incoming").iterdir()) == list(tmp_path.glob("*copy*")) == []
+
+
+KILLED = """
+import os, signal, sys, io
+from service.store.blobs import open_blobs
+
+class Source(io.BytesIO):
+    def read(self, n=-1):
+        data = super().read(n)
+        if not data:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return data
+
+open_blobs(sys.argv[1])._put(Source(b"x" * 3_000_000))
+"""
+
+
+def test_what_a_killed_process_left_is_removed_later(tmp_path):
+    blobs = open_blobs(str(tmp_path / "blobs"))
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "blobs")], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert list(blobs.list_()) == []
+    now = datetime.now(UTC)
+    assert blobs.leftovers(now - timedelta(hours=1)) == [], "it may still be written"
+    assert len(blobs.leftovers(now + timedelta(hours=1))) == 1
+    assert blobs.remove_leftovers(now - timedelta(hours=1)) == 0
+    assert blobs.remove_leftovers(now + timedelta(hours=1)) == 1
+    assert blobs.leftovers(now + timedelta(hours=1)) == []
+
+
+def test_unfinished_uploads_to_s3_are_ended(s3_blobs):
+    s3_blobs.put_bytes(b"whole")
+    bucket, key = s3_blobs._root.split("/", 1)
+    for name in (f"{key}/aa/bb/half", "elsewhere/half"):
+        s3_blobs._fs().call_s3("create_multipart_upload", Bucket=bucket, Key=name)
+    later = datetime.now(UTC) + timedelta(hours=1)
+    assert s3_blobs.leftovers(datetime(2000, 1, 1, tzinfo=UTC)) == []  # moto begins every upload in 2010
+    assert s3_blobs.leftovers(later) == [f"{key}/aa/bb/half"]
+    assert s3_blobs.remove_leftovers(later) == 1
+    assert s3_blobs.leftovers(later) == []
+    assert [upload["Key"] for upload in s3_blobs._fs().list_multipart_uploads(bucket)] == ["elsewhere/half"]
+
+
+def test_a_directory_that_gets_a_blob_is_synced(tmp_path, monkeypatch):
+    """The file before its name, then every directory that the name needs: a power cut loses no stored blob."""
+    blobs, order = open_blobs(str(tmp_path / "blobs")), []
+    fsync, replace = os.fsync, Path.replace
+
+    def note_sync(descriptor):
+        order.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    def note_name(source, target):
+        order.append("renamed")
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "replace", note_name)
+    digest, _ = blobs.put_bytes(b"x")
+    place = tmp_path / "blobs" / blob_path(digest)
+    assert order[0].startswith(str(tmp_path / "blobs" / "incoming"))
+    assert order[1:] == ["renamed", *(str(parent) for parent in place.parents[:3])]
 
 
 def test_a_failed_fetch_leaves_the_old_file(blobs, tmp_path):

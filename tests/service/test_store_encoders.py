@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.errors import EncoderAliased, NotFound, PreconditionFailed, VersionRequired
+from service.errors import EncoderAliased, NotFound, NothingBefore, PreconditionFailed, VersionRequired
 from service.store import encoders, references
 from service.store.encoders import EncoderFile, aliases
 from service.store.names import ByAlias, ById, ByVersion, Newest, parse_ref
@@ -181,3 +181,46 @@ def test_blobs_are_in_use_as_long_as_a_row_names_them(store, new_encoder):
         assert references.unused(tx, [used]) == [used]
         assert references.unused(tx, []) == []
         assert references.stored_bytes(tx) == 0
+
+
+def test_an_alias_is_created_once(store, new_encoder):
+    for _ in range(2):
+        new_encoder(store)
+    with store.begin() as tx:
+        first = aliases.put(tx, "faces", "prod", 1, if_none_match="*")
+        for tags in ("*", first.etag, f'W/{first.etag}, "9"'):
+            with pytest.raises(PreconditionFailed):
+                aliases.put(tx, "faces", "prod", 2, if_none_match=tags)
+        assert aliases.put(tx, "faces", "prod", 2, if_none_match='"9"').version == 2
+
+
+def test_a_rollback_undoes_the_last_move(store, new_encoder):
+    for _ in range(3):
+        new_encoder(store)
+    with store.begin() as tx:
+        with pytest.raises(NotFound):
+            aliases.rollback(tx, "faces", "prod")
+        aliases.put(tx, "faces", "prod", 1)
+        with pytest.raises(NothingBefore):
+            aliases.rollback(tx, "faces", "prod")
+        stale = aliases.put(tx, "faces", "prod", 3)
+        back = aliases.rollback(tx, "faces", "prod", if_match=stale.etag)
+        assert back.version == aliases.get(tx, "faces", "prod").version == 1
+        with pytest.raises(PreconditionFailed):
+            aliases.rollback(tx, "faces", "prod", if_match=stale.etag)
+        assert aliases.rollback(tx, "faces", "prod").version == 3
+        assert [move.version for move in aliases.history(tx, "faces", "prod")] == [3, 1, 3, 1]
+
+
+def test_a_rollback_brings_a_deleted_alias_back_but_not_a_deleted_version(store, new_encoder):
+    for _ in range(2):
+        new_encoder(store)
+    with store.begin() as tx:
+        aliases.put(tx, "faces", "prod", 1)
+        aliases.delete(tx, "faces", "prod")
+        assert aliases.rollback(tx, "faces", "prod").version == 1
+        aliases.put(tx, "faces", "prod", 2)
+        encoders.delete(tx, "faces@1")
+        with pytest.raises(NothingBefore, match="was deleted"):
+            aliases.rollback(tx, "faces", "prod")
+        assert aliases.get(tx, "faces", "prod").version == 2

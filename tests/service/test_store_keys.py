@@ -46,6 +46,22 @@ def test_a_key_is_known_by_its_secret_alone(store):
     assert verify(store, secret, pepper=b"q" * 32) is None
 
 
+def test_secrets_are_compared_in_constant_time(store, monkeypatch):
+    """Two keys that share their first characters: the comparison is hmac's, over the whole of both digests."""
+    start = "nk_" + "a" * 8
+    made = [create(store, secret=start + letter * 40)[0] for letter in "bc"]
+    compared = []
+
+    def compare(one, other):
+        compared.append((len(one), len(other)))
+        return one == other
+
+    monkeypatch.setattr(keys.hmac, "compare_digest", compare)
+    assert verify(store, start + "b" * 40) == made[0]
+    assert verify(store, start + "d" * 40) is None
+    assert compared == [(64, 64)] * 4
+
+
 def test_the_database_holds_no_usable_key(store):
     key, secret = create(store)
     with store.session() as tx:

@@ -43,13 +43,14 @@ class Model:
     without_checkpoint: int = 0
     cancel: bool = False
     expired: bool = False
+    abandoned: bool = False
     checkpoint: str | None = None
     states: list[str] = field(default_factory=lambda: ["queued"])
 
     def move(self, state: str) -> None:
         assert self.state not in jobs.TERMINAL
         self.state = state
-        self.expired = False
+        self.expired = self.abandoned = False
         self.states.append(state)
 
     def let_go(self, state: str) -> str:
@@ -163,7 +164,8 @@ class JobMachine(RuleBasedStateMachine):
     @rule(lease=leases)
     def abandon(self, lease: jobs.Lease) -> None:
         if self.write(lease, lambda tx: jobs.abandon(tx, lease)):
-            self.models[lease.job_id].expired = True
+            model = self.models[lease.job_id]
+            model.expired = model.abandoned = True
 
     @rule(job_id=job_ids)
     def cancel(self, job_id: str) -> None:
@@ -206,7 +208,7 @@ class JobMachine(RuleBasedStateMachine):
 
     def is_current(self, lease: jobs.Lease) -> bool:
         model = self.models[lease.job_id]
-        return model.state == "running" and model.fence == lease.fence
+        return model.state == "running" and model.fence == lease.fence and not model.abandoned
 
     def write(self, lease: jobs.Lease, action) -> bool:
         """Do it and say whether the fence let it through, which must be so if and only if the lease is current."""

@@ -78,11 +78,12 @@ def test_processes_that_open_an_empty_database_at_once(empty_settings):
 def test_a_database_of_a_newer_version_is_left_alone(empty_settings):
     store = open_store(empty_settings)
     with store.begin() as tx:
+        head = tx.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
         tx.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(RuntimeError, match="newer version"):
         open_store(empty_settings)
     with store.begin() as tx:
-        tx.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        tx.execute(text("UPDATE alembic_version SET version_num = :head"), {"head": head})
     store.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import pytest
 
 from service.errors import LostLease, NameTaken, PreconditionFailed, ServiceError
 from service.store import datasets, encoders, events, idempotency, jobs, singletons
+from service.store.aliases import Alias
+from service.store.encoders import aliases
 
 MANY = 10
 
@@ -239,3 +242,58 @@ def test_processes_share_the_jobs(store, store_settings, new_job):
         taker.stdin.flush()
     won = [json.loads(taker.communicate(timeout=60)[0]) for taker in takers]
     assert sorted(job_id for each in won for job_id in each) == sorted(job_ids)
+
+
+def test_one_of_many_rollbacks_with_the_same_tag_counts(store, new_encoder):
+    for _ in range(2):
+        new_encoder(store)
+    with store.begin() as tx:
+        aliases.put(tx, "faces", "prod", 1)
+        tag = aliases.put(tx, "faces", "prod", 2).etag
+
+    def act(i):
+        with store.begin() as tx:
+            if i % 2:
+                return aliases.rollback(tx, "faces", "prod", if_match=tag)
+            return aliases.put(tx, "faces", "prod", 1, if_match=tag)
+
+    results = at_once(MANY, act)
+    assert len(winners(results)) == 1
+    assert {type(result) for result in results} == {Alias, PreconditionFailed}
+    with store.session() as tx:
+        assert [move.version for move in aliases.history(tx, "faces", "prod")] == [1, 2, 1]
+
+
+def test_one_of_many_creates_an_alias(store, new_encoder):
+    for _ in range(MANY):
+        new_encoder(store)
+
+    def create(i):
+        with store.begin() as tx:
+            return aliases.put(tx, "faces", "prod", i + 1, if_none_match="*")
+
+    (created,) = winners(at_once(MANY, create))
+    with store.session() as tx:
+        assert aliases.get(tx, "faces", "prod") == created
+        assert len(aliases.history(tx, "faces", "prod")) == 1
+
+
+def test_moves_without_conditions_are_all_in_the_history(store, new_encoder):
+    for _ in range(2):
+        new_encoder(store)
+
+    def move(i):
+        with store.begin() as tx:
+            return (
+                aliases.put(tx, "faces", "prod", 1 + i % 2)
+                if i % 3
+                else aliases.rollback(tx, "faces", "prod")
+            )
+
+    at_once(MANY, move)
+    with store.session() as tx:
+        moves = aliases.history(tx, "faces", "prod")
+        versions = [move.version for move in moves]
+        assert aliases.get(tx, "faces", "prod").version == versions[0]
+    assert all(a != b for a, b in itertools.pairwise(versions)), versions
+    assert [move.etag for move in moves] == [f'"{n}"' for n in range(len(moves), 0, -1)]

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import text
 
-from service.store import datasets, encoders, events, jobs, retention
+from service.store import datasets, encoders, events, jobs, references, retention, scratch, singletons
 from service.store.blobs import blob_path
 from service.store.retention import Tidied
 
-SETTINGS = SimpleNamespace(retain_checkpoints_days=7, retain_events_days=90, retain_jobs_days=0)
+SETTINGS = SimpleNamespace(
+    data_dir=Path("/nonexistent"),
+    cache_max_bytes=0,
+    retain_checkpoints_days=7,
+    retain_events_days=90,
+    retain_jobs_days=0,
+    retain_audit_days=365,
+)
 DAY_US = 86_400_000_000
 
 
@@ -93,3 +101,87 @@ def test_a_sweep_deletes_old_blobs_that_nothing_needs(store, new_encoder, take, 
     assert retention.discard(store, [put["model"], put["data"]]) == 1
     assert retention.sweep(store, grace=timedelta(0)) == 1
     assert {blob.digest for blob in store.blobs.list_()} == {put[name] for name in ("data", "index", "state")}
+
+
+def put_old(store, content):
+    """A blob that was stored long ago."""
+    digest, _ = store.blobs.put_bytes(content)
+    os.utime(store.blobs._root / blob_path(digest), (1, 1))
+    return digest
+
+
+def test_what_was_stored_a_moment_ago_is_not_discarded(store):
+    young, _ = store.blobs.put_bytes(b"its row comes later")
+    old = put_old(store, b"its row is gone")
+    assert retention.discard(store, [young, old, None]) == 1
+    assert (store.blobs.exists(young), store.blobs.exists(old)) == (True, False)
+
+
+def test_nothing_is_deleted_while_a_backup_holds_the_blobs(store):
+    digest = put_old(store, b"x")
+    with store.begin() as tx:
+        assert singletons.try_hold(tx, retention.HOLD, "backup", 60)
+    assert retention.discard(store, [digest]) == retention.sweep(store) == 0
+    with store.begin() as tx:
+        singletons.release(tx, retention.HOLD, "backup")
+    assert retention.sweep(store) == 1
+
+
+def test_a_hold_whose_owner_died_runs_out(store):
+    digest = put_old(store, b"x")
+    with store.begin() as tx:
+        assert singletons.try_hold(tx, retention.HOLD, "backup", -1)
+    assert retention.sweep(store) == 1
+    assert not store.blobs.exists(digest)
+
+
+def test_events_go_in_portions(store, new_job, take):
+    for _ in range(5):
+        lease = take(store, new_job(store).id)
+        with store.begin() as tx:
+            jobs.add_events(tx, lease, [("log", {})] * 3)
+            jobs.fail(tx, lease, "code", "message")
+    age(store, 100)
+    with store.begin() as tx:
+        assert retention.forget_events(tx, older_than_s=90 * 86_400, most_jobs=2) == 6
+    assert retention.tidy_if_due(store, SETTINGS).events == 9
+
+
+def test_checkpoints_count_once_however_many_jobs_share_them(store, new_job, take):
+    lease = take(store, new_job(store).id)
+    with store.begin() as tx:
+        jobs.add_checkpoint(tx, lease, "sha256:" + "a" * 64, 1, 1000)
+        jobs.add_checkpoint(tx, lease, "sha256:" + "b" * 64, 2, 300)
+        jobs.fail(tx, lease, "code", "message")
+        again = jobs.retry(tx, lease.job_id)
+        datasets.create(tx, name="cats", size_bytes=20)
+        assert references.checkpoint_bytes(tx) == 300
+        assert references.used_bytes(tx) == 320
+        assert (jobs.checkpoint_bytes(tx, lease.job_id), jobs.checkpoint_bytes(tx, again.id)) == (300, 0)
+    age(store, 8)
+    with store.begin() as tx:
+        retention.forget_checkpoints(tx, older_than_s=7 * 86_400)
+        assert references.checkpoint_bytes(tx) == 0
+
+
+def test_the_scratch_of_killed_processes_is_removed(store, tmp_path, new_job, take):
+    root = tmp_path / "scratch"
+    running, over = take(store, new_job(store).id), take(store, new_job(store).id)
+    with store.begin() as tx:
+        jobs.release(tx, over)
+    names = {
+        "running": f"{running.job_id}-{running.fence}",
+        "former": f"{running.job_id}-{running.fence + 1}",
+        "over": f"{over.job_id}-{over.fence}",
+        "request": "ingest-abc",
+    }
+    for name in names.values():
+        (root / name / "deep").mkdir(parents=True)
+        (root / name / "deep" / "file").write_bytes(b"x")
+    (root / "upload-1").write_bytes(b"x")
+    assert scratch.remove_stale(store, root) == 0, "somebody may be at work there"
+    for path in root.rglob("*"):
+        os.utime(path, (1, 1))
+    (root / "upload-2").write_bytes(b"x")
+    assert scratch.remove_stale(store, root) == 4
+    assert {path.name for path in root.iterdir()} == {names["running"], "upload-2"}

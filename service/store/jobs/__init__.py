@@ -10,16 +10,32 @@ of a worker asks the row whether the fence is still its own. A cancel that was a
 then ends or hands back the job, it ends cancelled.
 """
 
-from service.store.jobs.client import count_waiting, create, get, list_, mark_published, request_cancel, retry
+from service.store.jobs.client import (
+    count_waiting,
+    create,
+    get,
+    heads,
+    list_,
+    mark_published,
+    request_cancel,
+    retry,
+)
 from service.store.jobs.ending import abandon, cancelled, fail, release, succeed
 from service.store.jobs.leasing import heartbeat, take_lease
 from service.store.jobs.reaping import Publication, Reaped, reap
-from service.store.jobs.values import STATES, TERMINAL, HeartbeatAnswer, Job, Lease
-from service.store.jobs.working import add_checkpoint, add_events, add_warning, set_resolved
+from service.store.jobs.values import STATES, TERMINAL, Head, HeartbeatAnswer, Job, Lease
+from service.store.jobs.working import (
+    add_checkpoint,
+    add_events,
+    add_warning,
+    checkpoint_bytes,
+    set_resolved,
+)
 
 __all__ = [
     "STATES",
     "TERMINAL",
+    "Head",
     "HeartbeatAnswer",
     "Job",
     "Lease",
@@ -30,10 +46,12 @@ __all__ = [
     "add_events",
     "add_warning",
     "cancelled",
+    "checkpoint_bytes",
     "count_waiting",
     "create",
     "fail",
     "get",
+    "heads",
     "heartbeat",
     "list_",
     "mark_published",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import func, insert, or_, select, update
@@ -12,14 +12,15 @@ from nidim import FORMAT_VERSION
 from service.errors import StateConflict
 from service.store import datasets, events
 from service.store.clock import is_past, now
-from service.store.ids import new_id
+from service.store.ids import is_id, new_id
 from service.store.jobs import rows
-from service.store.jobs.values import PRIORITIES, Job
+from service.store.jobs.values import PRIORITIES, TERMINAL, Head, Job
 from service.store.paging import Keyset, Page
 from service.store.tables import JobRow
 
 NEWEST_FIRST = Keyset(JobRow.created_at, JobRow.id)
 CANCEL = {"cancel_requested": True}
+HEADS_AT_ONCE = 500
 
 
 def create(
@@ -34,6 +35,8 @@ def create(
     retry_of: str | None = None,
     checkpoint_digest: str | None = None,
     checkpoint_step: int | None = None,
+    origin: Mapping[str, str] | None = None,
+    created_by: str | None = None,
 ) -> Job:
     """Write a queued job and its first event; until the job ends, nobody can delete ``spec["dataset"]``."""
     if priority not in PRIORITIES:
@@ -56,10 +59,11 @@ def create(
         "checkpoint_step": checkpoint_step,
         "last_event_id": 1,
         "format_version": FORMAT_VERSION,
+        "created_by": created_by,
         "created_at": now(),
     }
     row = tx.execute(insert(JobRow).values(values).returning(*rows.COLUMNS)).one()
-    return rows.write_state(tx, Job.from_row(row))
+    return rows.write_state(tx, Job.from_row(row), origin)
 
 
 def get(tx: Session, job_id: str) -> Job | None:
@@ -75,9 +79,22 @@ def list_(tx: Session, *, state: str | None = None, limit: int = 50, cursor: str
     return NEWEST_FIRST.page(tx, query, Job.from_row, limit=limit, cursor=cursor)
 
 
-def count_waiting(tx: Session) -> int:
-    """How many jobs are queued."""
-    return tx.execute(select(func.count()).where(JobRow.state == "queued")).scalar_one()
+def heads(tx: Session, job_ids: Sequence[str]) -> Iterator[Head]:
+    """How far these jobs have come, those that exist: a few columns by primary key, for all followers of streams."""
+    columns = (JobRow.id, JobRow.state, JobRow.last_event_id)
+    wanted = [job_id for job_id in job_ids if is_id("job_", job_id)]
+    for start in range(0, len(wanted), HEADS_AT_ONCE):
+        query = select(*columns).where(JobRow.id.in_(wanted[start : start + HEADS_AT_ONCE]))
+        for job_id, state, last_event_id in tx.execute(query).all():
+            yield Head(id=job_id, last_event_id=last_event_id, ended=state in TERMINAL)
+
+
+def count_waiting(tx: Session, *, created_by: str | None = None) -> int:
+    """How many jobs are queued, of one creator or all."""
+    query = select(func.count()).where(JobRow.state == "queued")
+    if created_by is not None:
+        query = query.where(JobRow.created_by == created_by)
+    return tx.execute(query).scalar_one()
 
 
 def request_cancel(tx: Session, job_id: str) -> Job:
@@ -99,7 +116,13 @@ def request_cancel(tx: Session, job_id: str) -> Job:
     raise StateConflict(f"The job has {job.state} already; it can no longer be cancelled.")
 
 
-def retry(tx: Session, job_id: str) -> Job:
+def retry(
+    tx: Session,
+    job_id: str,
+    *,
+    created_by: str | None = None,
+    origin: Mapping[str, str] | None = None,
+) -> Job:
     """A new queued job that starts from the last checkpoint of a failed or cancelled one.
 
     Raises NotFound, and StateConflict for a job in another state.
@@ -118,6 +141,8 @@ def retry(tx: Session, job_id: str) -> Job:
         retry_of=job.id,
         checkpoint_digest=job.checkpoint_digest,
         checkpoint_step=job.checkpoint_step,
+        origin=origin,
+        created_by=created_by,
     )
 
 

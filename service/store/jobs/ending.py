@@ -79,9 +79,10 @@ def release(tx: Session, lease: Lease) -> Job:
 def abandon(tx: Session, lease: Lease) -> None:
     """Let the lease run out now, because the attempt broke (the child died); the reaper decides at its next look.
 
-    This one counts as an attempt without checkpoint, unless there was one.
+    This one counts as an attempt without checkpoint, unless there was one. The lease has no owner any more, which
+    tells it from one that ran out under a worker.
     """
-    rows.change_leased(tx, lease, lease_until=now(-1.0))
+    rows.change_leased(tx, lease, lease_until=now(-1.0), lease_owner=None)
 
 
 def _end(tx: Session, lease: Lease, values: dict[str, Any]) -> Job:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, case, insert, select, update
@@ -102,9 +102,12 @@ def write_events(tx: Session, job: Job, events: Sequence[tuple[str, dict[str, An
     tx.execute(insert(EVENTS).values(at=now(), format_version=FORMAT_VERSION), numbered)
 
 
-def write_state(tx: Session, job: Job) -> Job:
-    """The event of a state that the caller has just written, with ``last_event_id`` raised by one."""
-    data: dict[str, Any] = {"state": job.state, "attempt": job.attempt}
+def write_state(tx: Session, job: Job, origin: Mapping[str, str] | None = None) -> Job:
+    """The event of a state that the caller has just written, with ``last_event_id`` raised by one.
+
+    ``origin``: what the first event remembers of the request that submitted the job.
+    """
+    data: dict[str, Any] = {"state": job.state, "attempt": job.attempt, **(origin or {})}
     if job.failure is not None:
         data["failure"] = job.failure
     if job.result is not None:

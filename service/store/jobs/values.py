@@ -44,6 +44,7 @@ class Job:
     publish_count: int
     last_event_id: int
     format_version: int
+    created_by: str | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -51,7 +52,8 @@ class Job:
     @classmethod
     def from_row(cls, row: AnyRow) -> Self:
         """The job in a row of the table; columns that are no field are left out."""
-        return cls(**{name: row._mapping[name] for name in cls.__dataclass_fields__})
+        values = row._mapping
+        return cls(**{name: values[name] for name in cls.__dataclass_fields__})
 
     def evolve(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
@@ -61,6 +63,15 @@ class Job:
     def is_terminal(self) -> bool:
         """Whether the job has ended; its state never changes again."""
         return self.state in TERMINAL
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """How far a job has come; once it has ended, ``last_event_id`` is that of its last event."""
+
+    id: str
+    last_event_id: int
+    ended: bool
 
 
 @dataclass(frozen=True, kw_only=True)

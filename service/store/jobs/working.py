@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.store import references
@@ -46,18 +47,31 @@ def set_resolved(tx: Session, lease: Lease, resolved: dict[str, Any]) -> None:
     rows.change_leased(tx, lease, resolved=resolved)
 
 
-def add_checkpoint(tx: Session, lease: Lease, digest: str, step: int) -> str | None:
+def add_checkpoint(tx: Session, lease: Lease, digest: str, step: int, size: int | None = None) -> str | None:
     """Make the blob ``digest`` the job's checkpoint, with its event, and count its attempts from zero again.
+
+    ``size`` in bytes counts against the disk quota.
 
     Returns the digest of the checkpoint before if nothing needs that blob any more: delete it after the commit.
     """
     before = rows.change_leased(tx, lease, last_event_id=JobRow.last_event_id + 1)
     rows.write_events(tx, before, [("checkpoint", {"step": step})])
-    changes = {"checkpoint_digest": digest, "checkpoint_step": step, "attempts_without_checkpoint": 0}
+    changes = {
+        "checkpoint_digest": digest,
+        "checkpoint_step": step,
+        "checkpoint_bytes": size,
+        "attempts_without_checkpoint": 0,
+    }
     rows.change_leased(tx, lease, **changes)
     if before.checkpoint_digest is None:
         return None
     return next(iter(references.unused(tx, [before.checkpoint_digest])), None)
+
+
+def checkpoint_bytes(tx: Session, job_id: str) -> int:
+    """Size of the job's own checkpoint, which the next one replaces; 0 where it shares that of another job."""
+    query = select(JobRow.checkpoint_bytes).where(JobRow.id == job_id)
+    return tx.execute(query).scalar_one_or_none() or 0
 
 
 def _consequences(job: Job, events: Events) -> dict[str, Any]:
