@@ -7,23 +7,29 @@ with :func:`needs`; one that says nothing needs ``admin``: whoever forgets it lo
 from __future__ import annotations
 
 import functools
+import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar
-from urllib.parse import urlsplit
 
+from sqlalchemy.exc import DBAPIError
 from starlette.requests import Request
 
+from service.limits import LEAVE
 from service.refusals import Forbidden, Unauthorized
 from service.settings import Settings, is_loopback
 from service.state import Services, services
-from service.store import Store, keys
+from service.store import keys
+from service.store.audit import OPEN
 from service.store.keys import Key
 
 Scope = Literal["read", "train", "embed", "admin"]
 F = TypeVar("F", bound=Callable[..., Any])
+HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?")
 TOUCH_EVERY = timedelta(minutes=1)
+WATCH_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -58,17 +64,40 @@ def scope_of(endpoint: Callable[..., Any]) -> Scope:
 
 
 async def authorize(request: Request) -> Principal:
-    """The caller, if it may do this. Raises Unauthorized, Forbidden."""
+    """The caller, if it may do this now. Raises Unauthorized, Forbidden, RateLimited, TooManyInFlight."""
     app = services(request)
-    secret = bearer(request)
-    caller = await app.callers.get(secret, functools.partial(_look_up, app, secret))
+    caller = await _caller(request, app)
     if caller.key is None:
-        _open_or_refuse(request, app.settings, caller, given=secret is not None)
-        return Principal("open")
+        _open_or_refuse(request, app.settings, caller, given=bearer(request) is not None)
+        return Principal(OPEN)
+    request.scope[LEAVE].append(app.limits.enter(caller.key.id))
     needed = scope_of(request.scope["endpoint"])
     if needed not in caller.key.scopes and "admin" not in caller.key.scopes:
         raise Forbidden(f"The key lacks the scope {needed}.", code="scope_missing")
     return Principal(caller.key.id)
+
+
+class Watch:
+    """Whether the caller of an endless answer may go on reading it; its key may be revoked or expire meanwhile."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._due = time.monotonic() + WATCH_EVERY_S
+
+    async def allows(self) -> bool:
+        """Asked before each piece; the store is asked once a second at most.
+
+        While the database is away there is no news to keep from anybody, and a stream outlives that: it is asked
+        again at the next piece.
+        """
+        if time.monotonic() < self._due:
+            return True
+        try:
+            caller = await _caller(self._request, services(self._request))
+        except DBAPIError:
+            return True
+        self._due = time.monotonic() + WATCH_EVERY_S
+        return caller.open or caller.key is not None
 
 
 def bearer(request: Request) -> str | None:
@@ -77,28 +106,9 @@ def bearer(request: Request) -> str | None:
     return secret.strip() or None if kind.lower() == "bearer" else None
 
 
-def check_exposure(settings: Settings, *, has_keys: bool) -> str | None:
-    """Why the server must not start, or None: an address that others reach needs keys."""
-    if is_loopback(settings.host) or has_keys or settings.bootstrap_key is not None:
-        return None
-    return (
-        f"{settings.host} can be reached from other machines and no API key exists: set NIDIM_BOOTSTRAP_KEY "
-        "(nk_ and at least 32 random characters), or listen on 127.0.0.1 and create a key first."
-    )
-
-
-def create_bootstrap_key(settings: Settings, store: Store) -> None:
-    """The first key, from the settings; nothing if there is none to create."""
-    if settings.bootstrap_key is None:
-        return
-    with store.begin() as tx:
-        keys.create(
-            tx,
-            pepper=store.pepper,
-            name="bootstrap",
-            scopes=("admin",),
-            secret=settings.bootstrap_key.get_secret_value(),
-        )
+async def _caller(request: Request, app: Services) -> Caller:
+    secret = bearer(request)
+    return await app.callers.get(secret, functools.partial(_look_up, app, secret))
 
 
 def _look_up(app: Services, secret: str | None) -> Caller:
@@ -137,10 +147,9 @@ def check_local(request: Request, settings: Settings) -> None:
 
 
 def _hostname(host: str) -> str:
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return ""
+    """The name in a Host header; empty for what is no plain host and port."""
+    match = HOST.fullmatch(host)
+    return match[1].lower() if match else ""
 
 
 def _touch(app: Services, key: Key) -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Depends
+from starlette.requests import Request
 from starlette.responses import Response
 
-from service import views
+from service import issuing, keyring, views
 from service.answers import KeyOut, ListOut, NewKeyOut
 from service.auth import needs
 from service.bodies import json_body
-from service.refusals import Blame, InvalidBody
-from service.routes.common import App, IdPath, guarded
+from service.replay import once
+from service.routes.common import App, Author, Caller, Cursor, IdPath, Limit, guarded
 from service.schemas import KeyIn
 from service.store import keys
 
@@ -22,35 +22,34 @@ router = guarded("/v1/keys", "keys", json_only=True)
 
 @router.get("", response_model=ListOut[KeyOut])
 @needs("admin")
-def list_keys(app: App) -> Response:
+def list_keys(app: App, limit: Limit = 50, cursor: Cursor = None) -> Response:
     """Every key, newest first, without its secret."""
     with app.store.session() as tx:
-        items = [views.key(key) for key in keys.list_(tx)]
-    return views.answer({"items": items, "next_cursor": None})
+        page = keys.page(tx, limit=limit, cursor=cursor)
+    return views.page([views.key(key) for key in page.items], page)
 
 
 @router.post("", status_code=201, response_model=NewKeyOut)
 @needs("admin")
-def create_key(app: App, body: Annotated[KeyIn, Depends(json_body(KeyIn))]) -> Response:
-    """A new key. Its secret is shown this once and cannot be had again.
-
-    For that reason no Idempotency-Key is taken here: the answer is kept nowhere.
-    """
-    if body.expires_at is not None and body.expires_at <= datetime.now(UTC):
-        raise InvalidBody(errors=[Blame("/expires_at", "is in the past")])
-    with app.store.begin() as tx:
-        key, secret = keys.create(
-            tx, pepper=app.store.pepper, name=body.name, scopes=body.scopes, expires_at=body.expires_at
-        )
-    app.callers.clear()
-    return views.answer({**views.key(key), "key": secret}, 201)
+def create_key(
+    request: Request,
+    app: App,
+    caller: Caller,
+    by: Author,
+    body: Annotated[KeyIn, Depends(json_body(KeyIn))],
+) -> Response:
+    """A new key. Its secret is shown this once: only the same request with the same Idempotency-Key sees it again."""
+    wish = body.model_dump(mode="json", exclude_unset=True)
+    return issuing.issue(
+        app, by, body, once(request, caller, wish, keep_hours=app.settings.idempotency_hours)
+    )
 
 
 @router.delete("/{key_id}", status_code=204)
 @needs("admin")
-def revoke_key(app: App, key_id: IdPath) -> Response:
+def revoke_key(app: App, by: Author, key_id: IdPath) -> Response:
     """Make a key useless from now on."""
     with app.store.begin() as tx:
-        keys.revoke(tx, key_id)
+        keyring.revoke(tx, by, key_id)
     app.callers.clear()
     return Response(status_code=204)

@@ -1,0 +1,45 @@
+"""What one key may leave behind: queued jobs and uploaded bytes, counted in the database over all processes.
+
+Requests of one key wait for each other on the row of the key, so that two of them cannot both take the last place.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from service.errors import QuotaExceeded
+from service.settings import Settings
+from service.store import datasets, jobs, keys
+from service.store.audit import By
+
+RETRY_S = 60
+
+
+def check_jobs(settings: Settings, tx: Session, by: By) -> None:
+    """Whether the key may queue one more job. Raises QuotaExceeded."""
+    most = settings.key_queued_jobs
+    if not most or not by.is_key:
+        return
+    keys.lock(tx, by.who)
+    waiting = jobs.count_waiting(tx, created_by=by.who)
+    if waiting >= most:
+        raise QuotaExceeded(
+            f"{waiting} jobs of this key are queued, and it may queue {most}; wait until some have started, "
+            "or cancel them.",
+            retry_after_s=RETRY_S,
+        )
+
+
+def check_bytes(settings: Settings, tx: Session, by: By, more: int) -> None:
+    """Whether the key may store so many bytes more. Raises QuotaExceeded."""
+    most = settings.key_stored_bytes
+    if not most or not by.is_key:
+        return
+    keys.lock(tx, by.who)
+    stored = datasets.bytes_of(tx, by.who)
+    if stored + more > most:
+        raise QuotaExceeded(
+            f"The datasets of this key hold {stored} bytes, these are {more} more, and it may store {most}; "
+            "delete those that are no longer needed.",
+            retry_after_s=RETRY_S,
+        )
