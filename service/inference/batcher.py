@@ -12,6 +12,7 @@ batches by itself. Laws that the tests hold:
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import math
 import time
@@ -22,6 +23,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from service.inference.watch import Unwatched, Watch
 
 Pixels = NDArray[np.uint8]
 Rows = NDArray[np.float32]
@@ -85,9 +88,17 @@ class Batcher:
     """Feeds ``forward`` (n, h, w, c) -> (n, ``dim``) from concurrent requests, one batch at a time."""
 
     def __init__(
-        self, forward: Forward, *, dim: int, max_batch: int, max_waiting: int, executor: Executor
+        self,
+        forward: Forward,
+        *,
+        dim: int,
+        max_batch: int,
+        max_waiting: int,
+        executor: Executor,
+        watch: Watch | None = None,
     ) -> None:
         self._forward = forward
+        self._watch: Watch = watch or Unwatched()
         self._dim = dim
         self._max_batch = max_batch
         self._max_waiting = max_waiting
@@ -111,7 +122,7 @@ class Batcher:
         self._queue.append(_Request(images, rows, future, time.perf_counter()))
         self.waiting += len(images)
         if self._pump is None:
-            self._pump = asyncio.create_task(self._drain())
+            self._pump = asyncio.create_task(self._drain(), context=contextvars.Context())  # nobody's request
         return await future
 
     async def close(self) -> None:
@@ -159,6 +170,7 @@ class Batcher:
                 _refuse(part.request, error)
             return
         took = time.perf_counter() - started
+        self._watch.batch(images=len(rows), forward_s=took)
         self._images_per_s += 0.2 * (len(rows) / max(took, 1e-6) - self._images_per_s)
         first = 0
         for part in parts:

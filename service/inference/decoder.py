@@ -3,7 +3,7 @@
 ``python -m service.inference.decoder PARENT``. Whatever hostile bytes do to a codec happens here, not in the API
 process. Leaves when its input ends, and is on a leash for the case that it hangs: it never outlives the server.
 
-A frame is ``<length of the whole: u64> <length of the head: u32> <head: JSON> <body>``.
+It begins with READY. A frame is ``<length of the whole: u64> <length of the head: u32> <head: JSON> <body>``.
 Request head ``{"size", "channels", "max_pixels", "lengths": [bytes of each image]}``, body: the images.
 Answer head ``{"bad": {"<index>": [code, message]}}``, body: uint8 (n, size, size, channels).
 """
@@ -24,6 +24,8 @@ from nidim.errors import BadImage, ImageTooLarge
 from service.leash import leave_with_parent
 
 FRAME = struct.Struct("<QI")
+READY = b"R"
+"""What the process writes before anything else, when it is there."""
 MAX_MEMORY = 4 << 30
 
 
@@ -77,6 +79,8 @@ def main() -> None:
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     _bound_memory()
+    sink.write(READY)
+    sink.flush()
     serve(sys.stdin.buffer, sink)
 
 

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from nidim.capacity import Resolved
 from nidim.priors import Prior, prior_from_dict
 from nidim.spec import FullSpec
+from service.errors import BlobDamaged, BlobMissing
 from service.store import Blobs
+from service.store.damage import CHANGED, GONE
 from service.store.encoders import Encoder
 
 if TYPE_CHECKING:
@@ -30,7 +32,11 @@ PAGE_VALUES = 1 << 18
 
 
 class Damaged(Exception):
-    """The stored files of an encoder are not what was registered."""
+    """The stored files of an encoder are not what was registered; ``file`` is the one to blame, if it is one."""
+
+    def __init__(self, detail: str, file: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail, self.file = detail, file
 
 
 @dataclass(frozen=True)
@@ -49,15 +55,14 @@ def load(encoder: Encoder, blobs: Blobs, *, device: str, threads: int, scratch: 
     """Fetch, verify and build an encoder. Raises Damaged."""
     from nidim.bundle import load as load_bundle
     from nidim.errors import BundleError
-    from service.errors import BlobDamaged
 
     with tempfile.TemporaryDirectory(dir=scratch, prefix="encoder-") as directory:
+        for name, file in encoder.files.items():
+            _fetch(blobs, file.digest, Path(directory) / name)
         try:
-            for name, file in encoder.files.items():
-                blobs.fetch(file.digest, Path(directory) / name)
             bundle = load_bundle(Path(directory), expect=manifest(encoder))
-        except (BlobDamaged, BundleError) as error:
-            raise Damaged(str(error)) from error
+        except BundleError as error:
+            raise Damaged("the files do not fit together") from error
     bundle.model.to(device)
     executor = ThreadPoolExecutor(1, thread_name_prefix="forward", initializer=_pin, initargs=(threads,))
     return Loaded(
@@ -68,6 +73,16 @@ def load(encoder: Encoder, blobs: Blobs, *, device: str, threads: int, scratch: 
         size_bytes=encoder.size_bytes,
         executor=executor,
     )
+
+
+def _fetch(blobs: Blobs, digest: str, dest: Path) -> None:
+    """Fetch and verify one file. Raises Damaged."""
+    try:
+        blobs.fetch(digest, dest)
+    except BlobMissing as error:
+        raise Damaged(f"{dest.name} {GONE}", dest.name) from error
+    except BlobDamaged as error:
+        raise Damaged(f"{dest.name} {CHANGED}", dest.name) from error
 
 
 def manifest(encoder: Encoder) -> Manifest:

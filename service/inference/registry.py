@@ -12,12 +12,22 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 from service.inference.batcher import Batcher
 from service.inference.engine import Damaged, Loaded
+from service.inference.watch import Watch
 from service.store.encoders import Encoder
 
 Load = Callable[[Encoder], Loaded]
+
+
+class Notes(Protocol):
+    """Who wants to know whether the stored files of an encoder are whole; called in the threads that load."""
+
+    def loaded(self, encoder: Encoder) -> None: ...
+    def refused(self, encoder: Encoder, error: Damaged) -> None: ...
+
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +55,18 @@ def label(encoder: Encoder) -> str:
 class Registry:
     """``async with registry.use(encoder) as handle``: nobody takes the encoder away meanwhile."""
 
-    def __init__(self, load: Load, *, max_bytes: int, max_batch: int, max_waiting: int) -> None:
-        self._load = load
+    def __init__(
+        self,
+        load: Load,
+        *,
+        max_bytes: int,
+        max_batch: int,
+        max_waiting: int,
+        watch: Watch | None = None,
+        notes: Notes | None = None,
+    ) -> None:
+        self._load, self._notes = load, notes
+        self._watch = watch
         self._max_bytes = max_bytes
         self._max_batch, self._max_waiting = max_batch, max_waiting
         self._loaders = ThreadPoolExecutor(2, thread_name_prefix="load")
@@ -98,7 +118,7 @@ class Registry:
     async def _bring(self, encoder: Encoder) -> Handle:
         loop = asyncio.get_running_loop()
         try:
-            loaded = await loop.run_in_executor(self._loaders, self._load, encoder)
+            loaded = await loop.run_in_executor(self._loaders, self._load_and_note, encoder)
         except Damaged:
             logger.error("encoder %s is damaged", label(encoder))
             self.damaged[encoder.id] = label(encoder)
@@ -110,10 +130,22 @@ class Registry:
             max_batch=self._max_batch,
             max_waiting=self._max_waiting,
             executor=loaded.executor,
+            watch=self._watch,
         )
         handle = Handle(encoder, loaded, batcher)
         self._handles[encoder.id] = handle
         return handle
+
+    def _load_and_note(self, encoder: Encoder) -> Loaded:
+        try:
+            loaded = self._load(encoder)
+        except Damaged as error:
+            if self._notes is not None:
+                self._notes.refused(encoder, error)
+            raise
+        if self._notes is not None:
+            self._notes.loaded(encoder)
+        return loaded
 
     def _shrink(self) -> None:
         """Let the least recently used idle encoders go until the rest fits; the last one always stays."""

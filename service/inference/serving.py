@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from service.inference import dummy, engine
 from service.inference.batcher import Batcher
 from service.inference.decoding import Decoded, DecodePool, Wanted
-from service.inference.registry import Registry, label
+from service.inference.registry import Notes, Registry, label
+from service.inference.watch import Unwatched, Watch
 from service.settings import Settings
 from service.store import Blobs
 from service.store.encoders import Encoder
@@ -65,7 +66,16 @@ class Embedded:
 class Serving:
     """One per process."""
 
-    def __init__(self, settings: Settings, blobs: Blobs, *, scratch: Path) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        blobs: Blobs,
+        *,
+        scratch: Path,
+        watch: Watch | None = None,
+        notes: Notes | None = None,
+    ) -> None:
+        self._watch: Watch = watch or Unwatched()
         cores = os.cpu_count() or 1
         self._max_pixels = settings.max_pixels
         self.decoder = DecodePool(
@@ -83,6 +93,8 @@ class Serving:
             max_bytes=settings.serve_cache_bytes,
             max_batch=settings.serve_batch_images,
             max_waiting=settings.serve_queue_images,
+            watch=self._watch,
+            notes=notes,
         )
         self._dummy_thread = ThreadPoolExecutor(1, thread_name_prefix="dummy")
         self._dummy = Batcher(
@@ -116,12 +128,15 @@ class Serving:
         started = time.perf_counter()
         decoded = await self._pixels(encoder, images)
         decode_s = time.perf_counter() - started
+        for code, _ in decoded.bad.values():
+            self._watch.undecodable(code)
         if decoded.bad and not keep_going:
             raise BadImagesFound(decoded.bad)
         good = [i for i in range(len(decoded.pixels)) if i not in decoded.bad]
         async with self.registry.use(encoder) as handle:
             pixels = decoded.pixels[good] if decoded.bad else decoded.pixels
             answer = await handle.batcher.submit(pixels)
+        self._watch.request(decode_s=decode_s, queue_s=answer.queue_s)
         rows = answer.rows
         if decoded.bad:
             rows = np.full((len(decoded.pixels), encoder.dim), np.nan, np.float32)

@@ -1,0 +1,28 @@
+"""What the inference tells whoever counts. No Prometheus in here: the engine works without a server."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Watch(Protocol):
+    """Told of each batch and each request as it happens, on the event loop."""
+
+    def batch(self, *, images: int, forward_s: float) -> None:
+        """One forward pass."""
+
+    def request(self, *, decode_s: float, queue_s: float) -> None:
+        """One request that was answered: how long its images were decoded, how long they waited for the engine."""
+
+    def undecodable(self, code: str) -> None:
+        """One image that cannot be used."""
+
+
+class Unwatched:
+    """Nobody counts."""
+
+    def batch(self, *, images: int, forward_s: float) -> None: ...
+
+    def request(self, *, decode_s: float, queue_s: float) -> None: ...
+
+    def undecodable(self, code: str) -> None: ...

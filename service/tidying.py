@@ -1,0 +1,18 @@
+"""After a deletion: give back its room at once, where that is safe. What is left over, retention sweeps up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from service.store import Store, retention
+
+logger = logging.getLogger(__name__)
+
+
+def discard(store: Store, digests: Iterable[str | None]) -> None:
+    """Delete the blobs that nothing refers to any more; an error is logged: the deletion itself has happened."""
+    try:
+        retention.discard(store, digests)
+    except Exception:
+        logger.exception("unused blobs were not deleted; retention will")
