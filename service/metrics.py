@@ -1,56 +1,123 @@
-"""Counters for Prometheus, in a registry of the application's own."""
+"""What one API process counts for Prometheus, in a registry of the application's own.
+
+Labels are bounded: routes are templates, never paths; methods, codes and reasons come from fixed lists and everything
+else is ``other``. What the whole system has in common comes from the database: ``service.gauges``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import platform
+from collections.abc import Iterator, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector
+from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from nidim import __version__
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+CODES = frozenset({"bad_image", "image_too_large"})
+OTHER = "other"
 
 
 class Metrics:
-    """Everything that /metrics shows."""
+    """The counters and histograms of this process; a ``service.inference.watch.Watch``."""
 
     content_type = CONTENT_TYPE_LATEST
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
+        self._registry = registry = CollectorRegistry()
         self._requests = Counter(
-            "nidim_requests", "Requests answered", ["method", "route", "status"], registry=self._registry
+            "nidim_requests",
+            "Requests answered; status 0: the client hung up before",
+            ["method", "route", "status"],
+            registry=registry,
         )
         self._seconds = Histogram(
             "nidim_request_seconds",
-            "Time to answer",
+            "Time from a request's head to the end of its answer; of streams, their whole life",
             ["method", "route"],
             buckets=SECONDS,
-            registry=self._registry,
+            registry=registry,
         )
-        self._images = Counter("nidim_images", "Images embedded", ["result"], registry=self._registry)
+        self._build = Info("nidim_build", "Version of nidim and of Python; always 1", registry=registry)
+        self._build.info({"version": __version__, "python": platform.python_version()})
+        ProcessCollector(registry=registry)
+        self._make_embedding()
+
+    def _make_embedding(self) -> None:
+        registry = self._registry
+        self._images = Counter(
+            "nidim_images", "Images of answered embedding requests", ["result"], registry=registry
+        )
+        self._undecodable = Counter(
+            "nidim_decode_failures", "Images that could not be used, by reason", ["code"], registry=registry
+        )
         self._batch = Histogram(
-            "nidim_batch_images", "Images in a batch", buckets=BATCHES, registry=self._registry
+            "nidim_batch_images",
+            "Images in one forward pass, those of readiness probes included",
+            buckets=BATCHES,
+            registry=registry,
         )
-        self._waiting = Gauge("nidim_images_waiting", "Images in the queues", registry=self._registry)
-        self._loaded = Gauge("nidim_encoders_loaded", "Encoders in memory", registry=self._registry)
-        self._jobs = Gauge("nidim_jobs_queued", "Jobs that wait for a worker", registry=self._registry)
+        self._forward = Histogram(
+            "nidim_forward_seconds", "Time of one forward pass", buckets=SECONDS, registry=registry
+        )
+        self._decode = Histogram(
+            "nidim_decode_seconds", "Time to decode a request's images", buckets=SECONDS, registry=registry
+        )
+        self._queue_wait = Histogram(
+            "nidim_queue_wait_seconds",
+            "Time that a request's images waited for the engine",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        for result in ("ok", "failed"):
+            self._images.labels(result)
+        for code in sorted(CODES | {OTHER}):
+            self._undecodable.labels(code)
 
     def observe(self, *, method: str, route: str, status: int, seconds: float) -> None:
         """One request; status 0 is a client that hung up."""
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(method, route).observe(seconds)
+        known = method if method in METHODS else OTHER
+        self._requests.labels(known, route, str(status)).inc()
+        self._seconds.labels(known, route).observe(seconds)
 
-    def embedded(self, *, images: int, failed: int, batch: int) -> None:
-        """One embedding request."""
+    def embedded(self, *, images: int, failed: int) -> None:
+        """One embedding request that was answered."""
         self._images.labels("ok").inc(images - failed)
         self._images.labels("failed").inc(failed)
-        if batch:
-            self._batch.observe(batch)
 
-    def render(self, gauges: Mapping[str, float]) -> bytes:
-        """The text for Prometheus, with the present values of ``waiting``, ``loaded`` and ``jobs``."""
-        self._waiting.set(gauges["waiting"])
-        self._loaded.set(gauges["loaded"])
-        self._jobs.set(gauges["jobs"])
-        return generate_latest(self._registry)
+    def batch(self, *, images: int, forward_s: float) -> None:
+        """One forward pass."""
+        self._batch.observe(images)
+        self._forward.observe(forward_s)
+
+    def request(self, *, decode_s: float, queue_s: float) -> None:
+        """One embedding request's times."""
+        self._decode.observe(decode_s)
+        self._queue_wait.observe(queue_s)
+
+    def undecodable(self, code: str) -> None:
+        """One image that cannot be used."""
+        self._undecodable.labels(code if code in CODES else OTHER).inc()
+
+    def render(self, present: Sequence[Metric] = ()) -> bytes:
+        """The text for Prometheus: what this process counted, then ``present``."""
+        return generate_latest(self._registry) + generate_latest(_Present(present))
+
+    def families(self) -> list[Metric]:
+        """Everything in the registry, for the documentation."""
+        return list(self._registry.collect())
+
+
+class _Present(CollectorRegistry):
+    """Families made for one answer."""
+
+    def __init__(self, families: Sequence[Metric]) -> None:
+        super().__init__()
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._families
