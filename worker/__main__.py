@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import warnings
+from typing import Any
 
+from celery import signals
+
+from service import logs
 from service.settings import Settings
 from service.store import open_store
+from service.tracing import Tracer
+from worker import strangers
 from worker.app import make_app
-from worker.tasks import register
+from worker.tasks import owner, register
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -18,18 +23,26 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--name", default="slot0", help="name of this slot in logs and leases")
     name = parser.parse_args(argv).name
     settings = Settings()
-    level = settings.log_level.upper()
-    logging.basicConfig(level=level, format=f"%(asctime)s {name} %(name)s: %(message)s")
-    for chatty in ("alembic", "kombu"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logs.set_up(settings, part="worker", worker=owner(name))
+    signals.setup_logging.connect(_leave_logging_alone)
     warnings.filterwarnings(
         "ignore", module=r"celery\."
     )  # advice on containers and on its next major version
     app = make_app(settings)
     store = open_store(settings)
-    register(app, settings, store, name=name)
+    tracer = Tracer()
+    tracer.open(settings, part="worker")
+    register(app, settings, store, name=name, tracer=tracer)
+    strangers.count(store)
     options = ["--hostname", f"{name}@%h", "--without-gossip", "--without-mingle", "--without-heartbeat"]
-    app.worker_main(["--quiet", "worker", *options, "--loglevel", settings.log_level])
+    try:
+        app.worker_main(["--quiet", "worker", *options, "--loglevel", settings.log_level])
+    finally:
+        tracer.close()
+
+
+def _leave_logging_alone(**_: Any) -> None:
+    """Celery sets up no logging of its own where this signal has a receiver."""
 
 
 if __name__ == "__main__":

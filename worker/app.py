@@ -20,6 +20,7 @@ from kombu import Queue
 from service.queue import QUEUE, transport_options
 from service.settings import Settings
 from worker.hearing import Hearing
+from worker.strangers import CONSUMER
 
 VISIBILITY_S = 3600
 """A message that its worker did not acknowledge is delivered again after this."""
@@ -45,6 +46,7 @@ def _consuming() -> dict[str, Any]:
         "worker_disable_prefetch": True,
         "worker_pool": "solo",
         "worker_concurrency": 1,
+        "worker_consumer": CONSUMER,
     }
 
 
@@ -57,9 +59,9 @@ def _broker() -> dict[str, Any]:
             **transport_options(),
             "visibility_timeout": VISIBILITY_S,
             "socket_connect_timeout": 5.0,
-            "socket_timeout": 30.0,
+            "socket_timeout": 10.0,
             "retry_on_timeout": True,
-            "health_check_interval": 25,
+            "health_check_interval": 5,  # a connection that a firewall forgot is given up about so many seconds later
         },
     }
 

@@ -4,6 +4,7 @@ Reads its job from a file, trains, evaluates and writes the bundle into the scra
 queue and no key. Events leave as JSON lines on a descriptor of their own, because libraries print to stdout:
 
     resolved · progress · metric · log · warning · checkpoint {path, step} · then one of done, failed, stopped
+    record {level, logger, message, pid} · phase {name}       for the runner's log and trace
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from worker.classify import classify
-from worker.emit import Emitter
+from worker.emit import Emitter, Records
 from worker.guard import Guard, leave_with_parent
+from worker.memory import go_first
 from worker.watch import Watch
 
 if TYPE_CHECKING:  # these import torch; SIGTERM must be answered before that takes its seconds
@@ -31,8 +33,9 @@ if TYPE_CHECKING:  # these import torch; SIGTERM must be answered before that ta
     from nidim.spec import FullSpec, TrainSpec
     from nidim.train import Progress
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("worker.child")  # where this runs, __name__ is __main__
 
+OURS = ("nidim", "worker")
 FAILED = 1
 READING_EVERY_S = 5.0
 NICE = 5
@@ -43,13 +46,18 @@ def main(argv: list[str] | None = None) -> int:
     """Train as the job file says; the exit status."""
     given = _arguments(argv)
     leave_with_parent()
+    go_first()
     emit = Emitter(given.events_fd)
     guard = Guard(given.lifeline_fd, farewell=lambda: emit("stopped", patience_s=1.0))
     faulthandler.enable()
     logging.basicConfig(level=logging.INFO)
+    logging.getLogger().addHandler(Records(emit))
     os.nice(NICE)
     try:
-        return Training(json.loads(given.job.read_text()), given.scratch, emit, guard).run()
+        job = json.loads(given.job.read_text())
+        for name in OURS:
+            logging.getLogger(name).setLevel(job["settings"].get("log_level", "info").upper())
+        return Training(job, given.scratch, emit, guard).run()
     except Exception as error:
         log.exception("the training failed")
         verdict = classify(error)
@@ -77,6 +85,7 @@ class Training:
     watch: Watch = dataclasses.field(default_factory=Watch)
     saved: int = 0
     phase_shown: str = ""
+    entered: str = ""
     read_at: float = dataclasses.field(default_factory=lambda: time.monotonic() + READING_EVERY_S)
 
     def run(self) -> int:
@@ -146,6 +155,7 @@ class Training:
         from nidim.data import Index, load_archive, load_builtin
 
         source = self.job["dataset"]
+        self._enter("dataset")
         self.emit("log", message=f"reading the dataset {source['name']}")
         image_size = resolved.image_size if resolved else spec.image_size
         if source["kind"] == "builtin":
@@ -194,16 +204,32 @@ class Training:
             self.emit("warning", code=code, detail=detail)
 
     def _checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Hand one over. Where the disk is full there is none: no reason to end the training, the next may fit."""
         from nidim.checkpoint import save_checkpoint
 
         self.saved += 1
         path = self.scratch / f"checkpoint-{self.saved}.safetensors"
-        save_checkpoint(checkpoint, path)
+        try:
+            save_checkpoint(checkpoint, path)
+        except Exception as error:  # safetensors has errors of its own for a full disk
+            log.warning("a checkpoint cannot be written: %s", error)
+            for left in self.scratch.glob(f"{path.name}*"):
+                left.unlink()
+            self.emit("warning", code="checkpoint_not_stored", detail="A checkpoint could not be written.")
+            return
         self.emit("checkpoint", path=str(path), step=checkpoint.meta["step"])
+
+    def _enter(self, name: str) -> None:
+        """A new stretch of work, for the log and the trace."""
+        if name != self.entered:
+            self.entered = name
+            self.emit("phase", name=name)
+            log.info("%s", name)
 
     def _phase(self, name: str, fraction: float | None) -> None:
         if name != "training":
             self.guard.training(False)
+        self._enter(name)
         shown = name if fraction is None else f"{name} {fraction:.0%}"
         if shown != self.phase_shown:
             self.phase_shown = shown

@@ -19,6 +19,15 @@ class Verdict:
     message: str
 
 
+ADVICE_DISK = "Whoever runs the server has to make room; then retry the job."
+MEMORY = (
+    "out of memory",
+    "memoryerror",
+    "can't allocate memory",  # torch's CPU allocator
+    "cannot allocate memory",  # ENOMEM
+    "bad_alloc",  # C++
+)
+"""Words, in lower case, by which an end for want of memory is known."""
 PERMANENT = {
     "SpecError": "spec_error",
     "ValidationError": "spec_error",  # pydantic's
@@ -38,27 +47,43 @@ def classify(error: BaseException) -> Verdict:
     for name in names:
         if name in PERMANENT:
             return Verdict(retry=False, code=PERMANENT[name], message=public(str(error)))
-    if "OutOfMemoryError" in names or "MemoryError" in names or "out of memory" in str(error).lower():
-        return Verdict(
-            retry=True, code="out_of_memory", message=f"The training ran out of memory. {ADVICE_MEMORY}"
-        )
+    if "OutOfMemoryError" in names or "MemoryError" in names or _is_about_memory(str(error)):
+        return out_of_memory("The training ran out of memory.")
+    if "no space left on device" in str(error).lower():
+        return Verdict(retry=True, code="disk_full", message=f"The disk of the worker is full. {ADVICE_DISK}")
     return Verdict(retry=True, code="internal", message=public(f"{type(error).__name__}: {error}"))
 
 
-def classify_exit(code: int, words: str) -> Verdict:
-    """The verdict over a child that left without a result: its exit status and the last it printed."""
-    if "out of memory" in words.lower() or "MemoryError" in words:
-        return Verdict(
-            retry=True, code="out_of_memory", message=f"The training ran out of memory. {ADVICE_MEMORY}"
-        )
+def classify_exit(code: int, words: str, *, oom_killed: bool = False) -> Verdict:
+    """The verdict over a child that left without a result: its exit status and the last it printed.
+
+    ``oom_killed``: the kernel ended processes for want of memory while it ran.
+    """
+    if _is_about_memory(words):
+        return out_of_memory("The training ran out of memory.")
+    if code == -signal.SIGKILL and oom_killed:
+        return out_of_memory("The kernel ended the training because the machine's memory ran out.")
     if code == -signal.SIGKILL:
-        detail = f"The training process was killed, most likely because memory ran out. {ADVICE_MEMORY}"
+        detail = (
+            "The training process was killed from outside (SIGKILL); the kernel reports no want of memory. If a "
+            f"container or job scheduler limits its memory, that may be the reason. {ADVICE_MEMORY}"
+        )
         return Verdict(retry=True, code="killed", message=detail)
     last = last_line(words)
     said = f"; its last words: {last}" if last else ""
     return Verdict(
         retry=True, code="crashed", message=f"The training process ended with {_status(code)}{said}"
     )
+
+
+def out_of_memory(what: str) -> Verdict:
+    """Another attempt may find more memory free."""
+    return Verdict(retry=True, code="out_of_memory", message=f"{what} {ADVICE_MEMORY}")
+
+
+def _is_about_memory(words: str) -> bool:
+    lower = words.lower()
+    return any(sign in lower for sign in MEMORY)
 
 
 def _status(code: int) -> str:

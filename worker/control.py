@@ -5,6 +5,7 @@ It is a thread because storing a large checkpoint may take longer than a lease.
 
 from __future__ import annotations
 
+import contextvars
 import enum
 import logging
 import threading
@@ -55,7 +56,10 @@ class Control:
         self._beaten_at = time.monotonic()
         self._beat_at = self._beaten_at + settings.heartbeat_s
         self._look_at = self._beaten_at
-        self._thread = threading.Thread(target=self._run, name=f"control-{lease.job_id}", daemon=True)
+        around = contextvars.copy_context()  # the fields of its log lines
+        self._thread = threading.Thread(
+            target=around.run, args=(self._run,), name=f"control-{lease.job_id}", daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()

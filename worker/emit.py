@@ -1,8 +1,12 @@
-"""Emit: the child's events, one JSON object a line, on a descriptor that nothing else writes to."""
+"""Emit: the child's events, one JSON object a line, on a descriptor that nothing else writes to.
+
+The log goes the same way (:class:`Records`): the runner writes it, in its own format and with the ids of the job.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from typing import Any
@@ -27,3 +31,22 @@ class Emitter:
             pass
         finally:
             self._lock.release()
+
+
+class Records(logging.Handler):
+    """Hands every record of the log to the runner."""
+
+    def __init__(self, emit: Emitter) -> None:
+        super().__init__()
+        self._emit = emit
+        self.setFormatter(logging.Formatter("%(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line, with its traceback if it has one."""
+        try:
+            message = self.format(record)
+            self._emit(
+                "record", level=record.levelname, logger=record.name, message=message, pid=record.process
+            )
+        except Exception:
+            self.handleError(record)

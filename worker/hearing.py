@@ -14,6 +14,8 @@ from typing import Any
 from celery import bootsteps
 from celery.worker import state
 
+from worker import gate
+
 EVERY_S = 2.0
 
 
@@ -24,7 +26,8 @@ class Hearing(bootsteps.StartStopStep):
     timer: Any = None
 
     def start(self, consumer: Any) -> None:
-        """After each connection."""
+        """After each connection: nothing is read before the consumer's loop, which starts last."""
+        gate.install(consumer.task_consumer.channel)
         self.timer = consumer.timer.call_repeatedly(EVERY_S, look, (consumer,))
 
     def stop(self, consumer: Any) -> None:  # noqa: ARG002

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from service.errors import BlobDamaged, DatasetUnavailable
 from service.settings import Settings
-from service.store import Store, datasets
+from service.store import Store, cache, datasets
 from service.store.jobs import Job
 
 log = logging.getLogger(__name__)
@@ -26,7 +28,7 @@ def prepare(store: Store, settings: Settings, job: Job, scratch: Path) -> Path:
         "resolved": job.resolved,
         "dataset": _dataset(store, settings, job),
         "resume": str(resume) if resume else None,
-        "settings": {"checkpoint_every_s": settings.checkpoint_every_s},
+        "settings": {"checkpoint_every_s": settings.checkpoint_every_s, "log_level": settings.log_level},
     }
     path = scratch / "job.json"
     path.write_text(json.dumps(body))
@@ -42,23 +44,29 @@ def _dataset(store: Store, settings: Settings, job: Job) -> dict[str, Any]:
         return {"kind": "builtin", "name": name, "root": root, "allow_downloads": settings.allow_downloads}
     if uploaded.state != "ready" or not uploaded.blob_digest or not uploaded.index_digest:
         raise DatasetUnavailable(f"The dataset {name} is not ready; upload it again and retry the job.")
-    cache = settings.data_dir / "cache" / "datasets"
+    kept = settings.data_dir / "cache"
+    path, index = (
+        _fetch_once(store, digest, kept / "datasets")
+        for digest in (uploaded.blob_digest, uploaded.index_digest)
+    )
+    cache.evict(kept, settings.cache_max_bytes)
     return {
         "kind": "archive",
         "name": name,
-        "path": str(_fetch_once(store, uploaded.blob_digest, cache)),
-        "index": str(_fetch_once(store, uploaded.index_digest, cache)),
-        "cache_dir": str(settings.data_dir / "cache" / "arrays"),
+        "path": str(path),
+        "index": str(index),
+        "cache_dir": str(kept / "arrays"),
         "license": uploaded.license,
     }
 
 
-def _fetch_once(store: Store, digest: str, cache: Path) -> Path:
-    """The blob as a local file, verified when it was fetched."""
-    path = cache / digest.removeprefix("sha256:")
-    if path.exists():
+def _fetch_once(store: Store, digest: str, room: Path) -> Path:
+    """The blob as a local file, verified when it was fetched; its time says that it was used now."""
+    path = room / digest.removeprefix("sha256:")
+    with suppress(FileNotFoundError):
+        os.utime(path)
         return path
-    cache.mkdir(parents=True, exist_ok=True)
+    room.mkdir(parents=True, exist_ok=True)
     return store.blobs.fetch(digest, path)
 
 

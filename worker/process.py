@@ -18,6 +18,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from worker import memory
+
 COMMAND = (sys.executable, "-P", "-m", "worker.child")
 LONGEST_LINE = 8 << 20
 LONGEST_LOG = 16 << 20
@@ -40,6 +42,7 @@ class Child:
     def __init__(self, command: tuple[str, ...], *, scratch: Path, job_file: Path) -> None:
         self._log = scratch / "child.log"
         self._kill_at: float | None = None
+        self._oom_kills = memory.oom_kills()
         self._lock = threading.Lock()
         self._events, events_out = os.pipe()
         lifeline_in, self._lifeline = os.pipe()
@@ -133,6 +136,10 @@ class Child:
             self._kill_at = None
         self._close_pipes()
         return code
+
+    def oom_killed(self) -> bool:
+        """Whether the kernel ended processes for want of memory since this one was started."""
+        return memory.oom_kills() > self._oom_kills
 
     def _close_pipes(self) -> None:
         for fd in (self._events, self._lifeline):

@@ -17,15 +17,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
+from service import logs
 from service.errors import LostLease
 from service.settings import Settings
-from service.store import Store, jobs
+from service.store import Store, counters, events, jobs
 from service.store.jobs import Lease
+from service.tracing import Phases, Tracer, remembered
 from worker.classify import Verdict, classify, classify_exit, last_line, out_of_attempts
 from worker.control import Control, Reason
 from worker.inputs import prepare
@@ -37,6 +40,21 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Publish = Callable[[str, str], bool]
 """(job id, priority) -> whether the broker took it."""
+
+
+PATIENCE_S = 600.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
+LASTING = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
+"""Errors of files that waiting does not mend."""
+
+
+class Altered(Exception):
+    """What the child wrote is not there any more as it was; the next attempt writes it anew."""
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether the same may go well later: a full disk, blobs or a database that do not answer."""
+    return isinstance(error, (OSError, *DATABASE_DOWN)) and not isinstance(error, LASTING)
 
 
 class Outcome(enum.StrEnum):
@@ -60,27 +78,63 @@ def run_job(
     publish: Publish,
     should_drain: Callable[[], bool] = lambda: False,
     command: tuple[str, ...] = COMMAND,
+    tracer: Tracer | None = None,
 ) -> Outcome:
     """Work on the job if it is free. Raises nothing that a training does; only what the database does at the start."""
     with store.begin() as tx:
         lease = jobs.take_lease(tx, job_id, owner=owner, lease_s=settings.lease_s)
+        first = events.list_after(tx, job_id, limit=1) if lease else []
+        if lease is not None:
+            counters.add(tx, counters.ATTEMPTS_STARTED)
     if lease is None:
-        log.info("job %s: not free, message dropped", job_id)
+        _drop(store, job_id)
         return Outcome.DROPPED
-    log.info("job %s: attempt %d", job_id, lease.job.attempt)
+    tracer = tracer or Tracer()
+    request_id, parent = remembered(first[0].data if first else {})
+    told = {"job_id": job_id, "attempt": lease.job.attempt, "request_id": request_id}
+    with logs.bound(**told), tracer.span("attempt", parent=parent, kind="consumer", **told) as span:
+        outcome = _attempt(lease, store, settings, should_drain, command, tracer)
+        span.set(attributes={"outcome": outcome.value})
+        return _ended(lease, outcome, store, publish)
+
+
+def _attempt(
+    lease: Lease,
+    store: Store,
+    settings: Settings,
+    should_drain: Callable[[], bool],
+    command: tuple[str, ...],
+    tracer: Tracer,
+) -> Outcome:
+    log.info("job %s: attempt %d", lease.job_id, lease.job.attempt)
     with (
         scratch_dir(settings.data_dir / "scratch", lease) as scratch,
         Control(store, lease, settings, should_drain=should_drain) as control,
     ):
-        attempt = Attempt(store, settings, lease, control, scratch)
         try:
-            outcome = attempt.run(command)
+            return Attempt(store, settings, lease, control, scratch, tracer).run(command)
         except LostLease:
-            outcome = Outcome.LOST
+            return Outcome.LOST
+
+
+def _ended(lease: Lease, outcome: Outcome, store: Store, publish: Publish) -> Outcome:
+    job_id = lease.job_id
     log.info("job %s: %s", job_id, outcome.value)
-    if outcome in (Outcome.RELEASED, Outcome.ABANDONED):
-        publish(job_id, lease.job.priority)  # if the broker is down the reaper does it later
+    counters.note(store, counters.ATTEMPTS_ENDED, outcome.value)
+    if outcome in (Outcome.RELEASED, Outcome.ABANDONED) and not publish(job_id, lease.job.priority):
+        counters.note(store, counters.PUBLISH_FAILURES)  # the reaper does it later
     return outcome
+
+
+def _drop(store: Store, job_id: str) -> None:
+    """A message about a job that somebody has or that has ended is late; one about no job is forged or very late."""
+    with store.session() as tx:
+        known = jobs.get(tx, job_id) is not None
+    if known:
+        log.info("job %s: not free, message dropped", job_id)
+    else:
+        log.warning("a message names a job that does not exist and is dropped")
+    counters.note(store, counters.MESSAGES_DROPPED, counters.NOT_FREE if known else counters.UNKNOWN_JOB)
 
 
 @contextmanager
@@ -106,12 +160,14 @@ class Attempt:
     lease: Lease
     control: Control
     scratch: Path
+    tracer: Tracer
 
     def run(self, command: tuple[str, ...]) -> Outcome:
         """Train, then let go of the job. Raises LostLease."""
-        relay = Relay(self.store, self.lease, self.scratch)
+        phases = Phases(self.tracer)
+        relay = Relay(self.store, self.settings, self.lease, self.scratch, phases)
         try:
-            verdict = self._train(command, relay)
+            verdict = self._train(command, relay, phases)
             if relay.outputs is not None and self.control.reason is not Reason.CANCEL:
                 return self._succeed(relay.outputs)
         except LostLease:
@@ -121,9 +177,13 @@ class Attempt:
             verdict = classify(error)
         return self._let_go(relay, verdict)
 
-    def _train(self, command: tuple[str, ...], relay: Relay) -> Verdict:
+    def _train(self, command: tuple[str, ...], relay: Relay, phases: Phases) -> Verdict:
         """Run the child to its end; the verdict in case it left no result."""
-        job_file = prepare(self.store, self.settings, self.lease.job, self.scratch)
+        with self.tracer.span("prepare"):
+            job_file = self._patiently(
+                lambda: prepare(self.store, self.settings, self.lease.job, self.scratch)
+            )
+        phases.enter("starting")
         child = Child(command, scratch=self.scratch, job_file=job_file)
         code = None
         try:
@@ -132,8 +192,9 @@ class Attempt:
                 relay.see(line)
         finally:
             code = child.close()
+            phases.leave()
         words = child.words()
-        verdict = relay.failed or classify_exit(code, words)
+        verdict = relay.failed or classify_exit(code, words, oom_killed=child.oom_killed())
         if relay.outputs is None and not relay.stopped and self.control.reason is None:
             self._note_crash(relay, verdict, words)
         relay.flush()
@@ -144,7 +205,8 @@ class Attempt:
         relay.add("log", {"message": verdict.message, "code": verdict.code, "output": last_line(words)})
 
     def _succeed(self, outputs: Outputs) -> Outcome:
-        size = self._store_files(outputs)
+        with self.tracer.span("store"):
+            size = self._store_files(outputs)
         encoder = self._write(
             lambda tx: jobs.succeed(
                 tx,
@@ -161,12 +223,12 @@ class Attempt:
         return Outcome.CANCELLED if encoder is None else Outcome.SUCCEEDED
 
     def _store_files(self, outputs: Outputs) -> int:
-        """The bundle's files as blobs; their size together. Raises OSError if a file is not what the child wrote."""
+        """The bundle's files as blobs; their size together. Raises Altered if a file is not what the child wrote."""
         total = 0
         for name, facts in outputs.manifest["files"].items():
-            digest, size = self.store.blobs.put_file(outputs.directory / name)
+            digest, size = self._patiently(partial(self.store.blobs.put_file, outputs.directory / name))
             if digest != f"sha256:{facts['sha256']}" or size != facts["size"]:
-                raise OSError(f"{name} of the bundle changed after it was written")
+                raise Altered(f"{name} of the bundle changed after it was written")
             total += size
         return total
 
@@ -194,6 +256,22 @@ class Attempt:
         final = out_of_attempts(verdict, attempts) if verdict.retry else verdict
         job = self._write(lambda tx: jobs.fail(tx, self.lease, final.code, final.message))
         return Outcome.CANCELLED if job.state == "cancelled" else Outcome.FAILED
+
+    def _patiently(self, action: Callable[[], T]) -> T:
+        """``action``, again and again while disk, blobs or database fail; the training is done or can wait.
+
+        Not for ever, and not once the worker is wanted back or has lost the job.
+        """
+        until, pause = time.monotonic() + PATIENCE_S, FIRST_PAUSE_S
+        while True:
+            try:
+                return action()
+            except Exception as error:
+                if not is_passing(error) or self.control.reason or time.monotonic() > until:
+                    raise
+                log.warning("job %s: waiting for the store: %s", self.lease.job_id, error)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
 
     def _write(self, write: Callable[[Session], T]) -> T:
         """A write that ends the attempt is worth waiting for, as long as the lease is ours. Raises LostLease."""

@@ -13,7 +13,8 @@ from celery.worker import state
 
 from service.queue import TASK, publish
 from service.settings import Settings
-from service.store import Store
+from service.store import Store, counters
+from service.tracing import Tracer
 from worker.process import COMMAND
 from worker.runner import run_job
 
@@ -31,7 +32,13 @@ def owner(name: str) -> str:
 
 
 def register(
-    app: Celery, settings: Settings, store: Store, *, name: str, command: tuple[str, ...] = COMMAND
+    app: Celery,
+    settings: Settings,
+    store: Store,
+    *,
+    name: str,
+    command: tuple[str, ...] = COMMAND,
+    tracer: Tracer | None = None,
 ) -> None:
     """Teach ``app`` its task."""
 
@@ -39,6 +46,7 @@ def register(
     def train(job_id: Any = None, **unknown: Any) -> None:
         if not isinstance(job_id, str) or unknown:
             log.warning("a message that names no job is dropped")
+            counters.note(store, counters.MESSAGES_DROPPED, counters.MALFORMED)
             return
         ring = partial(publish, settings.broker_url)
         run_job(
@@ -49,4 +57,5 @@ def register(
             publish=ring,
             should_drain=draining,
             command=command,
+            tracer=tracer,
         )

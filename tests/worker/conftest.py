@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import threading
 import time
@@ -10,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis as redis_client
 
+from service import embedded_redis, parts
+from service.queue import QUEUE
 from service.settings import Settings
 from service.store import Store, events, jobs, open_store
 from service.store.jobs import Job
 from worker.runner import Outcome, run_job
 
+PLAY = Path(__file__).parent / "play_worker.py"
 SUBSTITUTE = Path(__file__).parent / "substitute_child.py"
 
 
@@ -63,6 +69,11 @@ class Bench:
             return [event.data for event in events.list_after(tx, job.id) if event.type == kind]
 
     def run(self, job: Job | str, play: str, *, should_drain: Callable[[], bool] = lambda: False) -> Outcome:
+        return self.attempt(job, (sys.executable, str(SUBSTITUTE), play), should_drain=should_drain)
+
+    def attempt(
+        self, job: Job | str, command: tuple[str, ...], *, should_drain: Callable[[], bool] = lambda: False
+    ) -> Outcome:
         return run_job(
             job if isinstance(job, str) else job.id,
             store=self.store,
@@ -70,7 +81,7 @@ class Bench:
             owner="test",
             publish=self._publish,
             should_drain=should_drain,
-            command=(sys.executable, str(SUBSTITUTE), play),
+            command=command,
         )
 
     def _publish(self, job_id: str, priority: str) -> bool:
@@ -79,6 +90,9 @@ class Bench:
 
     def start(self, job: Job, play: str, **options: Any) -> Running:
         return Running(lambda: self.run(job, play, **options))
+
+    def start_real(self, job: Job, command: tuple[str, ...]) -> Running:
+        return Running(lambda: self.attempt(job, command))
 
     def wait_until_ready(self, job: Job) -> dict[str, Any]:
         deadline = time.monotonic() + 20
@@ -110,3 +124,77 @@ class Running:
 @pytest.fixture
 def bench(store: Store, settings: Settings) -> Bench:
     return Bench(store, settings)
+
+
+class Broker:
+    """A Redis that can be killed and started again."""
+
+    def __init__(self, directory: Path) -> None:
+        server = embedded_redis.executable()
+        assert server is not None
+        self.socket = embedded_redis.socket_dir(directory) / "redis.sock"
+        self.part = parts.Part(embedded_redis.plan(server, directory=directory, socket=self.socket))
+        self.url = embedded_redis.url(self.socket)
+        self.start()
+
+    def start(self) -> None:
+        self.part.start()
+        deadline = time.monotonic() + 20
+        while not embedded_redis.answers(self.socket):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def waiting(self) -> int:
+        with redis_client.Redis(unix_socket_path=str(self.socket)) as client:
+            return sum(client.llen(name) for name in client.keys(f"{QUEUE}*") if client.type(name) == b"list")
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    running = Broker(tmp_path)
+    yield running
+    parts.stop([running.part])
+    running.socket.unlink(missing_ok=True)
+    running.socket.parent.rmdir()
+
+
+class Workers:
+    """Starts workers and makes sure that none is left."""
+
+    def __init__(self, settings: Settings, log: Path) -> None:
+        names = ("data_dir", "broker_url", "lease_s", "heartbeat_s", "cancel_grace_s")
+        self.env = {**os.environ, **{f"NIDIM_{name.upper()}": str(getattr(settings, name)) for name in names}}
+        self.log = log
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, play: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, str(PLAY), play]
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(command, env=self.env, stdout=log, stderr=log)
+        self.started.append(process)
+        return process
+
+    def close(self) -> None:
+        for process in self.started:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def workers(broker_settings: Settings, tmp_path: Path) -> Iterator[Workers]:
+    started = Workers(broker_settings, tmp_path / "workers.log")
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def broker_settings(broker: Broker, tmp_path: Path) -> Settings:
+    """Quick times, for a worker that is a process; a module that wants them says so."""
+    return Settings(
+        data_dir=tmp_path,
+        broker_url=broker.url,
+        lease_s=2.0,
+        heartbeat_s=0.4,
+        cancel_grace_s=5.0,
+        reaper_every_s=0.2,
+    )

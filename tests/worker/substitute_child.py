@@ -71,6 +71,12 @@ def done(**changes: object) -> None:
     emit("done", **{**body, **changes})
 
 
+def two_checkpoints() -> None:
+    checkpoint(3)
+    checkpoint(4)
+    done()
+
+
 def run_for(seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -85,6 +91,14 @@ def succeed() -> None:
         emit("metric", step=step, mi_nats=0.5 * step, loss=-0.5 * step, capacity_nats=None)
     checkpoint(3)
     emit("warning", code="loss_unstable", detail="It jumps.")
+    done()
+
+
+def tracked() -> None:
+    for name in ("training", "storing"):
+        emit("phase", name=name)
+    emit("record", level="WARNING", logger="nidim.x", message="a line of the child", pid=os.getpid())
+    emit("record", level=7)
     done()
 
 
@@ -137,6 +151,30 @@ def slow() -> None:
 
 def memory() -> None:
     emit("failed", retry=True, code="out_of_memory", message="The training ran out of memory.")
+
+
+def poison_or_succeed() -> None:
+    """Dies at once if its job says so."""
+    if job["spec"].get("poison"):
+        killed()
+    succeed()
+
+
+def polite_without_checkpoint() -> None:
+    asked = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    emit("log", message="ready")
+    while not asked.is_set():
+        time.sleep(0.02)
+    emit("stopped")
+
+
+def hog() -> None:
+    """Joins the memory group named by the tests and takes more than it has."""
+    Path(os.environ["TEST_MEMORY_GROUP"], "cgroup.procs").write_text(str(os.getpid()))
+    held = []
+    while True:
+        held.append(b"x" * (1 << 20))
 
 
 def permanent() -> None:

@@ -32,7 +32,13 @@ class OutOfMemoryError(RuntimeError):
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), OutOfMemoryError("x"), RuntimeError("CUDA out of memory. Tried to allocate")]
+    "error",
+    [
+        MemoryError(),
+        OutOfMemoryError("x"),
+        RuntimeError("CUDA out of memory. Tried to allocate"),
+        OSError(12, "Cannot allocate memory"),
+    ],
 )
 def test_memory_is_tried_again_and_named(error: Exception) -> None:
     verdict = classify(error)
@@ -51,6 +57,13 @@ def test_anything_else_is_tried_again() -> None:
         (-signal.SIGSEGV, "boom\n", "crashed"),
         (3, "", "crashed"),
         (1, "torch.OutOfMemoryError: CUDA out of memory.", "out_of_memory"),
+        (
+            1,
+            "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to",
+            "out_of_memory",
+        ),
+        (1, "ImportError: libx.so: failed to map segment: Cannot allocate memory", "out_of_memory"),
+        (-signal.SIGABRT, "terminate called after throwing an instance of 'std::bad_alloc'", "out_of_memory"),
         (-signal.SIGABRT, "terminate called after throwing std::bad_alloc: out of memory", "out_of_memory"),
     ],
 )
@@ -58,6 +71,15 @@ def test_an_exit_without_result(code: int, words: str, expected: str) -> None:
     verdict = classify_exit(code, words)
     assert verdict.retry
     assert verdict.code == expected
+
+
+def test_a_kill_is_blamed_on_memory_only_if_the_kernel_says_so() -> None:
+    by_kernel = classify_exit(-signal.SIGKILL, "", oom_killed=True)
+    assert (by_kernel.retry, by_kernel.code) == (True, "out_of_memory")
+    by_somebody = classify_exit(-signal.SIGKILL, "", oom_killed=False)
+    assert by_somebody.code == "killed"
+    assert "no want of memory" in by_somebody.message
+    assert classify_exit(-signal.SIGSEGV, "", oom_killed=True).code == "crashed"
 
 
 def test_the_last_of_too_many_attempts_is_final_and_keeps_its_reason() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -279,3 +280,32 @@ def test_scratch_of_a_killed_attempt_is_removed_by_the_next(bench: Any) -> None:
     (left / "checkpoint-1").write_text("old")
     bench.run(job, "succeed")
     assert not bench.scratch()
+
+
+def test_a_checkpoint_over_the_quota_is_left_out_and_the_job_goes_on(bench: Any) -> None:
+    bench.settings = bench.settings.model_copy(update={"disk_quota_bytes": 3})
+    job = bench.job()
+    assert bench.run(job, "succeed") is Outcome.SUCCEEDED
+    warnings = [warning["detail"] for warning in bench.read(job).warnings if "checkpoint" in warning["code"]]
+    assert len(warnings) == 1
+    assert "the training goes on" in warnings[0]
+    assert "disk quota" in warnings[0]
+    assert bench.events(job, "checkpoint") == []
+
+
+def test_a_checkpoint_takes_the_place_of_the_one_before_under_the_quota(bench: Any) -> None:
+    """Seven bytes are room for one checkpoint, not for two: the second replaces the first."""
+    bench.settings = bench.settings.model_copy(update={"disk_quota_bytes": 7})
+    job = bench.job()
+    bench.run(job, "two_checkpoints")
+    assert [data["step"] for data in bench.events(job, "checkpoint")] == [3, 4]
+    assert bench.read(job).warnings == []
+
+
+def test_a_full_disk_costs_checkpoints_not_the_job(bench: Any) -> None:
+    free = shutil.disk_usage(bench.settings.data_dir).free
+    bench.settings = bench.settings.model_copy(update={"disk_reserve_bytes": 2 * free})
+    job = bench.job()
+    assert bench.run(job, "succeed") is Outcome.SUCCEEDED
+    (warning,) = [found for found in bench.read(job).warnings if found["code"] == "checkpoint_not_stored"]
+    assert "nearly full" in warning["detail"]

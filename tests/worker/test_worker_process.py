@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis as redis_client
 
-from service import embedded_redis, parts
 from service.queue import QUEUE, TASK, publish
 from service.reaper import Reaper
 from service.settings import Settings
 from service.store import Store
 from worker.app import make_app
-
-HERE = Path(__file__).parent
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20) -> bool:
@@ -32,78 +27,13 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> bool:
     return condition()
 
 
-class Broker:
-    """A Redis that can be killed and started again."""
-
-    def __init__(self, directory: Path) -> None:
-        server = embedded_redis.executable()
-        assert server is not None
-        self.socket = embedded_redis.socket_dir(directory) / "redis.sock"
-        self.part = parts.Part(embedded_redis.plan(server, directory=directory, socket=self.socket))
-        self.url = embedded_redis.url(self.socket)
-        self.start()
-
-    def start(self) -> None:
-        self.part.start()
-        assert wait_for(lambda: embedded_redis.answers(self.socket))
-
-    def waiting(self) -> int:
-        with redis_client.Redis(unix_socket_path=str(self.socket)) as client:
-            return sum(client.llen(name) for name in client.keys(f"{QUEUE}*") if client.type(name) == b"list")
-
-
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    running = Broker(tmp_path)
-    yield running
-    parts.stop([running.part])
-    running.socket.unlink(missing_ok=True)
-    running.socket.parent.rmdir()
-
-
-@pytest.fixture
-def settings(broker: Broker, tmp_path: Path) -> Settings:
-    return Settings(
-        data_dir=tmp_path,
-        broker_url=broker.url,
-        lease_s=2.0,
-        heartbeat_s=0.4,
-        cancel_grace_s=5.0,
-        reaper_every_s=0.2,
-    )
-
-
-class Workers:
-    """Starts workers and makes sure that none is left."""
-
-    def __init__(self, settings: Settings, log: Path) -> None:
-        names = ("data_dir", "broker_url", "lease_s", "heartbeat_s", "cancel_grace_s")
-        self.env = {**os.environ, **{f"NIDIM_{name.upper()}": str(getattr(settings, name)) for name in names}}
-        self.log = log
-        self.started: list[subprocess.Popen[bytes]] = []
-
-    def start(self, play: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, str(HERE / "play_worker.py"), play]
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(command, env=self.env, stdout=log, stderr=log)
-        self.started.append(process)
-        return process
-
-    def close(self) -> None:
-        for process in self.started:
-            process.kill()
-            process.wait()
-
-
-@pytest.fixture
-def workers(settings: Settings, tmp_path: Path) -> Iterator[Workers]:
-    started = Workers(settings, tmp_path / "workers.log")
-    yield started
-    started.close()
+def settings(broker_settings: Settings) -> Settings:
+    return broker_settings
 
 
 def test_it_hears_its_task_and_ignores_everything_else(
-    bench: Any, settings: Settings, broker: Broker, workers: Workers
+    bench: Any, settings: Settings, broker: Any, workers: Any
 ) -> None:
     app = make_app(settings)
     with app.connection_for_write() as connection:
@@ -131,7 +61,7 @@ def test_it_hears_its_task_and_ignores_everything_else(
     assert workers.started[0].poll() is None
 
 
-def test_urgent_jobs_come_first(bench: Any, settings: Settings, workers: Workers) -> None:
+def test_urgent_jobs_come_first(bench: Any, settings: Settings, workers: Any) -> None:
     waiting = {name: bench.job(priority=name, encoder=name) for name in ("low", "normal", "high")}
     for name, job in waiting.items():
         publish(settings.broker_url, job.id, name)
@@ -142,7 +72,7 @@ def test_urgent_jobs_come_first(bench: Any, settings: Settings, workers: Workers
 
 
 def test_sigterm_hands_the_job_back_with_its_checkpoint(
-    bench: Any, settings: Settings, broker: Broker, workers: Workers
+    bench: Any, settings: Settings, broker: Any, workers: Any
 ) -> None:
     job = bench.job()
     publish(settings.broker_url, job.id, "normal")
@@ -157,7 +87,7 @@ def test_sigterm_hands_the_job_back_with_its_checkpoint(
     assert wait_for(lambda: bench.read(job).state == "succeeded")
 
 
-def test_an_idle_worker_leaves_on_sigterm(bench: Any, settings: Settings, workers: Workers) -> None:
+def test_an_idle_worker_leaves_on_sigterm(bench: Any, settings: Settings, workers: Any) -> None:
     job = bench.job()
     publish(settings.broker_url, job.id, "normal")
     worker = workers.start("succeed")
@@ -167,7 +97,7 @@ def test_an_idle_worker_leaves_on_sigterm(bench: Any, settings: Settings, worker
 
 
 def test_a_killed_worker_costs_the_work_since_its_checkpoint(
-    bench: Any, store: Store, settings: Settings, workers: Workers
+    bench: Any, store: Store, settings: Settings, workers: Any
 ) -> None:
     job = bench.job()
     publish(settings.broker_url, job.id, "normal")
@@ -187,9 +117,7 @@ def test_a_killed_worker_costs_the_work_since_its_checkpoint(
     assert [event["step"] for event in bench.events(job, "checkpoint")] == [5, 3]
 
 
-def test_it_hears_again_after_redis_died(
-    bench: Any, settings: Settings, broker: Broker, workers: Workers
-) -> None:
+def test_it_hears_again_after_redis_died(bench: Any, settings: Settings, broker: Any, workers: Any) -> None:
     first, second = bench.job(encoder="first"), bench.job(encoder="second")
     publish(settings.broker_url, first.id, "normal")
     workers.start("succeed")
@@ -204,7 +132,7 @@ def test_it_hears_again_after_redis_died(
 
 @pytest.mark.parametrize("back", ["before", "after"])
 def test_redis_that_dies_under_a_training_neither_harms_it_nor_deafens_the_worker(
-    bench: Any, settings: Settings, broker: Broker, workers: Workers, back: str
+    bench: Any, settings: Settings, broker: Any, workers: Any, back: str
 ) -> None:
     """``back``: whether Redis is there again when the training ends and its message is acknowledged."""
     job, after = bench.job(), bench.job(encoder="after")

@@ -1,0 +1,117 @@
+"""Stores that fail for a while under an attempt: it waits, and it costs neither the training nor an attempt."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from service.errors import BlobsUnavailable
+from service.store import jobs
+from service.store.blobs import Blobs, DirectoryBlobs
+from worker import runner
+from worker.runner import Outcome
+
+
+class Failing(DirectoryBlobs):
+    """A directory that refuses the next calls with these errors."""
+
+    def __init__(self, root: Path, *errors: Exception) -> None:
+        super().__init__(root)
+        self.errors = list(errors)
+
+    def put_file(self, path: Path) -> tuple[str, int]:
+        if self.errors:
+            raise self.errors.pop(0)
+        return super().put_file(path)
+
+    def fetch(self, digest: str, dest: Path) -> Path:
+        if self.errors:
+            raise self.errors.pop(0)
+        return super().fetch(digest, dest)
+
+
+def use(bench: Any, blobs: Blobs) -> None:
+    bench.store = dataclasses.replace(bench.store, blobs=blobs)
+
+
+@pytest.fixture
+def failing(bench: Any) -> Any:
+    def make(*errors: Exception) -> Failing:
+        blobs = Failing(bench.settings.data_dir / "blobs", *errors)
+        use(bench, blobs)
+        return blobs
+
+    return make
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("error", [FULL, BlobsUnavailable(), ConnectionResetError()])
+def test_a_finished_bundle_waits_for_its_store(bench: Any, failing: Any, error: Exception) -> None:
+    blobs = failing(error, error)
+    job = bench.job()
+    assert bench.run(job, "slow") is Outcome.SUCCEEDED
+    assert not blobs.errors
+    assert bench.read(job).attempt == 1
+
+
+def test_a_checkpoint_that_cannot_be_fetched_yet_is_waited_for(bench: Any, failing: Any) -> None:
+    """Without waiting, an outage of a second would use up all attempts of every job that has a checkpoint."""
+    job = bench.job()
+    assert bench.run(job, "killed_after_checkpoint") is Outcome.ABANDONED
+    failing(BlobsUnavailable(), BlobsUnavailable(), BlobsUnavailable())
+    assert bench.run(job, "succeed") is Outcome.SUCCEEDED
+    assert bench.read(job).attempt == 2
+
+
+def test_who_waits_for_a_store_still_hears_a_cancel_and_a_drain(bench: Any, failing: Any) -> None:
+    failing(*[FULL] * 1000)
+    cancelled, drained = bench.job(encoder="cancelled"), bench.job(encoder="drained")
+    running = bench.start(cancelled, "slow")
+    bench.wait_until_ready(cancelled)
+    with bench.store.begin() as tx:
+        jobs.request_cancel(tx, cancelled.id)
+    assert running.result() is Outcome.CANCELLED
+    leaving: list[bool] = []
+    running = bench.start(drained, "slow", should_drain=lambda: bool(leaving))
+    bench.wait_until_ready(drained)
+    leaving.append(True)
+    assert running.result() is Outcome.RELEASED
+    assert bench.read(drained).attempts_without_checkpoint == 0
+
+
+def test_a_store_that_stays_away_ends_the_job_with_the_reason(
+    bench: Any, failing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "PATIENCE_S", 0.1)
+    failing(*[FULL] * 1000)
+    job = bench.job()
+    outcomes = [bench.run(job, "slow") for _ in range(3)]
+    assert outcomes == [Outcome.ABANDONED, Outcome.ABANDONED, Outcome.FAILED]
+    assert bench.read(job).failure["code"] == "disk_full"
+
+
+def test_a_database_that_is_away_when_the_training_begins_costs_nothing(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, tries = jobs.set_resolved, []
+
+    def away_at_first(*given: Any) -> None:
+        tries.append(given)
+        if len(tries) < 3:
+            raise OperationalError("UPDATE", {}, Exception("away"))
+        write(*given)
+
+    monkeypatch.setattr(jobs, "set_resolved", away_at_first)
+    job = bench.job()
+    assert bench.run(job, "succeed") is Outcome.SUCCEEDED
+    assert len(tries) >= 3
+    ended = bench.read(job)
+    assert ended.attempt == 1
+    assert ended.metrics["mi_nats"] == 1.5
