@@ -90,6 +90,7 @@ class DatasetOut(Answer):
     skipped: Skipped | None = None
     progress: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
+    created_by: Id | None = None
     created_at: datetime | None = None
 
 
@@ -111,6 +112,7 @@ class JobOut(Answer):
     failure: dict[str, Any] | None
     warnings: Annotated[list[dict[str, Any]], Field(max_length=10_000)]
     cancel_requested: bool
+    created_by: Id | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -123,6 +125,15 @@ class EventOut(Answer):
     type: Literal["state", "progress", "metric", "checkpoint", "log", "warning"]
     at: datetime
     data: dict[str, Any]
+
+
+class DamageOut(Answer):
+    """Why an encoder cannot be loaded: which file is gone or is not what was stored."""
+
+    code: Id
+    file: Id | None
+    detail: Text
+    found_at: datetime
 
 
 class EncoderOut(Answer):
@@ -139,6 +150,8 @@ class EncoderOut(Answer):
     digest: Text
     size_bytes: Count
     job_id: Id
+    state: Literal["ready", "degraded"]
+    degraded: DamageOut | None
     report: dict[str, Any]
     created_at: datetime
 
@@ -162,9 +175,10 @@ class AliasOut(Answer):
 
 
 class AliasMoveOut(Answer):
-    """One entry of an alias' history; version null: it was deleted."""
+    """One entry of an alias' history; version null: it was deleted. ``etag`` is what the alias had from then on."""
 
     version: Count | None
+    etag: Annotated[str, Field(max_length=64)]
     at: datetime
 
 
@@ -241,6 +255,18 @@ class NewKeyOut(KeyOut):
     """A new key; its secret is shown this once."""
 
     key: Annotated[str, Field(max_length=200)]
+
+
+class AuditOut(Answer):
+    """One change: who made it (a key's id, open or cli), to what, by which request."""
+
+    id: Id
+    at: datetime
+    who: Id
+    action: Id
+    target: Text
+    request_id: Annotated[str, Field(max_length=128)] | None
+    detail: dict[str, Any] | None
 
 
 class HealthOut(Answer):

@@ -19,15 +19,21 @@ from starlette.staticfiles import StaticFiles
 
 from nidim import __version__
 from service import openapi, problems, queue
-from service.auth import check_exposure, create_bootstrap_key
+from service.broadcast import Broadcaster
+from service.degraded import Ledger
+from service.exposure import check_exposure
+from service.heads import Heads
 from service.health import BrokerWatch
 from service.inference.serving import Serving
 from service.ingestion import Ingestions
+from service.keyring import create_bootstrap_key
+from service.limits import KeyLimits, Leaving
 from service.metrics import Metrics
 from service.middleware import Edge
 from service.reaper import Reaper
 from service.routes import (
     aliases,
+    audit,
     datasets,
     embed,
     encoders,
@@ -44,10 +50,11 @@ from service.state import Services
 from service.store import Store, open_store
 from service.store import keys as key_store
 from service.submission import Bell
+from service.tracing import Tracer
 
 ROUTERS = (
     *(embed.router, openai.router, prior.router, jobs.router, events.router, encoders.router),
-    *(aliases.router, files.router, datasets.router, keys.router),
+    *(aliases.router, files.router, datasets.router, keys.router, audit.router),
     *(operations.protected, operations.public),
 )
 """All routes, the most frequent ones first; all but the last are guarded."""
@@ -64,14 +71,14 @@ class Exposed(RuntimeError):
 
 def create_app(settings: Settings) -> FastAPI:
     """The API on ``settings``. The store is opened when the application starts, not here."""
-    metrics = Metrics()
+    metrics, tracer = Metrics(), Tracer()
     app = FastAPI(
         title="nidim",
         version=__version__,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=functools.partial(_lifespan, settings=settings, metrics=metrics),
+        lifespan=functools.partial(_lifespan, settings=settings, metrics=metrics, tracer=tracer),
         telemetry={"tracing": False, "metrics": False},
     )
     for router in ROUTERS:
@@ -87,23 +94,33 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=["*"],
             expose_headers=["*"],
         )
-    app.add_middleware(Edge, observer=metrics)
+    app.add_middleware(Heads)
+    app.add_middleware(Leaving)
+    app.add_middleware(Edge, observer=metrics, tracer=tracer)
     return app
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(app: FastAPI, *, settings: Settings, metrics: Metrics) -> AsyncIterator[None]:
+async def _lifespan(
+    app: FastAPI, *, settings: Settings, metrics: Metrics, tracer: Tracer
+) -> AsyncIterator[None]:
+    tracer.open(settings, part="api")
     store = await anyio.to_thread.run_sync(_opened, settings)
     scratch = settings.data_dir / "scratch"
     await anyio.to_thread.run_sync(_cleaned, scratch)
     publish = functools.partial(queue.publish, settings.broker_url)
+    stopping = asyncio.Event()
     services = Services(
         settings=settings,
         store=store,
-        serving=Serving(settings, store.blobs, scratch=scratch),
+        serving=Serving(settings, store.blobs, scratch=scratch, watch=metrics, notes=Ledger(store)),
         metrics=metrics,
-        bell=Bell(store, publish),
+        bell=Bell(store, publish, tracer),
+        tracer=tracer,
         ingestions=Ingestions(store, settings, scratch=scratch),
+        limits=KeyLimits(settings),
+        broadcaster=Broadcaster(store, stopping, poll_s=settings.sse_poll_s, most=settings.max_event_streams),
+        stopping=stopping,
     )
     app.state.services = services
     app.state.broker_watch = BrokerWatch(settings.broker_url)
@@ -111,11 +128,13 @@ async def _lifespan(app: FastAPI, *, settings: Settings, metrics: Metrics) -> As
     with _reaping(Reaper(store, publish, settings)), _noticing_signals(services.stopping):
         yield
         services.stopping.set()
+        await services.broadcaster.close()
         await asyncio.gather(warming, return_exceptions=True)
         await services.serving.close()
         await anyio.to_thread.run_sync(services.ingestions.close)
         await anyio.to_thread.run_sync(services.bell.close)
     await anyio.to_thread.run_sync(store.close)
+    await anyio.to_thread.run_sync(tracer.close)
 
 
 def _opened(settings: Settings) -> Store:

@@ -72,9 +72,12 @@ def require(request: Request, *wanted: str, empty: bool = False) -> str:
 
 
 def parse(model: type[M], raw: bytes) -> M:
-    """JSON bytes as ``model``. Raises MalformedBody, InvalidBody with the places that are to blame."""
+    """JSON bytes as ``model``; a string is never a number, at any depth.
+
+    Raises MalformedBody, InvalidBody with the places that are to blame.
+    """
     try:
-        return model.model_validate_json(raw)
+        return model.model_validate_json(raw, strict=True)
     except ValidationError as error:
         raise _refusal(error, raw) from None
 

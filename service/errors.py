@@ -8,14 +8,17 @@
     │   ├── DatasetInUse      409       dataset_in_use
     │   ├── DatasetUnavailable 409      dataset_unavailable
     │   ├── EncoderAliased    409       encoder_aliased
+    │   ├── NothingBefore     409       nothing_before
     │   └── IdempotencyInFlight 409     idempotency_in_flight
     ├── PreconditionFailed    412       precondition_failed
+    ├── StoreBusy             429       store_busy
     ├── Unprocessable         422       unprocessable
     │   ├── BadCursor         422       bad_cursor
     │   ├── VersionRequired   422       version_required
     │   ├── WeakKey           422       weak_key
     │   └── IdempotencyMismatch 422     idempotency_mismatch
     ├── QuotaExceeded         429       quota_exceeded
+    │   └── StorageFull       429       storage_full
     ├── BlobDamaged           500       blob_damaged
     │   └── BlobMissing       500       blob_missing
     └── BlobsUnavailable      503       blobs_unavailable, also an OSError
@@ -98,6 +101,12 @@ class EncoderAliased(StateConflict):
     code = "encoder_aliased"
 
 
+class NothingBefore(StateConflict):
+    """The alias pointed to nothing before its last move; put it to a version, or delete it."""
+
+    code = "nothing_before"
+
+
 class IdempotencyInFlight(StateConflict):
     """The first request with this Idempotency-Key is still being answered; try again in a moment."""
 
@@ -149,6 +158,12 @@ class QuotaExceeded(ServiceError):
     code = "quota_exceeded"
 
 
+class StorageFull(QuotaExceeded):
+    """The disk of this server is nearly full; delete what is no longer needed, or tell its operator."""
+
+    code = "storage_full"
+
+
 class BlobDamaged(ServiceError):
     """A stored file is not what was written; restore the blob store from a copy, or train again."""
 
@@ -167,3 +182,10 @@ class BlobsUnavailable(ServiceError, OSError):
 
     status = 503
     code = "blobs_unavailable"
+
+
+class StoreBusy(ServiceError):
+    """The database has too much to do; try again in a moment."""
+
+    status = 429
+    code = "store_busy"

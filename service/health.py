@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import anyio
 import anyio.to_thread
 import redis
 
 from service.inference.batcher import QueueFull
 from service.refusals import ServingUnavailable
 from service.state import Services
+from service.store import damage
 
+STORE_S = 3.0
+PROBE_THREADS = 4
+"""A store that hangs may hold so many threads of probes; the others do not wait for it."""
+STUCK_S = 2.0
+"""An image takes milliseconds: decoders that are all busy for seconds with the same ones do not come along."""
 PING_S = 0.5
 PING_EVERY_S = 2.0
 
@@ -26,6 +34,7 @@ class BrokerWatch:
     url: str
     _asked: float = -PING_EVERY_S
     _alive: bool = False
+    threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(PROBE_THREADS))
 
     def alive(self) -> bool:
         """The last answer, or a new one."""
@@ -50,9 +59,12 @@ def ping(url: str) -> bool:
 async def degraded(app: Services, broker: BrokerWatch) -> list[str]:
     """What does not work but does not stop the serving. Raises ServingUnavailable if the store or a pass fails."""
     try:
-        await anyio.to_thread.run_sync(app.store.ping)
+        async with asyncio.timeout(STORE_S):
+            damaged = await anyio.to_thread.run_sync(
+                _damaged, app, abandon_on_cancel=True, limiter=broker.threads
+            )
     except Exception as error:
-        logger.exception("the store does not answer")
+        logger.error("the store does not answer: %s", type(error).__name__)
         raise ServingUnavailable("The store does not answer.") from error
     found = [] if await anyio.to_thread.run_sync(broker.alive) else ["broker"]
     try:
@@ -60,5 +72,14 @@ async def degraded(app: Services, broker: BrokerWatch) -> list[str]:
     except QueueFull:
         found.append("queue_full")
     except Exception as error:
+        logger.exception("a forward pass failed")
         raise ServingUnavailable("A forward pass failed.") from error
-    return found + [f"encoder_damaged: {name}" for name in sorted(app.serving.registry.damaged.values())]
+    if app.serving.decoder.stuck_s() > STUCK_S:
+        found.append("decoding_stuck")
+    return found + [f"encoder_damaged: {name}" for name in damaged]
+
+
+def _damaged(app: Services) -> list[str]:
+    """``name@version`` of what any process found damaged; also asks whether the store answers."""
+    with app.store.session() as tx:
+        return damage.labels(tx)

@@ -15,17 +15,21 @@ from pathlib import Path
 from starlette.responses import Response
 
 from nidim.spec import Name
-from service import views
-from service.errors import NameTaken, NotFound, QuotaExceeded, ServiceError, StateConflict
+from service import quotas, views
+from service.errors import NameTaken, NotFound, QuotaExceeded, ServiceError, StateConflict, StorageFull
 from service.inference import builtins
 from service.ingest import INDEX_FILE, ImageLimits, IngestFailed, Progress, ingest_upload
 from service.refusals import Blame, InternalError, Overloaded, with_status
 from service.replay import Once
 from service.settings import Settings
-from service.store import Store, datasets
+from service.store import Store, audit, datasets, quota
+from service.store.audit import By
 from service.store.datasets import Dataset
 
-MAX_WAITING = 16
+MAX_WAITING = 64
+"""Uploads that wait for their turn: each costs a thread that sleeps, and its file on the disk."""
+FORM_BYTES = 64 << 10
+"""Most that the form around an uploaded file takes."""
 TOUCH_EVERY_S = 1.0
 TOUCH_WAITING_S = 30.0
 
@@ -61,7 +65,7 @@ class Ingestions:
         self._work: dict[str, _Work] = {}
         self._stopping = False
 
-    def begin(self, upload: Upload, once: Once, detached: bool) -> Response | Future[Response]:
+    def begin(self, by: By, upload: Upload, once: Once, detached: bool) -> Response | Future[Response]:
         """Reserve the name. ``detached``: 202 now; else the future is 201 or raises a refusal.
 
         A Response that is not detached is the replayed first answer. Raises NameTaken, QuotaExceeded, Overloaded.
@@ -70,27 +74,44 @@ class Ingestions:
             raise NameTaken(f"{upload.name} is built in; choose another name.")
         if len(self._work) >= self._settings.max_ingestions + MAX_WAITING or self._stopping:
             raise Overloaded("Too many datasets are being read; try again later.", retry_after_s=60)
-        self._check_quota(upload)
         with self._store.begin() as tx:
             if first := once.begin(tx, takeover_s=self._settings.ingest_timeout_s + 60):
                 upload.path.unlink(missing_ok=True)
                 return first
-            row = datasets.create(tx, name=upload.name, license=upload.license, size_bytes=upload.size)
+            quotas.check_bytes(self._settings, tx, by, upload.size)
+            quota.check(tx, self._settings, upload.size)
+            row = datasets.create(
+                tx, name=upload.name, license=upload.license, size_bytes=upload.size, created_by=by.who
+            )
+            audit.record(tx, by, "dataset.create", row.name, digest=upload.digest, bytes=upload.size)
             headers = {"Location": f"/v1/datasets/{row.name}", "Preference-Applied": "respond-async"}
             response = views.answer(views.dataset(row), 202, headers)
             if detached:
                 once.finish(tx, response)
         cancel = threading.Event()
-        future = self._threads.submit(self._run, upload, once, detached, cancel)
+        future = self._threads.submit(self._run, by, upload, once, detached, cancel)
         work = self._work[upload.name] = _Work(cancel, future)
         future.add_done_callback(lambda _: self._forget(upload.name, work))
         return response if detached else future
+
+    def check_room(self, size: int) -> None:
+        """Refuse a body of ``size`` bytes before it is read. Raises QuotaExceeded, StorageFull."""
+        quota.check_disk(self._settings, size)
+        with self._store.session() as tx:
+            left = quota.left_bytes(tx, self._settings)
+        if left is not None and max(size - FORM_BYTES, 1) > left:
+            raise QuotaExceeded(retry_after_s=quota.RETRY_S)
 
     def cancel(self, name: str) -> None:
         """Kill the ingestion of ``name`` if it is at work here, and wait until it is gone."""
         if work := self._work.get(name):
             work.cancel.set()
             wait([work.future])
+
+    @property
+    def at_work(self) -> int:
+        """Uploads that are being read, or wait for their turn."""
+        return len(self._work)
 
     def close(self) -> None:
         """Kill what is at work and wait for it."""
@@ -99,7 +120,7 @@ class Ingestions:
             work.cancel.set()
         self._threads.shutdown(wait=True)
 
-    def _run(self, upload: Upload, once: Once, detached: bool, cancel: threading.Event) -> Response:
+    def _run(self, by: By, upload: Upload, once: Once, detached: bool, cancel: threading.Event) -> Response:
         try:
             with self._turn_of(upload):
                 row = self._ingested(upload, cancel)
@@ -110,7 +131,7 @@ class Ingestions:
             return response
         except Exception as error:
             refusal = refusal_of(error)
-            self._undo(upload, once, refusal, detached=detached)
+            self._undo(by, upload, once, refusal, detached=detached)
             raise refusal from error
         finally:
             upload.path.unlink(missing_ok=True)
@@ -130,7 +151,7 @@ class Ingestions:
             index = ingest_upload(
                 upload.path,
                 out_dir=Path(directory),
-                limits=self._limits(),
+                limits=image_limits(self._settings),
                 digest=upload.digest,
                 timeout_s=self._settings.ingest_timeout_s,
                 on_progress=_Throttled(lambda done, total: self._note(upload.name, done, total)),
@@ -150,29 +171,23 @@ class Ingestions:
                 **{field: facts[field] for field in ("items", "classes", "image", "splits", "skipped")},
             )
 
-    def _limits(self) -> ImageLimits:
-        chosen = self._settings
-        return ImageLimits(
-            max_pixels=chosen.max_pixels,
-            max_members=chosen.max_archive_members,
-            max_bytes=chosen.max_archive_bytes,
-            max_ratio=chosen.max_archive_ratio,
-        )
-
     def _note(self, name: str, done: int, total: int | None) -> None:
         with self._store.begin() as tx:
             datasets.set_progress(tx, name, {"done": done, "total": total})
 
-    def _undo(self, upload: Upload, once: Once, refusal: ServiceError, *, detached: bool) -> None:
+    def _undo(self, by: By, upload: Upload, once: Once, refusal: ServiceError, *, detached: bool) -> None:
         """A detached upload ends ``failed``; one whose client waits leaves nothing behind."""
         if refusal.status >= 500:
             logger.error("the ingestion of %s failed", upload.name, exc_info=refusal.__cause__ or refusal)
+        else:
+            logger.info("the upload %s was refused: %s", upload.name, refusal.code)
         with suppress(NotFound, StateConflict), self._store.begin() as tx:
             if detached:
                 error = {"code": refusal.code, "message": str(refusal)}
                 datasets.set_state(tx, upload.name, "failed", error=error)
             else:
                 datasets.delete(tx, upload.name)
+                audit.record(tx, by, "dataset.delete", upload.name, because=refusal.code)
         if not detached:
             with self._store.begin() as tx:
                 once.forget(tx)
@@ -180,11 +195,6 @@ class Ingestions:
     def _forget(self, name: str, work: _Work) -> None:
         if self._work.get(name) is work:
             del self._work[name]
-
-    def _check_quota(self, upload: Upload) -> None:
-        quota = self._settings.disk_quota_bytes
-        if quota and sum(blob.size for blob in self._store.blobs.list_()) + upload.size > quota:
-            raise QuotaExceeded
 
 
 class _Throttled:
@@ -199,10 +209,22 @@ class _Throttled:
             self._note(done, total)
 
 
+def image_limits(settings: Settings) -> ImageLimits:
+    """What an uploaded file may hold."""
+    return ImageLimits(
+        max_pixels=settings.max_pixels,
+        max_members=settings.max_archive_members,
+        max_bytes=settings.max_archive_bytes,
+        max_ratio=settings.max_archive_ratio,
+    )
+
+
 def refusal_of(error: Exception) -> ServiceError:
     """What the client is told about a failed ingestion."""
     if isinstance(error, ServiceError):
         return error
+    if quota.is_full(error) or (isinstance(error, IngestFailed) and error.code == "no_space"):
+        return StorageFull(retry_after_s=quota.RETRY_S)
     if isinstance(error, IngestFailed):
         blames = [Blame("/file", error.message)] if error.status_hint == 422 else []
         return with_status(error.status_hint, error.code, error.message, errors=blames)

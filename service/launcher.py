@@ -29,9 +29,10 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from service import datalock, embedded_redis, slots
+from service import datalock, embedded_redis, logs, slots
+from service.exposure import check_exposure, needs_keys
 from service.parts import Part, Plan, stop
-from service.settings import Settings, is_loopback
+from service.settings import Settings
 
 log = logging.getLogger("nidim.up")
 
@@ -63,8 +64,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def check_keys(settings: Settings) -> None:
-    """Refuse an address that others can reach while anybody could use the server. Raises CannotStart."""
-    if is_loopback(settings.host) or settings.bootstrap_key is not None:
+    """Refuse an address that others can reach while no key exists, before anything is started. Raises CannotStart."""
+    if not needs_keys(settings):
         return
     from service.store import keys, open_store
 
@@ -72,11 +73,8 @@ def check_keys(settings: Settings) -> None:
     with store.session() as tx:
         exist = keys.exist(tx)
     store.close()
-    if not exist:
-        raise CannotStart(
-            f"{settings.host} can be reached from other machines and no API key exists: set NIDIM_BOOTSTRAP_KEY "
-            "(nk_ and at least 32 random characters), or listen on 127.0.0.1 and create a key first."
-        )
+    if reason := check_exposure(settings, has_keys=exist):
+        raise CannotStart(reason)
 
 
 def origin(settings: Settings, *, port: int) -> str:
@@ -270,9 +268,10 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--allow-downloads", is_flag=True, default=None, help="Built-in datasets may be downloaded.")
 def up(workers: int | None, **given: Any) -> None:
     """Run the whole stack in the foreground until Ctrl-C."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     try:
-        Stack(settings_from(given), workers=workers).run()
+        settings = settings_from(given)
+        logs.set_up(settings, part="up")
+        Stack(settings, workers=workers).run()
     except ValidationError as error:
         raise click.ClickException(shown_errors(error)) from error
     except (CannotStart, datalock.AlreadyRunning) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import re
@@ -12,8 +13,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import problems
+from service import logs, problems
 from service.problems import REQUEST_ID
+from service.tracing import NO_SPAN, Span, Tracer
 
 _GOOD_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -26,6 +28,8 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",
 }
 """Set where the answer does not set them itself."""
+CHANGED = frozenset({201, 202, 204})
+UNTRACED = frozenset({"/healthz", "/readyz", "/metrics"})
 
 logger = logging.getLogger(__name__)
 
@@ -39,15 +43,38 @@ class Observer(Protocol):
 class Edge:
     """The outermost layer of the application."""
 
-    def __init__(self, app: ASGIApp, *, observer: Observer) -> None:
+    def __init__(self, app: ASGIApp, *, observer: Observer, tracer: Tracer) -> None:
         self.app = app
         self.observer = observer
+        self.tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         exchange = _Exchange(scope, send)
+        with logs.bound(request_id=exchange.request_id), self._timed(scope) as span:
+            await self._answer(exchange, scope, receive)
+            route = route_of(scope)
+            span.set(
+                f"{scope['method']} {route}",
+                {
+                    "http.request.method": scope["method"],
+                    "http.route": route,
+                    "http.response.status_code": exchange.status,
+                    "request_id": exchange.request_id,
+                },
+            )
+            if exchange.status >= 500:
+                span.fail("the server is at fault")
+
+    def _timed(self, scope: Scope) -> contextlib.AbstractContextManager[Span]:
+        if not self.tracer.on or scope["path"] in UNTRACED:
+            return contextlib.nullcontext(NO_SPAN)
+        parent = Headers(scope=scope).get("traceparent")
+        return self.tracer.span(scope["method"], parent=parent, kind="server")
+
+    async def _answer(self, exchange: _Exchange, scope: Scope, receive: Receive) -> None:
         try:
             await self.app(scope, receive, exchange.send)
         except ClientDisconnect:
@@ -58,12 +85,22 @@ class Edge:
                 raise
             await problems.internal(exchange.request_id)(scope, receive, exchange.send)
         finally:
-            self.observer.observe(
-                method=scope["method"],
-                route=route_of(scope),
-                status=exchange.status,
-                seconds=time.perf_counter() - exchange.started,
-            )
+            self._note(exchange, scope)
+
+    def _note(self, exchange: _Exchange, scope: Scope) -> None:
+        """Count the request; log those that changed something or failed by the server's fault, at debug all."""
+        seconds = time.perf_counter() - exchange.started
+        route, status = route_of(scope), exchange.status
+        self.observer.observe(method=scope["method"], route=route, status=status, seconds=seconds)
+        level = logging.INFO if status in CHANGED or status >= 500 else logging.DEBUG
+        if logger.isEnabledFor(level):
+            fields = {
+                "method": scope["method"],
+                "route": route,
+                "status": status,
+                "ms": round(seconds * 1e3, 1),
+            }
+            logger.log(level, "%s %s", scope["method"], scope["path"], extra={"fields": fields})
 
 
 class _Exchange:
@@ -89,7 +126,12 @@ class _Exchange:
 def request_id_of(scope: Scope) -> str:
     """The client's X-Request-Id if it is harmless, else a new one."""
     given = Headers(scope=scope).get("x-request-id", "")
-    return given if _GOOD_ID.fullmatch(given) else f"req_{random.getrandbits(96):024x}"
+    return given if _GOOD_ID.fullmatch(given) else new_request_id()
+
+
+def new_request_id() -> str:
+    """An id of our own."""
+    return f"req_{random.getrandbits(96):024x}"
 
 
 def route_of(scope: dict[str, Any] | Scope) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -16,6 +16,7 @@ from service.accept import ARROW, JSON, NPY
 from service.answers import Problem
 from service.forms import MULTIPART
 from service.images import FIELD, RAW
+from service.openapi_links import add_links
 from service.problems import MEDIA_TYPE
 from service.schemas import EmbeddingsIn, ImagesIn, OpenAIEmbeddingsIn
 
@@ -31,11 +32,32 @@ ERRORS = {
     "412": "It has changed since",
     "413": "Too large",
     "415": "Content-Type or Content-Encoding is not understood",
+    "416": "The range starts after the end of the file",
     "422": "The request is malformed, or a value cannot be used",
     "429": "Over a limit or a queue; see Retry-After",
     "503": "The server cannot answer this now",
+    "507": "The server's disk is full",
 }
 BINARY = {"type": "string", "format": "binary", "maxLength": 2**53}
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "the same key with the same body gets the first answer again",
+    "schema": {"type": "string", "maxLength": 255, "pattern": r"^[\x21-\x7e][\x20-\x7e]{0,254}$"},
+}
+PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "description": "respond-async: 202 at once instead of 201 when it is done",
+    "schema": {"type": "string", "maxLength": 1024},
+}
+HEADERS = {
+    **{name: [IDEMPOTENCY_KEY] for name in ("submit", "retry", "create_key")},
+    "upload_dataset": [IDEMPOTENCY_KEY, PREFER],
+}
+"""Headers that the routes read by hand, by operation."""
 DESCRIPTION = (
     "Train image encoders whose embeddings follow a distribution that you choose; embed images; draw from that "
     "distribution. Errors are RFC 9457 problem details with a stable `code`."
@@ -62,6 +84,10 @@ def document(app: FastAPI) -> dict[str, Any]:
         for method, operation in operations.items():
             _describe_body(operation, bodies.get((path, method)), path)
             _describe_answers(operation, path, method)
+            _forget_nulls(operation.get("parameters", ()))
+            if headers := HEADERS.get(operation.get("operationId", "")):
+                operation["parameters"] = [*operation.get("parameters", ()), *headers]
+    add_links(found)
     found["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
@@ -125,6 +151,17 @@ def _upload_form() -> dict[str, Any]:
     }
 
 
+def _forget_nulls(parameters: Sequence[dict[str, Any]]) -> None:
+    """A header or a query parameter is text or absent, never null."""
+    for parameter in parameters:
+        schema = parameter["schema"]
+        given = [kind for kind in schema.pop("anyOf", ()) if kind != {"type": "null"}]
+        parameter["schema"] = {
+            **schema,
+            **(given[0] if len(given) == 1 else {"anyOf": given} if given else {}),
+        }
+
+
 def _ref(model: type[BaseModel]) -> dict[str, Any]:
     return {"schema": {"$ref": REF.format(model=model.__name__)}}
 
@@ -138,6 +175,8 @@ def _describe_answers(operation: dict[str, Any], path: str, method: str) -> None
         operation["security"] = [{"key": []}]
     if path.endswith(("/embed", "/sample", "/interpolate")) and "200" in responses:
         responses["200"]["content"] |= {NPY: {"schema": BINARY}, ARROW: {"schema": BINARY}}
+    if operation.get("operationId") == "upload_dataset":
+        responses["202"] = {**responses["201"], "description": "Taken; see state and progress at Location"}
 
 
 def _errors_of(operation: dict[str, Any], path: str, method: str) -> Iterator[tuple[str, str]]:
@@ -149,15 +188,17 @@ def _errors_of(operation: dict[str, Any], path: str, method: str) -> Iterator[tu
     has_body = "requestBody" in operation
     applies = {
         "404": "{" in path,
-        "406": path.endswith(("/embed", "/sample", "/score", "/interpolate", "/events", "/report")),
+        "406": path.startswith("/v1") and path != "/v1/embeddings",
         "408": has_body,
-        "409": method == "delete" or path.endswith(("/jobs", "/datasets", "/cancel", "/retry")),
+        "409": method == "delete" or path.endswith(("/jobs", "/datasets", "/keys", "/cancel", "/retry")),
         "412": "/aliases/" in path and method in ("put", "delete"),
         "413": has_body,
         "415": has_body,
+        "416": path.endswith("/files/{file}"),
         "422": has_body or bool(operation.get("parameters")),
-        "429": method == "post",
+        "429": True,
         "503": True,
+        "507": path == "/v1/datasets" and method == "post",
     }
     for status, description in ERRORS.items():
         if applies.get(status, True):

@@ -11,18 +11,21 @@ import orjson
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.errors import NotFound, ServiceError
-from service.refusals import Blame, InternalError, InvalidBody, with_status
+from service.refusals import Blame, InternalError, InvalidBody, StoreUnavailable, with_status
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = "nidim.request_id"
 """Where the request id stands in the ASGI scope."""
 
 CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+DATABASE_DOWN = (OperationalError, InterfaceError, PoolTimeout)
 DETAILS = {
     404: "There is nothing at this path; /openapi.json lists what there is.",
     405: "This path does not take this method; Allow lists those that it takes.",
@@ -62,7 +65,8 @@ def response(error: ServiceError, request_id: str) -> Response:
 def answer(request: Request, error: ServiceError) -> Response:
     """The answer to ``request``."""
     if error.status >= 500:
-        logger.error("%s: %s", error.code, error, exc_info=error)
+        expected = error.status == 503  # whoever found out has said more
+        logger.error("%s: %s", error.code, error, exc_info=None if expected else error)
     return response(error, request.scope.get(REQUEST_ID, ""))
 
 
@@ -83,7 +87,13 @@ def install(app: FastAPI) -> None:
             return answer(request, NotFound())
         return answer(request, InvalidBody(errors=[_parameter(item) for item in error.errors()]))
 
+    async def database_error(request: Request, error: Exception) -> Response:
+        logger.error("the database does not answer: %s", getattr(error, "orig", None) or error)
+        return response(StoreUnavailable(), request.scope.get(REQUEST_ID, ""))
+
     app.add_exception_handler(ServiceError, service_error)
+    for kind in DATABASE_DOWN:
+        app.add_exception_handler(kind, database_error)
     app.add_exception_handler(HTTPException, http_exception)
     app.add_exception_handler(RequestValidationError, invalid_parameters)
 
@@ -110,7 +120,7 @@ def _allowed(app: FastAPI, request: Request) -> set[str]:
         regex = getattr(route, "path_regex", None)
         if regex is not None and regex.match(path):
             methods |= route.methods or set()
-    return methods
+    return methods | ({"HEAD"} if "GET" in methods else set())
 
 
 def _parameter(item: dict[str, Any]) -> Blame:

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from service.store import Store, jobs, retention, singletons
+from sqlalchemy.orm import Session
+
+from service.store import Store, counters, damage, jobs, retention, singletons
 from service.store.ids import new_id
 
 Publish = Callable[[str, str], bool]
@@ -27,6 +29,8 @@ logger = logging.getLogger(__name__)
 class ReaperSettings(retention.RetentionSettings, Protocol):
     """The settings that the reaper needs."""
 
+    @property
+    def lease_s(self) -> float: ...
     @property
     def reaper_every_s(self) -> float: ...
     @property
@@ -62,7 +66,9 @@ class Reaper:
                 tx,
                 max_attempts_without_checkpoint=self._settings.max_attempts_without_checkpoint,
                 republish_after_s=self._settings.republish_after_s,
+                lease_s=self._settings.lease_s,
             )
+            _count(tx, reaped)
         return ReapResult(
             held=True,
             requeued=len(reaped.requeued),
@@ -84,12 +90,14 @@ class Reaper:
             logger.info("reaped: %s", result)
         if result.held:
             retention.tidy_if_due(self._store, self._settings)
+            damage.recheck(self._store)
 
     def _publish_all(self, publications: tuple[jobs.Publication, ...]) -> int:
         """Publish until the broker fails once: it would fail a second each for the rest."""
         sent: list[str] = []
         for publication in publications:
             if not self._publish(publication.job_id, publication.priority):
+                counters.note(self._store, counters.PUBLISH_FAILURES)
                 break
             sent.append(publication.job_id)
         if sent:
@@ -106,3 +114,9 @@ class Reaper:
             action()
         except Exception:
             logger.exception("the reaper goes on after an error")
+
+
+def _count(tx: Session, reaped: jobs.Reaped) -> None:
+    counters.add(tx, counters.LEASE_LOSSES, n=reaped.silent)
+    for result in ("requeued", "failed", "cancelled"):
+        counters.add(tx, counters.JOBS_REAPED, result, len(getattr(reaped, result)))

@@ -2,10 +2,12 @@
 
 ServiceError
 └── Refusal                          several places of one body may be to blame; extra headers
+    ├── BadRequest            400    bad_request
     ├── Unauthorized          401    no_key, bad_key
     ├── Forbidden             403    forbidden: host_not_allowed, origin_not_allowed, scope_missing
     ├── NotAcceptable         406    not_acceptable
     ├── BodyTimeout           408    body_timeout
+    ├── HeadTimeout           408    head_timeout
     ├── PreconditionFailed    412    (service.errors)
     ├── TooLarge              413    too_large
     │   └── ImageTooLarge     413    image_too_large
@@ -16,6 +18,9 @@ ServiceError
     │   ├── BadImages         422    bad_image
     │   └── BadDataset        422    bad_dataset
     ├── Overloaded            429    overloaded
+    ├── RateLimited           429    rate_limited
+    ├── TooManyInFlight       429    too_many_in_flight
+    ├── HeadTooLarge          431    head_too_large
     ├── InternalError         500    internal_error
     └── ServingUnavailable    503    not_ready
         ├── EncoderDamaged    503    encoder_damaged
@@ -65,6 +70,27 @@ class Refusal(ServiceError):
             self.code = code  # type: ignore[misc]
         self.errors = tuple(errors)
         self.headers = dict(headers or {})
+
+
+class BadRequest(Refusal):
+    """This is not HTTP/1.1; send the request with a common client."""
+
+    status = 400
+    code = "bad_request"
+
+
+class HeadTimeout(Refusal):
+    """The headers stopped arriving; send the request again without pauses."""
+
+    status = 408
+    code = "head_timeout"
+
+
+class HeadTooLarge(Refusal):
+    """The request line and the headers together are over the limit of 64 KiB."""
+
+    status = 431
+    code = "head_too_large"
 
 
 class Unauthorized(Refusal):
@@ -154,6 +180,20 @@ class Overloaded(Refusal):
     code = "overloaded"
 
 
+class RateLimited(Refusal):
+    """This key sends requests faster than it may; wait for Retry-After."""
+
+    status = 429
+    code = "rate_limited"
+
+
+class TooManyInFlight(Refusal):
+    """This key has as many requests in flight as it may have; wait for their answers."""
+
+    status = 429
+    code = "too_many_in_flight"
+
+
 class InternalError(Refusal):
     """The server made a mistake; its log has more under the request id."""
 
@@ -166,6 +206,12 @@ class ServingUnavailable(Refusal):
 
     status = 503
     code = "not_ready"
+
+
+class StoreUnavailable(ServingUnavailable):
+    """The database does not answer now; try again."""
+
+    code = "store_unavailable"
 
 
 class EncoderDamaged(ServingUnavailable):

@@ -11,7 +11,9 @@ import socket
 
 import uvicorn
 
+from service import farewell, logs
 from service.app import create_app
+from service.protocol import bounded
 from service.settings import Settings
 
 GRACE_S = 5
@@ -25,10 +27,13 @@ def configuration(settings: Settings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         log_level=settings.log_level,
+        log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
         backlog=2048,
+        http=bounded(settings.body_timeout_s),
+        ws="none",
     )
 
 
@@ -38,7 +43,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--fd", type=int, help="number of an inherited listening socket")
     given = parser.parse_args(argv)
     sockets = None if given.fd is None else [socket.socket(fileno=given.fd)]
-    uvicorn.Server(configuration(Settings())).run(sockets=sockets)
+    settings = Settings()
+    logs.set_up(settings, part="api")
+    farewell.Server(configuration(settings)).run(sockets=sockets)
 
 
 if __name__ == "__main__":

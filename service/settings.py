@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1 << 20
 GIB = 1 << 30
+EXAMPLE = "change-me"
+"""Of docker/example.env: everybody knows that one."""
+BOOTSTRAP_KEY = re.compile(r"nk_[\x21-\x7e]{32,500}")
 
 
 class Places(BaseSettings):
@@ -60,6 +63,14 @@ class Network(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="of the server's log"
     )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="text for a person at a terminal, json (one object a line) for machines"
+    )
+    otlp_endpoint: str = Field(
+        default="",
+        description="URL of an OpenTelemetry collector (OTLP over HTTP) that traces go to; empty: none, "
+        "else needs nidim[tracing]",
+    )
 
 
 class Control(BaseSettings):
@@ -90,8 +101,52 @@ class Control(BaseSettings):
     retain_jobs_days: float = Field(
         default=0.0, ge=0, description="days that ended jobs are kept; 0: for ever"
     )
+    retain_audit_days: float = Field(
+        default=365.0, ge=0, description="days that the audit log is kept; 0: for ever"
+    )
     disk_quota_bytes: int = Field(
-        default=0, ge=0, description="bytes of blobs from which uploads are refused; 0: none"
+        default=0,
+        ge=0,
+        description="bytes of encoders, datasets and checkpoints from which uploads are answered 429 and "
+        "checkpoints are not stored; 0: none",
+    )
+    disk_reserve_bytes: int = Field(
+        default=256 * MIB,
+        ge=0,
+        description="free bytes of data_dir's file system below which uploads are answered 429 and checkpoints "
+        "are not stored; 0: none",
+    )
+    cache_max_bytes: int = Field(
+        default=64 * GIB,
+        ge=0,
+        description="bytes of fetched datasets and their arrays in data_dir/cache, beyond which those used "
+        "longest ago go; 0: none",
+    )
+
+
+class Keys(BaseSettings):
+    """What one API key may do; 0 stands for no limit. Without keys there are no such limits."""
+
+    key_requests_per_s: float = Field(
+        default=1000.0,
+        ge=0,
+        description="requests a second of one key, in each API process, beyond which it is answered 429; 0: any",
+    )
+    key_burst_requests: int = Field(
+        default=2000, ge=1, description="requests that a key may send at once after a pause"
+    )
+    key_concurrent_requests: int = Field(
+        default=2000,
+        ge=0,
+        description="requests of one key in flight, event streams included, in each API process; 0: any",
+    )
+    key_queued_jobs: int = Field(
+        default=500,
+        ge=0,
+        description="queued jobs of one key from which its new ones are answered 429; 0: any",
+    )
+    key_stored_bytes: int = Field(
+        default=256 * GIB, ge=0, description="bytes of datasets that one key may store; 0: any"
     )
 
 
@@ -157,15 +212,35 @@ class Serving(BaseSettings):
     sse_poll_s: float = Field(
         default=0.25, gt=0, description="seconds between looks for new events of a stream"
     )
+    max_event_streams: int = Field(
+        default=5000, ge=1, description="open event streams of one process from which more are answered 429"
+    )
     sse_ping_s: float = Field(
         default=15.0, gt=0, description="seconds between the comments that keep a stream alive"
     )
 
 
-class Settings(Serving, Bodies, Uploads, Control, Network, Places):
+class Settings(Serving, Bodies, Uploads, Keys, Control, Network, Places):
     """All settings of one process."""
 
-    model_config = SettingsConfigDict(env_prefix="NIDIM_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="NIDIM_",
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,  # it may be a password
+    )
+
+    @field_validator("bootstrap_key")
+    @classmethod
+    def _strong(cls, key: SecretStr | None) -> SecretStr | None:
+        """Empty is none, as container files write it; a weak one is refused before anything starts."""
+        if key is None or not key.get_secret_value():
+            return None
+        if not BOOTSTRAP_KEY.fullmatch(key.get_secret_value()) or EXAMPLE in key.get_secret_value():
+            raise ValueError(
+                "write nk_ and at least 32 random characters, such as `openssl rand -hex 32` gives"
+            )
+        return key
 
 
 def is_loopback(host: str) -> bool:

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
+from service.limits import KeyLimits
 from service.memo import Memo
+from service.tracing import Tracer
 
 if TYPE_CHECKING:
     from service.auth import Caller
+    from service.broadcast import Broadcaster
     from service.inference.serving import Serving
     from service.ingestion import Ingestions
     from service.metrics import Metrics
@@ -35,6 +38,9 @@ class Services:
     metrics: Metrics
     bell: Bell
     ingestions: Ingestions
+    broadcaster: Broadcaster
+    limits: KeyLimits
+    tracer: Tracer = field(default_factory=Tracer)
     callers: Memo[str | None, Caller] = field(default_factory=Memo)
     """Secret -> whose it is."""
     encoders: Memo[str, Encoder] = field(default_factory=Memo)

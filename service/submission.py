@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,15 +13,17 @@ from starlette.responses import Response
 
 from nidim.capacity import resolve
 from nidim.spec import DatasetFacts, FullSpec, TrainSpec
-from service import catalog, views
+from service import catalog, quotas, views
 from service.errors import DatasetUnavailable
 from service.pointers import blames
 from service.refusals import InvalidBody, Overloaded
 from service.replay import Once
 from service.schemas import JobIn
 from service.state import Publish, Services
-from service.store import Store, jobs
+from service.store import Store, audit, counters, jobs
+from service.store.audit import By
 from service.store.jobs import Job
+from service.tracing import Tracer, origin
 
 MAX_UNSENT = 100
 
@@ -33,8 +36,8 @@ class Bell:
     What is not published here, the reaper publishes later.
     """
 
-    def __init__(self, store: Store, publish: Publish) -> None:
-        self._store, self._publish = store, publish
+    def __init__(self, store: Store, publish: Publish, tracer: Tracer) -> None:
+        self._store, self._publish, self._tracer = store, publish, tracer
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="bell")
         self._unsent = 0
 
@@ -42,29 +45,33 @@ class Bell:
         """Tell the workers about ``job``."""
         if self._unsent < MAX_UNSENT:
             self._unsent += 1
-            self._threads.submit(self._send, job.id, job.priority)
+            self._threads.submit(contextvars.copy_context().run, self._send, job.id, job.priority)
 
     def close(self) -> None:
-        """Send what waits, then end the threads."""
-        self._threads.shutdown(wait=True)
+        """End the threads; what they have not begun to send, the reaper publishes."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
 
     def _send(self, job_id: str, priority: str) -> None:
         try:
-            if self._publish(job_id, priority):
-                with self._store.begin() as tx:
-                    jobs.mark_published(tx, [job_id])
+            with self._tracer.span("publish", kind="producer", job_id=job_id) as span:
+                if self._publish(job_id, priority):
+                    with self._store.begin() as tx:
+                        jobs.mark_published(tx, [job_id])
+                else:
+                    span.fail("the broker did not take it")
+                    counters.note(self._store, counters.PUBLISH_FAILURES)
         except Exception:
             logger.exception("job %s was not published; the reaper will", job_id)
         finally:
             self._unsent -= 1
 
 
-def submit(app: Services, body: JobIn, once: Once) -> Response:
-    """202 and the job. Raises InvalidBody, DatasetUnavailable, Overloaded and the errors of idempotency."""
+def submit(app: Services, by: By, body: JobIn, once: Once) -> Response:
+    """202 and the job. Raises InvalidBody, DatasetUnavailable, Overloaded, QuotaExceeded, the errors of idempotency."""
     with app.store.begin() as tx:
         if first := once.begin(tx):
             return first
-        _refuse_flood(app, tx)
+        _refuse_flood(app, tx, by)
         facts = catalog.facts(app.settings, tx, body.spec.dataset)
         spec = completed(body.spec, facts)
         resolved, warnings = resolve(spec, facts)
@@ -76,20 +83,34 @@ def submit(app: Services, body: JobIn, once: Once) -> Response:
             warnings=[warning.model_dump(mode="json") for warning in warnings],
             encoder=body.encoder,
             priority=body.priority,
+            created_by=by.who,
+            origin=origin(app.tracer),
         )
+        audit.record(tx, by, "job.submit", job.id, encoder=job.encoder)
         response = once.finish(tx, accepted(job))
     app.bell.ring(job)
     return response
 
 
-def retry(app: Services, job_id: str, once: Once) -> Response:
-    """202 and a new job. Raises NotFound, StateConflict, Overloaded and the errors of idempotency."""
+def cancel(app: Services, by: By, job_id: str) -> Response:
+    """202 and the job, cancelled or about to be. Raises NotFound, StateConflict."""
+    with app.store.begin() as tx:
+        before = jobs.get(tx, job_id)
+        job = jobs.request_cancel(tx, job_id)
+        if before is not None and not before.cancel_requested:
+            audit.record(tx, by, "job.cancel", job.id)
+    return views.answer(views.job(job), 202)
+
+
+def retry(app: Services, by: By, job_id: str, once: Once) -> Response:
+    """202 and a new job. Raises NotFound, StateConflict, Overloaded, QuotaExceeded, the errors of idempotency."""
     with app.store.begin() as tx:
         if first := once.begin(tx):
             return first
-        _refuse_flood(app, tx)
-        job = jobs.retry(tx, job_id)
+        _refuse_flood(app, tx, by)
+        job = jobs.retry(tx, job_id, created_by=by.who, origin=origin(app.tracer))
         _require_dataset(app, tx, job.spec["dataset"])
+        audit.record(tx, by, "job.retry", job.id, retry_of=job_id)
         response = once.finish(tx, accepted(job))
     app.bell.ring(job)
     return response
@@ -118,6 +139,7 @@ def _require_dataset(app: Services, tx: Session, name: str) -> None:
         ) from None
 
 
-def _refuse_flood(app: Services, tx: Session) -> None:
+def _refuse_flood(app: Services, tx: Session, by: By) -> None:
+    quotas.check_jobs(app.settings, tx, by)
     if jobs.count_waiting(tx) >= app.settings.max_queued_jobs:
         raise Overloaded("Too many jobs are waiting; try again when some have ended.", retry_after_s=60)

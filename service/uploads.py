@@ -36,7 +36,7 @@ async def receive(request: Request, *, directory: Path, max_bytes: int) -> Uploa
         await forms.read_form(
             request,
             max_bytes=max_bytes + 8 * MAX_FIELD,
-            max_parts=len(FIELDS) + 1,
+            max_parts=len(FIELDS) + 2,  # so that one too many is refused by its name
             open_sink=receiver.open_sink,
         )
         return receiver.upload(max_bytes)

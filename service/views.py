@@ -8,7 +8,10 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
+from service.refusals import EncoderDamaged
 from service.store import Page, rfc3339
+from service.store.audit import Entry
+from service.store.damage import Damage
 from service.store.datasets import Dataset
 from service.store.encoders import Encoder
 from service.store.encoders import aliases as alias_store
@@ -36,7 +39,7 @@ def job(row: Job) -> Json:
     """Job of API.md."""
     shown = (
         *("id", "kind", "state", "attempt", "retry_of", "spec", "resolved", "encoder", "priority"),
-        *("result", "failure", "warnings", "cancel_requested"),
+        *("result", "failure", "warnings", "cancel_requested", "created_by"),
     )
     times = {name: rfc3339(getattr(row, name)) for name in ("created_at", "started_at", "finished_at")}
     known = {"progress": progress(row), "metrics": {**_no_metrics(row), **row.metrics}}
@@ -70,7 +73,7 @@ def dataset(row: Dataset) -> Json:
     """An uploaded dataset."""
     shown = (
         *("name", "kind", "state", "items", "classes", "image", "splits", "license", "digest"),
-        *("skipped", "progress", "error"),
+        *("skipped", "progress", "error", "created_by"),
     )
     return {
         **{name: getattr(row, name) for name in shown},
@@ -87,8 +90,20 @@ def encoder(row: Encoder) -> Json:
     )
     return {
         **{name: getattr(row, name) for name in shown},
+        "state": "ready" if row.damage is None else "degraded",
+        "degraded": row.damage and damage(row.damage),
         "report": summary(row.report),
         "created_at": rfc3339(row.created_at),
+    }
+
+
+def damage(row: Damage) -> Json:
+    """Why an encoder cannot be loaded; ``code`` is that of the problem which then answers."""
+    return {
+        "code": EncoderDamaged.code,
+        "file": row.file,
+        "detail": row.detail,
+        "found_at": rfc3339(row.found_at),
     }
 
 
@@ -109,6 +124,11 @@ def alias(row: alias_store.Alias) -> Json:
         "version": row.version,
         "updated_at": rfc3339(row.updated_at),
     }
+
+
+def audit(row: Entry) -> Json:
+    """One change."""
+    return {**dataclasses.asdict(row), "at": rfc3339(row.at)}
 
 
 def key(row: Key) -> Json:

@@ -17,11 +17,14 @@ from service.accept import JSON, choose
 from service.auth import Principal, authorize
 from service.errors import NotFound
 from service.inference.batcher import BatcherClosed, QueueFull
+from service.inference.decoding import DecodersDown
 from service.inference.engine import Damaged
 from service.inference.serving import Bad, BadImagesFound, TooManyBytes
+from service.problems import REQUEST_ID
 from service.refusals import Blame
 from service.state import Services, services
 from service.store import encoders
+from service.store.audit import By
 from service.store.encoders import Encoder
 
 T = TypeVar("T")
@@ -35,6 +38,14 @@ async def the_services(request: Request) -> Services:
 
 App = Annotated[Services, Depends(the_services)]
 Caller = Annotated[Principal, Depends(authorize)]
+
+
+async def author(request: Request, caller: Caller) -> By:
+    """A dependency of routes that change something: who is named in the audit log."""
+    return By(caller.id, request.scope[REQUEST_ID])
+
+
+Author = Annotated[By, Depends(author)]
 Limit = Annotated[int, Query(ge=1, le=1000, description="items a page")]
 Cursor = Annotated[str | None, Query(max_length=512, description="next_cursor of the page before")]
 Ref = Annotated[str, Path(max_length=127, description="enc_…, name, name@3 or name:alias")]
@@ -97,6 +108,8 @@ async def answering(place: str = "/images/{}") -> AsyncIterator[None]:
         raise refusals.Overloaded("Too many bytes of images are at work; try again later.") from None
     except BatcherClosed:
         raise refusals.ServingUnavailable("The server is stopping; try again.") from None
+    except DecodersDown as error:
+        raise refusals.ServingUnavailable("No image can be decoded now; try again.") from error
     except Damaged as error:
         raise refusals.EncoderDamaged from error
     except BadImagesFound as error:

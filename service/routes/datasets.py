@@ -9,12 +9,14 @@ import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service import catalog, uploads, views
+from service import catalog, tidying, uploads, views
 from service.answers import DatasetOut, ListOut
 from service.auth import needs
-from service.replay import once
-from service.routes.common import App, Caller, Cursor, Limit, NamePath, guarded
-from service.store import datasets
+from service.errors import StorageFull
+from service.replay import HEADER, once
+from service.routes.common import App, Author, Caller, Cursor, Limit, NamePath, guarded
+from service.state import Services
+from service.store import audit, datasets, quota
 
 router = guarded("/v1/datasets", "datasets", json_only=True)
 
@@ -38,18 +40,18 @@ def get_dataset(app: App, name: NamePath) -> Response:
 
 @router.post("", status_code=201, response_model=DatasetOut, openapi_extra={"x-upload-body": True})
 @needs("train")
-async def upload_dataset(request: Request, app: App, caller: Caller) -> Response:
+async def upload_dataset(request: Request, app: App, caller: Caller, by: Author) -> Response:
     """Upload an archive of images, an .npz, .npy or .parquet file.
 
     201 when it is read; with Prefer: respond-async 202 at once, and state and progress at the dataset.
     """
-    upload = await uploads.receive(
-        request, directory=app.ingestions.scratch, max_bytes=app.settings.max_upload_bytes
-    )
+    if HEADER not in request.headers:  # the first answer is replayed whatever room there is
+        await anyio.to_thread.run_sync(app.ingestions.check_room, _declared_size(request))
+    upload = await _received(request, app)
     try:
         fields = {"name": upload.name, "license": upload.license, "file": upload.digest}
         first = once(request, caller, fields, keep_hours=app.settings.idempotency_hours)
-        begun = await anyio.to_thread.run_sync(app.ingestions.begin, upload, first, wants_async(request))
+        begun = await anyio.to_thread.run_sync(app.ingestions.begin, by, upload, first, wants_async(request))
     except BaseException:
         upload.path.unlink(missing_ok=True)
         raise
@@ -60,14 +62,34 @@ async def upload_dataset(request: Request, app: App, caller: Caller) -> Response
 
 @router.delete("/{name}", status_code=204)
 @needs("train")
-def delete_dataset(app: App, name: NamePath) -> Response:
+def delete_dataset(app: App, by: Author, name: NamePath) -> Response:
     """Delete an uploaded dataset; not while a job needs it."""
     catalog.require_uploaded(name)
     app.ingestions.cancel(name)
     with app.store.begin() as tx:
         catalog.require_settled(tx, name)
-        datasets.delete(tx, name)
+        gone = datasets.delete(tx, name)
+        audit.record(tx, by, "dataset.delete", name)
+    tidying.discard(app.store, [gone.blob_digest, gone.index_digest])
     return Response(status_code=204)
+
+
+async def _received(request: Request, app: Services) -> uploads.Upload:
+    """The upload on our disk. Raises StorageFull where that has no room."""
+    try:
+        return await uploads.receive(
+            request, directory=app.ingestions.scratch, max_bytes=app.settings.max_upload_bytes
+        )
+    except OSError as error:
+        if quota.is_full(error):
+            raise StorageFull(retry_after_s=quota.RETRY_S) from error
+        raise
+
+
+def _declared_size(request: Request) -> int:
+    """Content-Length, where there is one; what arrives is counted whatever it says."""
+    given = request.headers.get("content-length", "")
+    return int(given) if given.isdecimal() and len(given) < 19 else 0
 
 
 def wants_async(request: Request) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from typing import Annotated, Literal
 
 import anyio.to_thread
@@ -21,6 +22,7 @@ from service.routes.common import App, ServedEncoder, answering, guarded, unless
 from service.schemas import MAX_SEED
 from service.state import Services
 from service.store.encoders import Encoder
+from service.tracing import Tracer
 
 INLINE_VALUES = 1 << 14
 """Answers of so few values are written on the event loop: a thread's hand-over would cost more."""
@@ -62,11 +64,27 @@ async def embedded(request: Request, app: Services, encoder: Encoder, *, keep_go
 
 
 def checked(app: Services, done: Embedded, *, keep_going: bool) -> None:
-    """Count ``done``. Raises ForwardFailed if the encoder failed on an image that cannot be left out."""
-    app.metrics.embedded(images=len(done.rows), failed=len(done.missing), batch=done.batch)
+    """Count and trace ``done``. Raises ForwardFailed if the encoder failed on an image that cannot be left out."""
+    app.metrics.embedded(images=len(done.rows), failed=len(done.missing))
+    trace(app.tracer, done)
     if done.failed and not keep_going:
         index, error = min(done.failed.items())
         raise ForwardFailed(f"The encoder failed on image {index}.") from error
+
+
+def trace(tracer: Tracer, done: Embedded) -> None:
+    """The spans of an embedding, one after the other up to now."""
+    if tracer.on:
+        end_s = time.time()
+        for name, seconds in (
+            ("forward", done.forward_s),
+            ("queue", done.queue_s),
+            ("decode", done.decode_s),
+        ):
+            tracer.past(
+                name, start_s=end_s - seconds, end_s=end_s, images=len(done.rows), encoder=done.encoder
+            )
+            end_s -= seconds
 
 
 def declared(request: Request, app: Services) -> int:

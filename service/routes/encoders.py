@@ -5,21 +5,28 @@ from __future__ import annotations
 from typing import Annotated
 
 import anyio.to_thread
-from fastapi import Query
+from fastapi import Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from nidim.spec import NAME_PATTERN
-from service import files, views
+from service import files, tidying, views
 from service.accept import HTML, JSON, choose
 from service.answers import EncoderOut, ListOut
 from service.auth import needs
+from service.degraded import Ledger
 from service.refusals import NotAcceptable
-from service.routes.common import App, Cursor, EncoderAt, Limit, Ref, guarded
+from service.routes.common import App, Author, Cursor, EncoderAt, Limit, guarded
 from service.state import Services
-from service.store import encoders
+from service.store import audit, encoders
+from service.store.audit import By
 from service.store.encoders import Encoder
 
+VERSION_PATTERN = r"^(enc_[0-9a-z]{1,60}|[a-z0-9][a-z0-9._-]{0,62}@[1-9][0-9]{0,8})$"
+VersionRef = Annotated[
+    str,
+    Path(max_length=127, description="enc_… or name@3", json_schema_extra={"pattern": VERSION_PATTERN}),
+]
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
 
 router = guarded("/v1/encoders", "encoders")
@@ -50,12 +57,12 @@ def get_encoder(encoder: EncoderAt) -> Response:
 
 @router.delete("/{ref}", status_code=204)
 @needs("admin")
-async def delete_encoder(app: App, ref: Ref) -> Response:
+async def delete_encoder(app: App, by: Author, ref: VersionRef) -> Response:
     """Delete one version, named by its id or name@version; not while an alias points to it.
 
-    Its files go when retention has found that nothing else refers to them.
+    Its files go with it, unless something else refers to them; the youngest ones go later.
     """
-    encoder = await anyio.to_thread.run_sync(_delete, app, ref)
+    encoder = await anyio.to_thread.run_sync(_delete, app, by, ref)
     app.encoders.clear()
     app.serving.registry.forget(encoder.id)
     return Response(status_code=204)
@@ -68,13 +75,21 @@ def report(request: Request, app: App, encoder: EncoderAt) -> Response:
     if choose(request, (JSON, HTML)) == HTML:
         if files.PAGE not in encoder.files:
             raise NotAcceptable("This encoder has no page; ask for application/json.")
-        data = files.whole(app.store.blobs, encoder, files.PAGE)
+        data = _whole(app, encoder, files.PAGE)
         return Response(data, media_type=HTML, headers={"Content-Security-Policy": REPORT_POLICY})
     if files.REPORT not in encoder.files:
         return views.answer(encoder.report)
-    return Response(files.whole(app.store.blobs, encoder, files.REPORT), media_type=JSON)
+    return Response(_whole(app, encoder, files.REPORT), media_type=JSON)
 
 
-def _delete(app: Services, ref: str) -> Encoder:
+def _whole(app: Services, encoder: Encoder, name: str) -> bytes:
+    with Ledger(app.store).sending(encoder, name):
+        return files.whole(app.store.blobs, encoder, name)
+
+
+def _delete(app: Services, by: By, ref: str) -> Encoder:
     with app.store.begin() as tx:
-        return encoders.delete(tx, ref)
+        encoder = encoders.delete(tx, ref)
+        audit.record(tx, by, "encoder.delete", encoder.id, version=f"{encoder.name}@{encoder.version}")
+    tidying.discard(app.store, [file.digest for file in encoder.files.values()])
+    return encoder

@@ -9,11 +9,20 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from service import files, views
+from service.accept import choose
 from service.answers import FileOut, ListOut
 from service.auth import needs
+from service.degraded import Ledger
+from service.heads import is_head
 from service.routes.common import App, EncoderAt, found, guarded
+from service.schemas import MAX_COUNT
 
 HeaderText = Annotated[str | None, Header(max_length=1024)]
+
+CONTENT = {
+    kind: {"schema": {"type": "string", "format": "binary", "maxLength": MAX_COUNT}}
+    for kind in sorted({"application/octet-stream", *files.MEDIA_TYPES.values()})
+}
 
 router = guarded("/v1/encoders", "encoders")
 
@@ -29,8 +38,11 @@ def list_files(encoder: EncoderAt) -> Response:
     return views.answer({"items": items, "next_cursor": None})
 
 
-@router.head("/{ref}/files/{file}", include_in_schema=False)
-@router.get("/{ref}/files/{file}")
+@router.get(
+    "/{ref}/files/{file}",
+    response_class=Response,
+    responses={200: {"content": CONTENT}, 206: {"content": CONTENT}, 304: {}},
+)
 @needs("read")
 def get_file(
     request: Request,
@@ -43,6 +55,8 @@ def get_file(
 ) -> Response:
     """One file, or a range of it. Its content was hashed before the first byte is sent."""
     entry = found(encoder.files.get(file), "file")
+    media = files.media_type(file)
+    choose(request, [media.partition(";")[0]])
     headers = {
         "ETag": files.etag(entry),
         "Repr-Digest": files.repr_digest(entry),
@@ -52,13 +66,13 @@ def get_file(
     }
     if files.not_modified(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    part = files.wanted_range(range, if_range, entry) if request.method == "GET" else None
+    part = None if is_head(request) else files.wanted_range(range, if_range, entry)
     start, stop, status = (part.start, part.stop, 206) if part else (0, entry.size, 200)
     headers["Content-Length"] = str(stop - start)
     if part:
         headers["Content-Range"] = part.content_range
-    media = files.media_type(file)
-    if request.method == "HEAD":
+    if is_head(request):
         return Response(status_code=status, headers=headers, media_type=media)
-    stream = files.open_verified(app.store.blobs, entry)
+    with Ledger(app.store).sending(encoder, file):
+        stream = files.open_verified(app.store.blobs, entry)
     return StreamingResponse(files.pieces(stream, start, stop), status, headers=headers, media_type=media)

@@ -13,7 +13,7 @@ from service.answers import JobOut, ListOut
 from service.auth import needs
 from service.bodies import json_body
 from service.replay import once
-from service.routes.common import App, Caller, Cursor, IdPath, Limit, found, guarded
+from service.routes.common import App, Author, Caller, Cursor, IdPath, Limit, found, guarded
 from service.schemas import JobIn, JobState
 from service.store import jobs
 
@@ -23,12 +23,16 @@ router = guarded("/v1/jobs", "jobs", json_only=True)
 @router.post("", status_code=202, response_model=JobOut)
 @needs("train")
 def submit(
-    request: Request, app: App, caller: Caller, body: Annotated[JobIn, Depends(json_body(JobIn))]
+    request: Request,
+    app: App,
+    caller: Caller,
+    by: Author,
+    body: Annotated[JobIn, Depends(json_body(JobIn))],
 ) -> Response:
     """Train an encoder. The answer is the queued job; its spec has every default filled in."""
     wish = body.model_dump(mode="json", exclude_unset=True)
     return submission.submit(
-        app, body, once(request, caller, wish, keep_hours=app.settings.idempotency_hours)
+        app, by, body, once(request, caller, wish, keep_hours=app.settings.idempotency_hours)
     )
 
 
@@ -56,16 +60,15 @@ def get_job(app: App, job_id: IdPath) -> Response:
 
 @router.post("/{job_id}/cancel", status_code=202, response_model=JobOut)
 @needs("train")
-def cancel(app: App, job_id: IdPath) -> Response:
+def cancel(app: App, by: Author, job_id: IdPath) -> Response:
     """Cancel a job; a running one within seconds. Cancelling twice is no error."""
-    with app.store.begin() as tx:
-        return views.answer(views.job(jobs.request_cancel(tx, job_id)), 202)
+    return submission.cancel(app, by, job_id)
 
 
 @router.post("/{job_id}/retry", status_code=202, response_model=JobOut)
 @needs("train")
-def retry(request: Request, app: App, caller: Caller, job_id: IdPath) -> Response:
+def retry(request: Request, app: App, caller: Caller, by: Author, job_id: IdPath) -> Response:
     """A new job that goes on from the last checkpoint of a failed or cancelled one."""
     return submission.retry(
-        app, job_id, once(request, caller, None, keep_hours=app.settings.idempotency_hours)
+        app, by, job_id, once(request, caller, None, keep_hours=app.settings.idempotency_hours)
     )

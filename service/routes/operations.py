@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +11,13 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from nidim import __version__
-from service import views
+from service import gauges, views
 from service.answers import HealthOut, ReadyOut
 from service.auth import needs
 from service.health import BrokerWatch, degraded
 from service.routes.common import App, guarded
-from service.store import jobs
+from service.state import Services
+from service.store import figures
 
 WEB = Path(__file__).resolve().parent.parent / "web"
 PAGE_POLICY = (
@@ -33,14 +35,12 @@ async def broker_watch(request: Request) -> BrokerWatch:
     return watch
 
 
-@public.head("/healthz", include_in_schema=False)
 @public.get("/healthz", response_model=HealthOut)
 async def healthz() -> Response:
     """The process is alive."""
     return views.answer({"status": "ok", "version": __version__})
 
 
-@public.head("/readyz", include_in_schema=False)
 @public.get("/readyz", response_model=ReadyOut)
 async def readyz(app: App, broker: Annotated[BrokerWatch, Depends(broker_watch)]) -> Response:
     """A real forward pass and the store: 503 only if one of them fails."""
@@ -49,13 +49,26 @@ async def readyz(app: App, broker: Annotated[BrokerWatch, Depends(broker_watch)]
 
 @protected.get("/metrics", response_class=Response)
 @needs("read")
-def metrics(app: App) -> Response:
+def metrics(app: App, broker: Annotated[BrokerWatch, Depends(broker_watch)]) -> Response:
     """Counters in Prometheus' text format."""
     with app.store.session() as tx:
-        waiting = jobs.count_waiting(tx)
-    registry = app.serving.registry
-    gauges = {"waiting": app.serving.waiting, "loaded": len(registry.handles), "jobs": waiting}
-    return Response(app.metrics.render(gauges), media_type=app.metrics.content_type)
+        system = figures.read(tx)
+    present = [*gauges.of_system(system), *gauges.of_process(_moment(app, broker))]
+    return Response(app.metrics.render(present), media_type=app.metrics.content_type)
+
+
+def _moment(app: Services, broker: BrokerWatch) -> gauges.Moment:
+    handles = app.serving.registry.handles
+    return gauges.Moment(
+        encoders_loaded=len(handles),
+        encoders_loaded_bytes=sum(handle.loaded.size_bytes for handle in handles),
+        images_waiting=app.serving.waiting,
+        decoder_restarts=app.serving.decoder.restarts,
+        ingestions=app.ingestions.at_work,
+        event_streams=app.broadcaster.streams,
+        broker_up=broker.alive(),
+        data_free_bytes=shutil.disk_usage(app.settings.data_dir).free,
+    )
 
 
 @public.get("/", include_in_schema=False)

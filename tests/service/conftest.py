@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import tempfile
+import threading
+import time
+import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,9 +16,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, make_url, text
 
 from service.store import Store, jobs, open_store
+from service.store.engine import database_url
 from service.store.tables import Base
 
 DIGEST = "sha256:" + "0" * 64
@@ -33,6 +39,48 @@ def postgresql_url() -> Iterator[str]:
     finally:
         server.cleanup()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """An S3 of our own on a port that the server chooses; it says which one on its standard error."""
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        "from moto.server import main; main()",
+        "-H",
+        "127.0.0.1",
+        "-p",
+        "0",
+    ]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        for line in server.stderr:
+            if "Running on" in line:
+                endpoint = line.split()[-1]
+                break
+        drain = threading.Thread(target=server.stderr.read)
+        drain.start()
+        yield endpoint
+    finally:
+        server.terminate()
+        server.wait(10)
+        drain.join()
+        server.stderr.close()
+
+
+@pytest.fixture(scope="session")
+def new_bucket() -> Callable[[str], str]:
+    """``new_bucket(endpoint)`` -> the name of an empty bucket."""
+
+    def make(endpoint: str) -> str:
+        name = f"bucket-{time.time_ns()}"
+        urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{name}", method="PUT")).close()
+        return name
+
+    return make
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -140,3 +188,38 @@ def new_encoder() -> Callable[..., Any]:
         return finish_job(store, take_lease(store, job.id), **changes)
 
     return register
+
+
+@pytest.fixture
+def use_s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """``use_s3()``: from now on s3:// URLs without options mean the server of the tests, in child processes too."""
+
+    def use() -> None:
+        values = {"ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test", "ENDPOINT_URL": s3_endpoint}
+        for name, value in values.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+
+    return use
+
+
+@pytest.fixture
+def empty(tmp_path: Path, postgresql_url: str) -> Iterator[Callable[..., SimpleNamespace]]:
+    """``empty("postgresql")`` -> settings of a place where nothing is yet."""
+    admin = create_engine(database_url(postgresql_url, tmp_path), isolation_level="AUTOCOMMIT")
+    made: list[str] = []
+
+    def make(kind: str = "sqlite", blob_url: str = "") -> SimpleNamespace:
+        place = tmp_path / f"empty-{len(made)}"
+        made.append(f"restored_{abs(hash(str(place)))}")
+        url = ""
+        if kind == "postgresql":
+            with admin.connect() as connection:
+                connection.execute(text(f"CREATE DATABASE {made[-1]}"))
+            url = make_url(postgresql_url).set(database=made[-1]).render_as_string(hide_password=False)
+        return SimpleNamespace(data_dir=place, database_url=url, blob_url=blob_url)
+
+    yield make
+    with admin.connect() as connection:
+        for name in made:
+            connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+    admin.dispose()

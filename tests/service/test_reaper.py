@@ -7,17 +7,20 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from service.reaper import Reaper, ReapResult
 from service.store import jobs, singletons
+from service.store.clock import now
 
 SETTINGS = SimpleNamespace(
+    lease_s=30.0,
     reaper_every_s=5.0,
     republish_after_s=30.0,
     max_attempts_without_checkpoint=3,
     retain_checkpoints_days=7.0,
     retain_events_days=90.0,
+    retain_audit_days=365.0,
     retain_jobs_days=0.0,
 )
 
@@ -148,3 +151,41 @@ def test_the_loop_outlives_errors_and_gives_its_lease_back(store, new_job, caplo
     assert "goes on after an error" in caplog.text
     with store.begin() as tx:
         assert singletons.try_hold(tx, "reaper", "another", 60)
+
+
+HOUR_US = 3_600_000_000
+
+
+def clock_set_back_by_an_hour(store):
+    """As seen from the database: what was written before lies an hour further ahead."""
+    with store.begin() as tx:
+        for column in ("lease_until", "published_at"):
+            tx.execute(text(f"UPDATE jobs SET {column} = {column} + {HOUR_US}"))
+        tx.execute(text(f'UPDATE singletons SET "until" = "until" + {HOUR_US} WHERE name = \'reaper\''))
+
+
+def lease_left_s(store, job_id):
+    with store.session() as tx:
+        job = jobs.get(tx, job_id)
+        return (job.lease_until - tx.execute(select(now())).scalar_one()).total_seconds()
+
+
+def test_a_clock_that_is_set_back_gives_no_dead_worker_an_hour(store, reaper, bell, new_job, take):
+    job, waiting = new_job(store), new_job(store)
+    take(store, job.id)
+    assert reaper.run_once().published == 1
+    clock_set_back_by_an_hour(store)
+    other = Reaper(store, bell, SETTINGS)  # the one before died: its own lease must not last an hour either
+    assert other.run_once().held
+    assert 0 < lease_left_s(store, job.id) <= 31
+    pretend(store, 31)
+    assert other.run_once().published == 1
+    assert bell.rung == [(waiting.id, "normal")] * 2
+
+
+def test_a_living_worker_keeps_its_lease_when_the_clock_is_set_back(store, reaper, new_job, take):
+    lease = take(store, new_job(store).id)
+    clock_set_back_by_an_hour(store)
+    assert reaper.run_once().requeued == 0
+    with store.begin() as tx:
+        assert jobs.heartbeat(tx, lease, 30.0).alive

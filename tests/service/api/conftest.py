@@ -131,15 +131,16 @@ def write_bundle(directory: Path, **spec: Any) -> dict[str, Any]:
     resolved, _ = resolve(filled, facts)
     torch.manual_seed(0)
     model = build_encoder(filled, resolved).eval()
-    report = {"mi_nats": 1.5, "hz_p": 0.4, "clean": {"n": 359}}
+    of = f" of {sorted(spec.items())}" if spec else ""  # files that are the same share a blob
+    report = {"mi_nats": 1.5, "hz_p": 0.4, "clean": {"n": 359, **({"of": of} if spec else {})}}
     manifest = bundle.save(
         directory,
         model=model,
         spec=filled,
         resolved=resolved,
         report=report,
-        page="<!doctype html><title>report</title>",
-        card="# card",
+        page=f"<!doctype html><title>report{of}</title>",
+        card=f"# card{of}",
         provenance={},
         onnx=False,
     )

@@ -148,6 +148,29 @@ def test_aliases_move_by_compare_and_swap(
     assert [move["version"] for move in moves] == [None, 2, 1]
 
 
+def test_aliases_are_created_once_and_rolled_back(
+    server: Any, api: httpx.Client, add_encoder: Any, is_problem: Any
+) -> None:
+    for _ in range(2):
+        add_encoder(server, "swinging")
+    url = "/v1/encoders/swinging/aliases/live"
+    is_problem(api.post(f"{url}/rollback"), 404, "not_found")
+    first = api.put(url, json={"version": 1}, headers={"If-None-Match": "*"})
+    assert first.status_code == 200
+    taken = api.put(url, json={"version": 2}, headers={"If-None-Match": "*"})
+    is_problem(taken, 412, "precondition_failed")
+    is_problem(api.post(f"{url}/rollback"), 409, "nothing_before")
+    second = api.put(url, json={"version": 2})
+    back = api.post(f"{url}/rollback", headers={"If-Match": second.headers["etag"]})
+    assert (back.status_code, back.json()["version"]) == (200, 1)
+    assert back.headers["etag"] == api.get(url).headers["etag"]
+    again = api.post(f"{url}/rollback", headers={"If-Match": second.headers["etag"]})
+    is_problem(again, 412, "precondition_failed")
+    assert api.get("/v1/encoders/swinging:live").json()["version"] == 1
+    moves = api.get(f"{url}/history").json()["items"]
+    assert [(move["version"], move["etag"]) for move in moves] == [(1, '"3"'), (2, '"2"'), (1, '"1"')]
+
+
 def test_bad_aliases_are_refused(api: httpx.Client, is_problem: Any) -> None:
     def put(alias: str, body: Any, name: str = "gauss") -> httpx.Response:
         return api.put(f"/v1/encoders/{name}/aliases/{alias}", json=body)

@@ -48,9 +48,9 @@ def test_a_damaged_encoder_answers_503_and_the_server_stays_ready(
 class Part:
     """A store or an engine that works, or does not."""
 
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, error: Exception | None = None, stuck_s: float = 0.0) -> None:
         self.error = error
-        self.registry = SimpleNamespace(damaged={"enc_1": "worn@3"})
+        self.decoder = SimpleNamespace(stuck_s=lambda: stuck_s)
 
     def ping(self) -> None:
         if self.error:
@@ -60,13 +60,16 @@ class Part:
         self.ping()
 
 
-def test_only_the_store_or_a_forward_pass_makes_it_not_ready() -> None:
+def test_only_the_store_or_a_forward_pass_makes_it_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.health._damaged", lambda app: app.store.ping() or ["worn@3"])
+
     def ask(store: Part, serving: Part) -> list[str]:
         app = SimpleNamespace(store=store, serving=serving)
         return asyncio.run(degraded(app, BrokerWatch("redis+socket:///nowhere")))  # type: ignore[arg-type]
 
     assert ask(Part(), Part()) == ["broker", "encoder_damaged: worn@3"]
     assert "queue_full" in ask(Part(), Part(QueueFull(1)))
+    assert "decoding_stuck" in ask(Part(), Part(stuck_s=3600))
     for store, serving in (
         (Part(OSError()), Part()),
         (Part(), Part(ValueError())),

@@ -15,7 +15,7 @@ from service import answers
 from service.app import create_app
 from service.settings import Settings
 
-OPTIONAL = {"skipped", "progress", "error", "created_at"}
+OPTIONAL = {"skipped", "progress", "error", "created_by", "created_at"}
 """Of a dataset: a built-in has none of them."""
 
 
@@ -39,7 +39,7 @@ def test_metrics_count_by_route_not_by_name(api: httpx.Client) -> None:
     text = api.get("/metrics").text
     assert 'nidim_requests_total{method="GET",route="/v1/encoders/{ref}",status="404"}' in text
     assert "some-name" not in text
-    assert "nidim_jobs_queued" in text
+    assert 'nidim_jobs{state="queued"}' in text
 
 
 def test_pages_need_nothing_from_elsewhere(api: httpx.Client) -> None:
@@ -65,7 +65,7 @@ def test_errors_of_the_framework_have_our_format(api: httpx.Client, is_problem: 
     is_problem(api.get("/v1//jobs"), 404, "not_found")
     wrong = api.put("/v1/datasets/digits")
     is_problem(wrong, 405, "method_not_allowed")
-    assert wrong.headers["allow"] == "DELETE, GET"
+    assert wrong.headers["allow"] == "DELETE, GET, HEAD"
     is_problem(api.delete("/healthz"), 405, "method_not_allowed")
     is_problem(api.post("/"), 405, "method_not_allowed")
     is_problem(api.request("PROPFIND", "/v1/jobs"), 405, "method_not_allowed")
