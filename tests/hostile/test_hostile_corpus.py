@@ -1,0 +1,25 @@
+"""The corpus in short: one mutant of every family and some more, each answered as documented."""
+
+from __future__ import annotations
+
+from benchmarks.hostile.attack import attack
+from benchmarks.hostile.corpus import FAMILIES, mutants
+from benchmarks.hostile.stack import Stack
+
+MORE = 120
+
+
+def test_every_family_is_answered_as_documented(hostile_server: Stack) -> None:
+    outcome = attack(hostile_server, mutants(len(FAMILIES) + MORE, seed=0))
+    assert [f"{f.number} {f.family}: {f.why}" for f in outcome.failures] == []
+    assert outcome.tallies.keys() == {family.name for family in FAMILIES}
+    assert not [t for t in outcome.tallies.values() for status in t.statuses if status.startswith("5")]
+    assert outcome.peak_mb["api"] < 1500
+    assert outcome.peak_mb["decoder"] < 1500
+    assert outcome.peak_mb["ingest"] < 3500
+
+
+def test_a_mutant_is_the_same_every_time() -> None:
+    first, again = ([repr(m) for m in mutants(30, seed=3)] for _ in range(2))
+    assert first == again
+    assert first != [repr(m) for m in mutants(30, seed=4)]
