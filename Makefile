@@ -4,14 +4,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 DATASETS ?= $(wildcard ../shared/data/torchvision)
 PYTEST_FLAGS ?=
+# Most tests wait for real servers to start, so a few at a time cost little; a file stays in one process.
+TEST_PROCESSES ?= 3
+FAULTS ?= 100
+SEED ?= 0
 
-.PHONY: help install demo test check fmt bench up clean
+.PHONY: help install demo test check fmt bench chaos up clean
 
 help:
 	@echo "make demo     train an encoder through the real service on real images, write demo-out/report.html"
+	@echo "              (digits; MNIST with DATASETS=DIR, a folder with torchvision's MNIST)"
 	@echo "make test     the whole test suite, with real Redis, PostgreSQL and processes"
 	@echo "make check    lint, types, architecture, package files"
 	@echo "make up       the service on http://127.0.0.1:8000, in the foreground"
+	@echo "make chaos    kill, pause and starve whole stacks under load, count what is lost (an hour; FAULTS=100 SEED=0)"
 	@echo "make bench    the MNIST table (hours; DATASETS=DIR)  make fmt    format the code"
 
 install: .venv/installed
@@ -24,10 +30,10 @@ install: .venv/installed
 	touch $@
 
 demo: install
-	$(BIN)/nidim demo --out demo-out
+	$(BIN)/nidim demo --out demo-out $(if $(filter-out file,$(origin DATASETS)),--datasets-dir "$(DATASETS)")
 
 test: install
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(PYTEST_FLAGS)
 
 check: install
 	$(BIN)/ruff check .
@@ -42,6 +48,10 @@ fmt: install
 
 bench: install
 	$(BIN)/python -m benchmarks.mnist_table $(if $(DATASETS),--datasets-dir "$(DATASETS)")
+
+chaos: install
+	$(BIN)/python -m tests.chaos --column embedded --faults $(FAULTS) --seed $(SEED) --out benchmarks/results/chaos
+	$(BIN)/python -m tests.chaos --column servers --faults $(FAULTS) --seed $(SEED) --out benchmarks/results/chaos
 
 up: install
 	$(BIN)/nidim up
