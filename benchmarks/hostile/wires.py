@@ -254,7 +254,7 @@ def compressed(rng: Rng) -> Wire:
     )
     raw = request(
         f"POST {path}",
-        gzip.compress(bytes(10**6)),
+        gzip.compress(bytes(10**6), mtime=0),
         more=f"Content-Type: {kind}\r\nContent-Encoding: {coding}\r\n",
     )
     return Wire(family="wire/compressed", pieces=[raw], allowed=frozenset({415}), closed=False)

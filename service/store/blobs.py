@@ -89,6 +89,10 @@ class Blobs(ABC):
     def remove_leftovers(self, before: datetime) -> int:
         """Delete the ``leftovers``; how many."""
 
+    @abstractmethod
+    def close(self) -> None:
+        """Give back every connection; a later call opens new ones."""
+
     def verify(self, digest: str) -> None:
         """Read all of the blob. Raises BlobMissing, BlobDamaged."""
         with self.open(digest) as source:
@@ -174,6 +178,9 @@ class DirectoryBlobs(Blobs):
             (self._incoming / name).unlink(missing_ok=True)
         return len(names)
 
+    def close(self) -> None:
+        """Nothing is held open between calls."""
+
     def _put(self, source: BinaryIO) -> tuple[str, int]:
         temporary = self._incoming / secrets.token_hex(16)
         try:
@@ -194,12 +201,17 @@ class DirectoryBlobs(Blobs):
 
 
 class RemoteBlobs(Blobs):
-    """Blobs behind fsspec. The file system is asked for at every call: one from before a fork would not work."""
+    """Blobs behind fsspec, through a file system of our own: one from its cache would outlive us, and its credentials
+    and address are those of whoever asked first. After a fork it is made anew: connections cannot be shared."""
 
     def __init__(self, url: str, **options: Any) -> None:
         self._protocol, _, root = url.partition("://")
         self._root = root.rstrip("/")
         self._options = options
+        self._opened: tuple[int, Any] | None = None
+
+    def close(self) -> None:
+        self._opened = None  # the file system ends its connections when nobody holds it any more
 
     def put_file(self, path: Path) -> tuple[str, int]:
         digest, size = _digest_of(path)
@@ -271,7 +283,11 @@ class RemoteBlobs(Blobs):
         return self._root.partition("/")[0]
 
     def _fs(self) -> Any:
-        return fsspec.filesystem(self._protocol, use_listings_cache=False, **self._options)
+        opened = self._opened
+        if opened is None or opened[0] != os.getpid():
+            own = {"skip_instance_cache": True, "use_listings_cache": False}
+            self._opened = opened = (os.getpid(), fsspec.filesystem(self._protocol, **own, **self._options))
+        return opened[1]
 
     def _place(self, digest: str) -> str:
         return f"{self._root}/{blob_path(digest)}"

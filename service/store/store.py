@@ -65,6 +65,7 @@ class Store:
     def close(self) -> None:
         """Give back every connection."""
         self.engine.dispose()
+        self.blobs.close()
 
 
 def attach(settings: StoreSettings) -> Store:

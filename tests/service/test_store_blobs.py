@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import gc
 import hashlib
 import os
 import signal
 import subprocess
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,9 +30,11 @@ CREDENTIALS = {"key": "test", "secret": "test"}
 def s3_blobs(s3_endpoint, new_bucket):
     """Empty blobs below a prefix of a bucket of their own."""
     bucket = new_bucket(s3_endpoint)
-    return open_blobs(
+    opened = open_blobs(
         f"s3://{bucket}/some/prefix", **CREDENTIALS, client_kwargs={"endpoint_url": s3_endpoint}
     )
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(params=["directory", "s3"])
@@ -285,3 +289,30 @@ def test_a_bucket_that_is_not_there(s3_endpoint):
     assert not blobs.exists(DIGEST)
     with pytest.raises(BlobsUnavailable):
         blobs.put_bytes(b"x")
+    blobs.close()
+
+
+def test_who_opens_later_gets_the_credentials_of_then(s3_endpoint, new_bucket, monkeypatch):
+    """Two stores of one URL in one process, the second under another environment."""
+    url = f"s3://{new_bucket(s3_endpoint)}/x"
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    first = open_blobs(url)
+    assert first._fs() is first._fs()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
+    second = open_blobs(url)
+    assert second._fs() is not first._fs()
+    digest, _ = second.put_bytes(b"x")
+    second.close()
+    assert second.read(digest) == b"x"
+    second.close()
+
+
+def test_a_closed_store_lets_its_file_system_go(s3_blobs):
+    """s3fs ends the connections of a file system that nobody holds."""
+    s3_blobs.put_bytes(b"x")
+    held = weakref.ref(s3_blobs._fs())
+    s3_blobs.close()
+    gc.collect()
+    assert held() is None

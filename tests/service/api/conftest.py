@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,11 +69,10 @@ def serving(directory: Path, **settings: Any) -> Iterator[Server]:
         url = f"http://127.0.0.1:{port}"
         wait_until_alive(url, process, log)
         chosen = Settings(**values)
-        store = open_store(chosen)
-        server = Server(url, store, chosen, process, log)
-        yield server
-        server.client.close()
-        store.close()
+        with closing(open_store(chosen)) as store:
+            server = Server(url, store, chosen, process, log)
+            with server.client:
+                yield server
     finally:
         process.terminate()
         try:

@@ -202,13 +202,13 @@ def test_stopping_ends_streams_and_finishes_what_was_accepted(
 def test_the_same_on_postgresql(
     start_server: Any,
     tmp_path: Any,
-    postgresql_url: str,
+    empty: Any,
     add_encoder: Any,
     npy: Any,
     pictures: Any,
     is_problem: Any,
 ) -> None:
-    with start_server(tmp_path, database_url=postgresql_url) as server:
+    with start_server(tmp_path, database_url=empty("postgresql").database_url) as server:
         client = server.client
         name = f"pg-{time.time_ns()}"
         add_encoder(server, name)

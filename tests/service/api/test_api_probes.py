@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from sqlalchemy import make_url
 
 
 class Wire:
@@ -85,9 +86,10 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> bool:
 
 
 def test_a_database_that_hangs_is_gone_or_comes_back(
-    start_server: Any, tmp_path: Any, wire: Wire, is_problem: Any
+    start_server: Any, tmp_path: Any, wire: Wire, empty: Any, is_problem: Any
 ) -> None:
-    url = f"postgresql://postgres@127.0.0.1:{wire.port}/postgres"
+    database = make_url(empty("postgresql").database_url).database
+    url = f"postgresql://postgres@127.0.0.1:{wire.port}/{database}"
     with start_server(tmp_path, database_url=url) as server, httpx.Client(base_url=server.url) as client:
         client.timeout = httpx.Timeout(60)
         assert client.get("/readyz").status_code == 200
