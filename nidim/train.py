@@ -114,8 +114,8 @@ def fit(
 
     ``heldout`` (m, h, w, c) is read once, after training, for ``mi_nats``. ``on_step`` is called about once a
     second, ``on_checkpoint`` every ``checkpoint_every_s`` seconds, when ``should_stop`` says so and after the last
-    step, so that what follows can be repeated without training again. Resuming
-    from a checkpoint gives bit-identical weights on the CPU.
+    step, so that what follows can be repeated without training again; not if it resumed there. Resuming from a
+    checkpoint gives bit-identical weights on the CPU.
 
     Raises CheckpointError if ``resume`` belongs to another spec, TrainingDiverged if the loss is not finite.
     """
@@ -134,7 +134,7 @@ def fit(
             saved = time.monotonic()
         loss, mi_nats = _step(run, step, batch)
         watch.saw(step, loss, mi_nats)
-    if on_checkpoint:
+    if on_checkpoint and run.start < run.steps:
         on_checkpoint(run.checkpoint(run.steps))
     recompute_statistics(run.model, images, run.resolved)
     mi = heldout_information(run, heldout)

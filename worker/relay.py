@@ -68,8 +68,9 @@ class Relay:
         self.outputs: Outputs | None = None
         self.failed: Verdict | None = None
         self.stopped = False
-        self.checkpoints = 0
+        self.advanced = False
         self._store, self._settings, self._lease, self._scratch = store, settings, lease, scratch.resolve()
+        self._step = lease.job.checkpoint_step
         self._told = ""
         self._phases = phases or Phases(Tracer())
         self._resolved: dict[str, Any] | None = None
@@ -152,7 +153,8 @@ class Relay:
         """A checkpoint that cannot be stored is no reason to end the training; the next one may fit."""
         try:
             self._store_checkpoint(path, step)
-            self.checkpoints += 1
+            self.advanced = self.advanced or self._step is None or step > self._step
+            self._step = step
             self._told = ""
         except QuotaExceeded as error:
             self._tell(f"A checkpoint was not stored, the training goes on: {error}")

@@ -242,7 +242,7 @@ class Attempt:
         if (reason is Reason.DRAIN or relay.stopped) and (relay.failed is None or verdict.retry):
             job = self._write(lambda tx: jobs.release(tx, self.lease))
             return Outcome.CANCELLED if job.state == "cancelled" else Outcome.RELEASED
-        if verdict.retry and relay.checkpoints:
+        if verdict.retry and relay.advanced:
             self._write(lambda tx: jobs.abandon(tx, self.lease))
             return Outcome.ABANDONED
         return self._count(verdict)

@@ -134,6 +134,14 @@ class JobMachine(RuleBasedStateMachine):
             model = self.models[lease.job_id]
             model.without_checkpoint, model.checkpoint = 0, digest
 
+    @rule(lease=leases)
+    def same_checkpoint(self, lease: jobs.Lease) -> None:
+        """Of the step that is stored already, as a training writes that was interrupted before its next one."""
+        model = self.models[lease.job_id]
+        if model.checkpoint is not None:
+            digest, step = model.checkpoint, int(model.checkpoint.removeprefix("sha256:"), 16)
+            self.write(lease, lambda tx: jobs.add_checkpoint(tx, lease, digest, step))
+
     @rule(lease=leases, how=st.sampled_from(["succeeded", "failed", "cancelled"]))
     def end(self, lease: jobs.Lease, how: str) -> None:
         model = self.models[lease.job_id]

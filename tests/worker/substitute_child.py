@@ -138,6 +138,13 @@ def killed_after_checkpoint() -> None:
     killed()
 
 
+def killed_after_the_last_step() -> None:
+    """As an evaluation that takes too much memory: the training is done, what follows never is."""
+    checkpoint(9)
+    time.sleep(0.3)
+    killed()
+
+
 def checkpoint_and_wait() -> None:
     checkpoint(5)
     run_for(60)

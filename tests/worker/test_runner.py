@@ -105,6 +105,14 @@ def test_three_attempts_without_progress_end_the_job_with_the_reason(bench: Any)
     assert len(bench.published) == 2
 
 
+def test_the_same_checkpoint_again_is_no_progress(bench: Any) -> None:
+    """A job that dies after its last step must not circle for ever."""
+    job = bench.job()
+    outcomes = [bench.run(job, "killed_after_the_last_step") for _ in range(4)]
+    assert outcomes == [Outcome.ABANDONED, Outcome.ABANDONED, Outcome.ABANDONED, Outcome.FAILED]
+    assert bench.read(job).failure["code"] == "killed"
+
+
 @pytest.mark.parametrize(("play", "code"), [("memory", "out_of_memory"), ("killed", "killed")])
 def test_memory_that_runs_out_is_named(bench: Any, play: str, code: str) -> None:
     job = bench.job()

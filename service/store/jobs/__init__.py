@@ -1,7 +1,7 @@
 """Jobs: what clients ask for, what workers do, what the reaper repairs.
 
     queued ──take_lease──▶ running ──succeed──▶ succeeded
-      ▲  │                  │  │ └──fail──────▶ failed ◀──reap (too many attempts without a checkpoint)
+      ▲  │                  │  │ └──fail──────▶ failed ◀──reap (too many attempts without a new checkpoint)
       │  └─request_cancel───┼──┼──cancelled───▶ cancelled
       └──release, reap──────┘  └─request_cancel sets a flag
 

@@ -48,9 +48,10 @@ def set_resolved(tx: Session, lease: Lease, resolved: dict[str, Any]) -> None:
 
 
 def add_checkpoint(tx: Session, lease: Lease, digest: str, step: int, size: int | None = None) -> str | None:
-    """Make the blob ``digest`` the job's checkpoint, with its event, and count its attempts from zero again.
+    """Make the blob ``digest`` the job's checkpoint, with its event.
 
-    ``size`` in bytes counts against the disk quota.
+    One of a later step than before counts the attempts from zero again: the same step twice is no progress, and a job
+    that dies after its last step must not circle. ``size`` in bytes counts against the disk quota.
 
     Returns the digest of the checkpoint before if nothing needs that blob any more: delete it after the commit.
     """
@@ -60,8 +61,9 @@ def add_checkpoint(tx: Session, lease: Lease, digest: str, step: int, size: int 
         "checkpoint_digest": digest,
         "checkpoint_step": step,
         "checkpoint_bytes": size,
-        "attempts_without_checkpoint": 0,
     }
+    if before.checkpoint_step is None or step > before.checkpoint_step:
+        changes["attempts_without_checkpoint"] = 0
     rows.change_leased(tx, lease, **changes)
     if before.checkpoint_digest is None:
         return None
