@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import re
 import statistics
 import sys
@@ -42,7 +41,7 @@ def configurations() -> dict[str, dict[str, Any]]:
     rows["alone-16"] = {"encoder": {"kind": "conv", "dim": 16}, "regularizer": {"kind": "none"}}
     rows["sigmoid-2"] = {
         "encoder": {"kind": "conv", "dim": 2},
-        "noise": {"kind": "uniform", "epsilon": epsilon_of_capacity(2)},
+        "normalization": {"kind": "sigmoid"},
         "prior": {"kind": "uniform"},
     }
     return rows
@@ -56,11 +55,6 @@ LAWS = {
     "none": "no noise",
 }
 ORDER = tuple(LAWS)
-
-
-def epsilon_of_capacity(dim: int) -> float:
-    """ε at which uniform noise carries as much as the default σ does: log(1 + 1/2ε) = ½ log(1 + 1/σ²)."""
-    return float(round(0.5 / (math.sqrt(1 + default_sigma(dim) ** -2) - 1), 2))
 
 
 def default_sigma(dim: int) -> float:

@@ -29,7 +29,7 @@ def augment(images: Images, augmentation: Augmentation, *, generator: torch.Gene
     """A random view of each image of a float batch in [0, 1]; pixel noise may leave that range."""
     draw = _Draws(images, generator)
     views = warp(images, affine_maps(augmentation, draw)) if _moves(augmentation) else images
-    if images.shape[1] == 3 and augmentation.jitter_p > 0:
+    if augmentation.jitter_p > 0:
         views = jitter(views, augmentation, draw)
     if images.shape[1] == 3 and augmentation.grayscale_p > 0:
         lost = draw.coin(augmentation.grayscale_p)
@@ -84,7 +84,9 @@ def _crops(a: Augmentation, draw: _Draws) -> tuple[Tensor, Tensor, Tensor, Tenso
     if a.crop_min >= 1:
         one, zero = draw.uniform(1.0, 1.0), draw.uniform(0.0, 0.0)
         return one, one, zero, zero
-    area, aspect = draw.uniform(a.crop_min, 1.0), draw.uniform(-_ASPECT, _ASPECT)
+    area = draw.uniform(a.crop_min, 1.0)
+    fits = (torch.log(1 / area) / _ASPECT).clamp(max=1.0)  # a wider crop of this area would leave the image
+    aspect = draw.uniform(-_ASPECT, _ASPECT) * fits
     width = (area.sqrt() * torch.exp(aspect / 2)).clamp(max=1.0)
     height = (area.sqrt() * torch.exp(-aspect / 2)).clamp(max=1.0)
     return width, height, (1 - width) * draw.uniform(-1.0, 1.0), (1 - height) * draw.uniform(-1.0, 1.0)
@@ -97,7 +99,9 @@ def warp(images: Images, maps: Float[Tensor, "n 2 3"]) -> Images:
 
 
 def to_gray(images: Images) -> Images:
-    """ITU-R 601 luma, kept in three channels."""
+    """ITU-R 601 luma, kept in as many channels; gray images stay as they are."""
+    if images.shape[1] == 1:
+        return images
     weights = torch.tensor(GRAY, device=images.device, dtype=images.dtype)[None, :, None, None]
     return (images * weights).sum(1, keepdim=True).expand_as(images)
 
@@ -110,7 +114,7 @@ def jitter(images: Images, a: Augmentation, draw: _Draws) -> Images:
     views = mean + (views - mean) * draw.uniform(1 - a.contrast, 1 + a.contrast)
     gray = to_gray(views)
     views = gray + (views - gray) * draw.uniform(1 - a.saturation, 1 + a.saturation)
-    if a.hue > 0:
+    if a.hue > 0 and images.shape[1] == 3:
         views = rotate_hue(views, draw.uniform(-a.hue, a.hue))
     return torch.where(chosen, views.clamp(0, 1), images)
 

@@ -18,6 +18,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from nidim.errors import SpecError
 from nidim.spec import DatasetFacts, FullSpec
 from nidim.spec.parts import Noise, Part
 
@@ -27,6 +28,9 @@ FILL = 0.8
 """σ "auto" aims at this fraction of log n, the ceiling of what n candidates can show."""
 SLACK_PER_DIM = 0.25
 """Nats per dimension above log n from which a certificate is out of reach."""
+
+LEAST_HELDOUT = 64
+"""Held-out images from which there is a certificate: two for each block of its jackknife."""
 
 
 def gaussian_capacity(dim: int, sigma: float) -> float:
@@ -97,7 +101,14 @@ class Resolved(Part):
 
 
 def resolve(spec: FullSpec, facts: DatasetFacts) -> tuple[Resolved, list[Advice]]:
-    """What a filled ``spec`` means for this dataset, with the physics' warnings."""
+    """What a filled ``spec`` means for this dataset, with the physics' warnings.
+
+    Raises SpecError for a dataset of fewer than two training images: nothing can be told apart in it.
+    """
+    if facts.n_train < 2:
+        raise SpecError(
+            f"{facts.name} has {facts.n_train} training images; at least 2 are needed.", pointer="/dataset"
+        )
     warnings: list[Advice] = []
     dim = spec.encoder.dim
     batch = min(spec.batch_size, facts.n_train)
@@ -145,8 +156,11 @@ def _resolve_sigma(sigma: float | str, dim: int, n_heldout: int, batch: int) -> 
 
 def out_of_reach(kind: str, dim: int, capacity: float | None, n_heldout: int) -> list[Advice]:
     """A warning when n held-out images cannot show that the law is filled: (C − log n)/d > .25."""
-    if capacity is None or n_heldout < 2:
+    if capacity is None:
         return []
+    if n_heldout < LEAST_HELDOUT:
+        few = f"{n_heldout} held-out images are too few for a certificate; it needs at least {LEAST_HELDOUT}."
+        return [Advice(code="certificate_out_of_reach", detail=few)]
     ceiling = math.log(n_heldout)
     if (capacity - ceiling) / dim <= SLACK_PER_DIM:
         return []

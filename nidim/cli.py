@@ -21,8 +21,10 @@ from nidim import __version__
 from nidim.errors import NidimError
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
+
     from nidim.data import Dataset
-    from nidim.spec import FullSpec, TrainSpec
+    from nidim.spec import DatasetFacts, FullSpec, TrainSpec
 
 CHECKPOINT = "checkpoint.safetensors"
 GROUP = "nidim.commands"
@@ -181,7 +183,16 @@ def _checkpoint(path: Path, spec: FullSpec) -> Any:
     if found.meta["spec_digest"] != spec.digest:
         raise CheckpointError(f"{path} belongs to another spec; remove it, or choose another --out.")
     click.echo(f"Going on from step {found.meta['step']}.")
+    _use_threads(found.meta["resolved"]["threads"])
     return found
+
+
+def _use_threads(count: int | None) -> None:
+    """As many as the first part of the training had: other sums in another order are other weights."""
+    import torch
+
+    if count:
+        torch.set_num_threads(count)
 
 
 @main.command()
@@ -290,8 +301,21 @@ def read_spec(path: Path, changes: tuple[str, ...] = ()) -> TrainSpec:
     try:
         return TrainSpec.model_validate(values)
     except ValidationError as exc:
-        lines = [f"  {'.'.join(map(str, e['loc'])) or 'spec'}: {e['msg']}" for e in exc.errors()]
-        raise click.ClickException(f"{path} is not a valid spec:\n" + "\n".join(lines)) from exc
+        raise click.ClickException(f"{path} is not a valid spec:\n{_problems(exc)}") from exc
+
+
+def filled(spec: TrainSpec, facts: DatasetFacts) -> FullSpec:
+    """The spec with its defaults; says where a default contradicts what was given."""
+    from pydantic import ValidationError
+
+    try:
+        return spec.filled(facts)
+    except ValidationError as exc:
+        raise click.ClickException(f"The spec does not fit its defaults:\n{_problems(exc)}") from exc
+
+
+def _problems(error: ValidationError) -> str:
+    return "\n".join(f"  {'.'.join(map(str, e['loc'])) or 'spec'}: {e['msg']}" for e in error.errors())
 
 
 def _apply(values: dict[str, Any], change: str) -> None:
@@ -320,12 +344,12 @@ def load_dataset(
             raise click.ClickException(
                 f"{spec.dataset} is not built in ({', '.join(BUILTINS)}); give your own images with --data."
             )
-        full = spec.filled(builtin_facts(spec.dataset))
+        full = filled(spec, builtin_facts(spec.dataset))
         return full, load_builtin(
             spec.dataset, root=datasets_dir, allow_downloads=allow_downloads, image_size=full.image_size
         )
     dataset = open_path(data, name=spec.dataset, image_size=spec.image_size)
-    full = spec.filled(dataset.facts)
+    full = filled(spec, dataset.facts)
     if full.image_size != dataset.facts.height:
         dataset = open_path(data, name=spec.dataset, image_size=full.image_size)
     return full, dataset

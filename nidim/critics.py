@@ -21,10 +21,12 @@ from nidim.spec import parts
 def gaussian_channel_scores(
     anchors: Float[Tensor, "n d"], candidates: Float[Tensor, "m d"], sigma: float
 ) -> Float[Tensor, "n m"]:
-    """−‖a_i − b_j‖²/2σ²: the log-density of the channel up to a constant of the row."""
-    product = anchors @ candidates.T
-    squared = anchors.square().sum(1)[:, None] - 2 * product + candidates.square().sum(1)[None]
-    return -squared / (2 * sigma**2)
+    """−‖a_i − b_j‖²/2σ²: the log-density of the channel up to a constant of the row.
+
+    From differences: with ‖a‖² − 2aᵀb + ‖b‖² a small σ leaves nothing but rounding errors on the diagonal.
+    """
+    distance = torch.cdist(anchors, candidates, compute_mode="donot_use_mm_for_euclid_dist")
+    return -distance.square() / (2 * sigma**2)
 
 
 class SeparableCritic(nn.Module):

@@ -27,6 +27,7 @@ from nidim.train import Fitted, Progress, embed, fit
 
 PRIOR_DRAWS_SHOWN, NEIGHBOURS_SHOWN = 6, 6
 EMBEDDINGS_SHOWN = 3000
+PARITY_IMAGES = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,9 +92,9 @@ def run(
     if not fitted.finished:
         return Outcome(fitted, None, None)
     embedded = embed_dataset(fitted, dataset, hooks)
-    report = evaluate_fitted(full, fitted, embedded, hooks)
-    hooks.phase("storing")
     facts = {**provenance_of(full, fitted.resolved, dataset), **(provenance or {})}
+    report = evaluate_fitted(full, fitted, embedded, hooks, provenance=facts)
+    hooks.phase("storing")
     manifest = bundle.save(
         out_dir,
         model=fitted.model,
@@ -103,6 +104,7 @@ def run(
         page=render_page(full, fitted, dataset, embedded, report),
         card=model_card(full, fitted.resolved, report, facts),
         provenance=facts,
+        sample=np.asarray(dataset.test.images[:PARITY_IMAGES]),
     )
     return Outcome(fitted, manifest, report)
 
@@ -118,8 +120,15 @@ def embed_dataset(fitted: Fitted, dataset: Dataset, hooks: Hooks | None = None) 
     )
 
 
-def evaluate_fitted(spec: FullSpec, fitted: Fitted, embedded: Embedded, hooks: Hooks | None = None) -> Report:
-    """The report of a trained encoder from its embeddings."""
+def evaluate_fitted(
+    spec: FullSpec,
+    fitted: Fitted,
+    embedded: Embedded,
+    hooks: Hooks | None = None,
+    *,
+    provenance: dict[str, Any] | None = None,
+) -> Report:
+    """The report of a trained encoder from its embeddings; ``provenance`` is kept in it."""
     hooks = hooks or Hooks()
     hooks.phase("evaluating", 0.0)
     return evaluate(
@@ -133,6 +142,8 @@ def evaluate_fitted(spec: FullSpec, fitted: Fitted, embedded: Embedded, hooks: H
         progress=lambda fraction: hooks.phase("evaluating", fraction),
         level=spec.evaluation,
         certificate_sigma=spec.noise.certificate_sigma if spec.noise.kind == "none" else None,
+        certificate_epsilon=spec.noise.certificate_epsilon if spec.noise.kind == "none" else None,
+        provenance=provenance,
     )
 
 

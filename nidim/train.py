@@ -6,11 +6,12 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -31,13 +32,18 @@ HISTORY_POINTS = 400  # of the curve that is kept, however long the training
 WARM_UP = 0.25  # of a one-cycle schedule
 PRECISE_IMAGES = 20_000  # for the statistics of batch norm inside the network
 EMBED_BATCH = 1024
+SLICES_SHOWN = 64  # of the distance that a report of progress shows
 
 Images = NDArray[np.uint8]
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """Where a training stands. Information in nats; the last value, averaged since the report before."""
+    """Where a training stands. Information in nats; the last value, averaged since the report before.
+
+    ``epps_pulley``: sliced Epps–Pulley distance of the last batch's clean latents from N(0, I), about .42 for true
+    draws; None where another law than a Gaussian one is trained.
+    """
 
     step: int
     steps: int
@@ -48,6 +54,7 @@ class Progress:
     mi_nats: float
     loss: float
     capacity_nats: float | None
+    epps_pulley: float | None
     elapsed_s: float
 
 
@@ -132,8 +139,7 @@ def fit(
         if on_checkpoint and time.monotonic() - saved > checkpoint_every_s:
             on_checkpoint(run.checkpoint(step))
             saved = time.monotonic()
-        loss, mi_nats = _step(run, step, batch)
-        watch.saw(step, loss, mi_nats)
+        watch.saw(step, *_step(run, step, batch))
     if on_checkpoint and run.start < run.steps:
         on_checkpoint(run.checkpoint(run.steps))
     recompute_statistics(run.model, images, run.resolved)
@@ -184,8 +190,8 @@ def _serving(model: EncoderModel) -> EncoderModel:
     return model.cpu().eval()
 
 
-def _step(run: _Run, step: int, batch: Tensor) -> tuple[Tensor, Tensor]:
-    """One update. Every random number of a step depends on (seed, step) alone."""
+def _step(run: _Run, step: int, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """One update; loss, information and clean latents. Every random number of a step depends on (seed, step) alone."""
     run.generator.manual_seed(_mix(run.spec.seed, step))
     rate = learning_rate(run.spec.optimizer, step / run.steps)
     for group in run.optimizer.param_groups:
@@ -200,7 +206,7 @@ def _step(run: _Run, step: int, batch: Tensor) -> tuple[Tensor, Tensor]:
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     run.optimizer.step()
-    return loss.detach(), result.mi_nats.detach()
+    return loss.detach(), result.mi_nats.detach(), result.clean.detach()
 
 
 def _mix(seed: int, step: int) -> int:
@@ -228,7 +234,7 @@ class _Watch:
         self.recent: list[tuple[Tensor, Tensor]] = []
         self.kept: list[tuple[Tensor, Tensor]] = []
 
-    def saw(self, step: int, loss: Tensor, mi_nats: Tensor) -> None:
+    def saw(self, step: int, loss: Tensor, mi_nats: Tensor, clean: Tensor) -> None:
         self.recent.append((loss, mi_nats))
         self.kept.append((loss, mi_nats))
         done, last = step + 1, step + 1 == self.run.steps
@@ -236,7 +242,7 @@ class _Watch:
         if last or done % self.every == 0:
             self._remember(done, now)
         if last or now - self.told >= REPORT_EVERY_S:
-            self._tell(done, now)
+            self._tell(done, now, clean)
 
     def _remember(self, done: int, now: float) -> None:
         loss, mi_nats = _means(self.kept)
@@ -251,7 +257,7 @@ class _Watch:
             }
         )
 
-    def _tell(self, done: int, now: float) -> None:
+    def _tell(self, done: int, now: float, clean: Tensor) -> None:
         loss, mi_nats = _means(self.recent)
         seen = len(self.recent) * self.run.resolved.batch_size
         speed = seen / max(now - self.told, 1e-9)
@@ -274,9 +280,19 @@ class _Watch:
                     mi_nats=mi_nats,
                     loss=loss,
                     capacity_nats=self.run.resolved.capacity_nats,
+                    epps_pulley=_distance(self.run, clean),
                     elapsed_s=self.earlier_s + now - self.began,
                 )
             )
+
+
+@torch.no_grad()
+def _distance(run: _Run, clean: Tensor) -> float | None:
+    """Of one batch from the Gaussian law, on directions that are the same at every report."""
+    if run.spec.normalization.kind != "batchnorm":
+        return None
+    generator = torch.Generator(clean.device).manual_seed(0)
+    return float(sliced_epps_pulley(clean.float(), slices=SLICES_SHOWN, generator=generator))
 
 
 def _means(pairs: list[tuple[Tensor, Tensor]]) -> tuple[float, float]:
@@ -305,9 +321,26 @@ def recompute_statistics(model: EncoderModel, images: Images, resolved: Resolved
     for norm in norms:
         norm.momentum = 0.1
     if isinstance(model.constraint, UnitMoments):
-        raw = torch.cat([_raw(model, chunk, resolved) for chunk in chunks(images, EMBED_BATCH)]).double()
-        var, mean = torch.var_mean(raw, dim=0, correction=0)
+        raw = (_raw(model, chunk, resolved).double() for chunk in chunks(images, EMBED_BATCH))
+        mean, var = pooled_moments(raw)
         model.constraint.set_moments(mean.float(), var.float())
+
+
+def pooled_moments(
+    pieces: Iterable[Float[Tensor, "n d"]],
+) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
+    """Mean and variance (over n) of all rows, one piece in memory at a time.
+
+    Reference: Chan, Golub & LeVeque 1983, Algorithms for computing the sample variance.
+    """
+    count, mean, squares = 0, torch.zeros(()), torch.zeros(())
+    for piece in pieces:
+        n, here = len(piece), piece.mean(0)
+        away = here - mean
+        squares = squares + (piece - here).square().sum(0) + away.square() * (count * n / (count + n))
+        mean = mean + away * (n / (count + n))
+        count += n
+    return mean, squares / count
 
 
 def _raw(model: EncoderModel, batch: Tensor, resolved: Resolved) -> Tensor:

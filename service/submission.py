@@ -11,12 +11,13 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from nidim.capacity import resolve
+from nidim.capacity import Advice, Resolved, resolve
+from nidim.errors import SpecError
 from nidim.spec import DatasetFacts, FullSpec, TrainSpec
 from service import catalog, quotas, views
 from service.errors import DatasetUnavailable
 from service.pointers import blames
-from service.refusals import InvalidBody, Overloaded
+from service.refusals import Blame, InvalidBody, Overloaded
 from service.replay import Once
 from service.schemas import JobIn
 from service.state import Publish, Services
@@ -74,7 +75,7 @@ def submit(app: Services, by: By, body: JobIn, once: Once) -> Response:
         _refuse_flood(app, tx, by)
         facts = catalog.facts(app.settings, tx, body.spec.dataset)
         spec = completed(body.spec, facts)
-        resolved, warnings = resolve(spec, facts)
+        resolved, warnings = _resolved(spec, facts)
         job = jobs.create(
             tx,
             kind=spec.kind,
@@ -123,6 +124,13 @@ def completed(spec: TrainSpec, facts: DatasetFacts) -> FullSpec:
     except ValidationError as error:
         given: dict[str, Any] = spec.model_dump(mode="json", exclude_unset=True)
         raise InvalidBody(errors=blames(error, given, prefix=["spec"])) from None
+
+
+def _resolved(spec: FullSpec, facts: DatasetFacts) -> tuple[Resolved, list[Advice]]:
+    try:
+        return resolve(spec, facts)
+    except SpecError as error:
+        raise InvalidBody(errors=[Blame(f"/spec{error.pointer}", str(error))]) from None
 
 
 def accepted(job: Job) -> Response:

@@ -197,7 +197,7 @@ class Training:
 
     def _step(self, progress: Progress) -> None:
         where = ("step", "steps", "epoch", "epochs", "images_per_s", "eta_s")
-        measured = ("step", "mi_nats", "loss", "capacity_nats")
+        measured = ("step", "mi_nats", "loss", "capacity_nats", "epps_pulley")
         self.emit("progress", **{name: getattr(progress, name) for name in where})
         self.emit("metric", **{name: getattr(progress, name) for name in measured})
         for code, detail in self.watch.see(progress):

@@ -3,13 +3,15 @@
 The rules are plain and on the cautious side; none of them stops a training.
 
     information_above_capacity   the bound estimates more nats than the channel can carry: the estimate is broken
-    matching_collapsed           it had learned to tell images apart and no longer does
+    information_collapsed        it had learned to tell images apart and no longer does
+    matching_collapsed           the embeddings had come close to their law and have left it
     nothing_learned              a quarter of the training is over and images cannot be told apart
     loss_unstable                the loss jumps up and down by more than all that the training has gained
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import deque
 from collections.abc import Iterator
@@ -20,6 +22,8 @@ RECENT = 8
 """Reports that a rule looks back over."""
 LEARNED_NATS, NOTHING_NATS = 0.5, 0.05
 EXCESS, EXCESS_NATS = 1.05, 0.2
+AWAY, TRUE_DRAWS = 4.0, 0.42
+"""Times the smallest distance so far; the sliced Epps–Pulley distance of true draws, whatever their number."""
 
 
 class Report(Protocol):
@@ -35,6 +39,8 @@ class Report(Protocol):
     def loss(self) -> float: ...
     @property
     def capacity_nats(self) -> float | None: ...
+    @property
+    def epps_pulley(self) -> float | None: ...
 
 
 class Watch:
@@ -44,6 +50,7 @@ class Watch:
         self._recent: deque[Report] = deque(maxlen=RECENT)
         self._first_loss: float | None = None
         self._best_nats = 0.0
+        self._nearest = math.inf
         self._said: set[str] = set()
 
     def see(self, report: Report) -> list[tuple[str, str]]:
@@ -70,7 +77,7 @@ class Watch:
             )
         if self._best_nats > LEARNED_NATS and max(nats) < self._best_nats / 4:
             yield (
-                "matching_collapsed",
+                "information_collapsed",
                 f"The information fell from {self._best_nats:.2f} to {report.mi_nats:.2f} nats and stays there. "
                 "Lower optimizer.lr, or raise the noise.",
             )
@@ -80,7 +87,20 @@ class Watch:
                 f"After {report.step} of {report.steps} steps the views of an image share {report.mi_nats:.3f} nats. "
                 "Use a milder augmentation, less noise, or another optimizer.lr.",
             )
+        yield from self._matching()
         yield from self._unstable()
+
+    def _matching(self) -> Iterator[tuple[str, str]]:
+        distances = [seen.epps_pulley for seen in self._recent if seen.epps_pulley is not None]
+        if len(distances) < RECENT:
+            return
+        self._nearest = min(self._nearest, statistics.median(distances))
+        if min(distances) > max(AWAY * self._nearest, AWAY * TRUE_DRAWS):
+            yield (
+                "matching_collapsed",
+                f"The distance of the embeddings from their law was {self._nearest:.1f} and is now {distances[-1]:.1f} "
+                f"(true draws: {TRUE_DRAWS}). Lower optimizer.lr, raise the noise, or add a regularizer.",
+            )
 
     def _unstable(self) -> Iterator[tuple[str, str]]:
         assert self._first_loss is not None

@@ -34,15 +34,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from nidim.capacity import SLACK_PER_DIM, gaussian_capacity, uniform_capacity
+from nidim.capacity import LEAST_HELDOUT, SLACK_PER_DIM, gaussian_capacity, uniform_capacity
 from nidim.evaluate.draws import generator
 from nidim.evaluate.report import Certificate
 
 Floats = NDArray[np.float64]
 
-BLOCKS = 32
-MIN_ROWS = 2 * BLOCKS
+MIN_ROWS = LEAST_HELDOUT
 """Held-out embeddings below which the jackknife has no footing."""
+BLOCKS = MIN_ROWS // 2
 _ENTRIES = 1 << 17  # scores held at a time: a megabyte stays in the cache
 _EXP_MAX = 700.0
 _DENSE_COORDINATES = 3

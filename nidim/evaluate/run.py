@@ -5,6 +5,7 @@ No torch and no images here: arrays in, a frozen value out. Every random choice 
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -63,6 +64,8 @@ def evaluate(
     with_noise = run.noisy(epsilon) if resolved.epsilon is not None and epsilon is not None else None
     certified = run.certificate(sigma, epsilon)
     found, grouped = run.probes(train_max=probe_train_max), run.clustering()
+    if mi_nats is not None and not math.isfinite(mi_nats):
+        mi_nats, run.absent["mi_nats"] = None, f"the trained bound is {mi_nats} on held-out images"
     run.finished()
     tested: Literal["clean", "noisy"] = "clean" if with_noise is None else "noisy"
     return Report(

@@ -176,6 +176,9 @@ class NoNoise(Part):
         None,
         description="σ at which the certificate is evaluated, so that the baseline stands beside an encoder",
     )
+    certificate_epsilon: Annotated[float, Field(ge=LEAST_NOISE, le=100)] | None = Field(
+        None, description="ε of the same for a sigmoid output"
+    )
 
 
 Noise = Annotated[GaussianNoise | UniformNoise | NoNoise, Field(discriminator="kind")]

@@ -12,14 +12,21 @@ if TYPE_CHECKING:
 
 def normalization_for(noise: parts.Noise) -> parts.Normalization:
     """The constraint on f that this noise needs: support [0, 1]^d for uniform noise, else unit moments."""
-    if noise.kind == "uniform":
+    if noise.kind == "uniform" or (noise.kind == "none" and noise.certificate_epsilon is not None):
         return parts.SigmoidNormalization()
     return parts.BatchNormNormalization()
 
 
 def contradiction(spec: TrainSpec) -> tuple[str, str] | None:
     """The first contradiction as (field, advice), or None. Fields that were not given contradict nothing."""
-    for rule in (_simclr_scores_by_cosine, _noise_fits_prior, _normalization_fits, _channel_critic, _pulley):
+    for rule in (
+        _simclr_scores_by_cosine,
+        _noise_fits_prior,
+        _normalization_fits,
+        _certificate_fits,
+        _channel_critic,
+        _pulley,
+    ):
         if problem := rule(spec):
             return problem
     return None
@@ -52,6 +59,23 @@ def _normalization_fits(spec: TrainSpec) -> tuple[str, str] | None:
             return "normalization", "a Gaussian prior needs batchnorm, not sigmoid; leave the field out"
     elif spec.noise is not None and spec.noise.kind == "uniform":
         return "normalization", "uniform noise needs sigmoid, not batchnorm; leave the field out"
+    return None
+
+
+def _certificate_fits(spec: TrainSpec) -> tuple[str, str] | None:
+    if spec.noise is None or spec.noise.kind != "none":
+        return None
+    sigma, epsilon = spec.noise.certificate_sigma, spec.noise.certificate_epsilon
+    if sigma is not None and epsilon is not None:
+        return "noise", "give certificate_sigma or certificate_epsilon, not both"
+    if sigma is not None and spec.normalization is not None and spec.normalization.kind == "sigmoid":
+        return "noise", "a sigmoid output is judged under uniform noise: give certificate_epsilon"
+    if epsilon is None:
+        return None
+    if spec.normalization is not None and spec.normalization.kind == "batchnorm":
+        return "noise", "certificate_epsilon is for a sigmoid output; give certificate_sigma"
+    if spec.prior is not None and spec.prior.kind == "gaussian":
+        return "prior", "certificate_epsilon is for a uniform prior; give certificate_sigma"
     return None
 
 

@@ -21,7 +21,6 @@ VARIANTS = {
     "gaussian": ((28, 1), {"encoder": {"kind": "conv", "dim": 2}}),
     "uniform through the cdf": ((8, 1), {"prior": {"kind": "uniform"}}),
     "uniform by the sigmoid": ((9, 3), {"noise": {"kind": "uniform"}, "encoder": {"kind": "conv", "dim": 3}}),
-    "resnet": ((32, 3), {"encoder": {"kind": "resnet18", "dim": 4}}),
 }
 
 

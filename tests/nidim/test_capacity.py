@@ -67,6 +67,30 @@ def test_inverses(dim: int, nats: float) -> None:
     assert capacity.uniform_capacity(dim, capacity.epsilon_for(dim, nats)) == pytest.approx(nats, rel=1e-6)
 
 
+@given(dim=st.integers(1, 512), p=st.floats(1e-3, 0.999))
+def test_mixing_by_p_keeps_the_variance_and_carries_minus_d_log_p(dim: int, p: float) -> None:
+    """√(1−p²)·f + p·n is f + σn in other units, σ = p/√(1−p²): the form of the authors' table."""
+    sigma = p / math.sqrt(1 - p**2)
+    assert capacity.gaussian_capacity(dim, sigma) == pytest.approx(-dim * math.log(p), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("exponent", "sigma", "nats"),
+    [
+        (1 / 8, 1.134, 0.576),
+        (1 / 4, 0.680, 1.151),
+        (1 / 2, 0.333, 2.303),
+        (3 / 4, 0.181, 3.454),
+        (1, 0.1005, 4.605),
+    ],
+)
+def test_the_published_capacities(exponent: float, sigma: float, nats: float) -> None:
+    """p = 10^−exponent, d = 2; METHOD.md section 5."""
+    p = 10**-exponent
+    assert p / math.sqrt(1 - p**2) == pytest.approx(sigma, abs=6e-4)
+    assert capacity.gaussian_capacity(2, p / math.sqrt(1 - p**2)) == pytest.approx(nats, abs=6e-4)
+
+
 @given(dim=st.integers(1, 1024), n=st.integers(2, 100_000), batch=st.integers(2, 4096))
 def test_auto_sigma_fills_eight_tenths_of_log_n_or_says_that_it_is_clipped(
     dim: int, n: int, batch: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import pytest
@@ -11,6 +12,7 @@ from torch.nn import functional
 from nidim.capacity import gaussian_capacity, sigma_for
 from nidim.critics import gaussian_channel_scores
 from nidim.objectives import NWJ, DonskerVaradhan, InfoNCE, donsker_varadhan, infonce, nwj
+from nidim.objectives.base import check_square
 
 BOUNDS = {"infonce": infonce, "donsker_varadhan": donsker_varadhan, "nwj": nwj}
 
@@ -58,15 +60,28 @@ def test_the_exact_critic_recovers_the_capacity(dim: int, capacity: float) -> No
     sigma, generator = sigma_for(dim, capacity), torch.Generator().manual_seed(dim)
     found: dict[str, list[float]] = {name: [] for name in BOUNDS}
     for _ in range(6):
-        y = torch.randn((2000, dim), generator=generator, dtype=torch.float64)
-        v = y + sigma * torch.randn((2000, dim), generator=generator, dtype=torch.float64)
-        density = gaussian_channel_scores(v, y, sigma)
-        ratio = density + gaussian_marginal(v, sigma)
+        ratio = exact_scores(2000, dim, sigma, generator)
         for name, bound in BOUNDS.items():
             found[name].append(float(bound(ratio + 1 if name == "nwj" else ratio)))
     assert gaussian_capacity(dim, sigma) == pytest.approx(capacity)
     for name, values in found.items():
         assert sum(values) / len(values) == pytest.approx(capacity, abs=0.06), name
+
+
+def test_at_high_capacity_donsker_varadhan_certifies_nonsense_and_infonce_stays_below_log_n() -> None:
+    """METHOD.md section 2: the exact critic at d = 64, σ = .5 and 4000 pairs, C = 51.5 nats; DV says some 91."""
+    exact = exact_scores(4000, 64, 0.5, torch.Generator().manual_seed(0))
+    capacity = gaussian_capacity(64, 0.5)
+    assert capacity == pytest.approx(51.5, abs=0.05)
+    assert donsker_varadhan(exact) > capacity + 20
+    assert infonce(exact) <= math.log(4000) + 1e-9
+
+
+def exact_scores(n: int, d: int, sigma: float, generator: torch.Generator) -> torch.Tensor:
+    """log p(v_i | y_j) / p(v_i) for n pairs of the Gaussian channel, (n, n)."""
+    y = torch.randn((n, d), generator=generator, dtype=torch.float64)
+    v = y + sigma * torch.randn((n, d), generator=generator, dtype=torch.float64)
+    return gaussian_channel_scores(v, y, sigma) + gaussian_marginal(v, sigma)
 
 
 def gaussian_marginal(v: torch.Tensor, sigma: float) -> torch.Tensor:
@@ -109,8 +124,26 @@ def test_without_memory_the_surrogate_is_the_bound(objective: torch.nn.Module) -
     assert bound.nats == bound.surrogate
 
 
-@pytest.mark.parametrize("shape", [(3, 4), (1, 1), (5,)])
+OTHER_SHAPES = [(3, 4), (1, 1), (0, 0), (5,), (2, 3, 3)]
+
+
+@pytest.mark.parametrize("shape", OTHER_SHAPES)
 @pytest.mark.parametrize("bound", BOUNDS.values())
 def test_other_shapes_are_refused(bound, shape: tuple[int, ...]) -> None:
-    with pytest.raises(Exception, match="scores"):
-        bound(torch.zeros(shape))
+    """By the bound itself: users run without the checks that the tests switch on around it."""
+    with pytest.raises(ValueError, match=r"scores must be \(n, n\)") as refused:
+        inspect.unwrap(bound)(torch.zeros(shape))
+    assert str(shape) in str(refused.value)
+
+
+@pytest.mark.parametrize("shape", OTHER_SHAPES)
+def test_donsker_varadhan_with_memory_refuses_other_shapes_too(shape: tuple[int, ...]) -> None:
+    forward = inspect.unwrap(DonskerVaradhan.forward)
+    with pytest.raises(ValueError, match=r"scores must be \(n, n\)"):
+        forward(DonskerVaradhan(decay=0.9), torch.zeros(shape))
+
+
+def test_a_square_of_two_is_enough() -> None:
+    check_square(torch.zeros(2, 2))
+    for bound in BOUNDS.values():
+        assert torch.isfinite(bound(torch.zeros(2, 2)))

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import typing
+from collections import Counter
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from nidim.capacity import Resolved
+from nidim.evaluate import epps_pulley
+from nidim.evaluate.battery import Effort, simple_tests
+from nidim.evaluate.laws import finite_scores
+from nidim.evaluate.report import SimpleTests
 from nidim.noise import add_noise
-from nidim.priors import GaussianPrior, Prior, UniformPrior, make_prior, noisy_prior, prior_from_dict
-from nidim.spec import DatasetFacts, TrainSpec
+from nidim.priors import (
+    Construction,
+    GaussianPrior,
+    Prior,
+    UniformPrior,
+    make_prior,
+    noisy_prior,
+    prior_from_dict,
+)
+from nidim.spec import DatasetFacts, TrainSpec, parts
 
 PRIORS = [
     GaussianPrior(3),
@@ -45,6 +61,64 @@ def test_draws_follow_the_law_and_shifted_ones_do_not(prior: Prior) -> None:
     assert stats.kstest(prior.cdf(draws).ravel(), "uniform").pvalue > 0.01
     assert stats.kstest(prior.p_value(draws), "uniform").pvalue > 0.01
     assert stats.kstest(prior.cdf(draws + 0.1).ravel(), "uniform").pvalue < 1e-6
+
+
+def test_the_laws_here_are_held_over_every_kind_and_construction() -> None:
+    kinds = {typing.get_args(cls.model_fields["kind"].annotation)[0] for cls in members(parts.PriorSpec)}
+    assert {prior.kind for prior in PRIORS} == kinds
+    constructions = {prior.construction for prior in PRIORS if isinstance(prior, UniformPrior)}
+    assert constructions == set(typing.get_args(Construction))
+
+
+def members(union: object) -> tuple[type[parts.Part], ...]:
+    return typing.get_args(typing.get_args(union)[0])
+
+
+ROUNDS, SHIFTED_ROUNDS, ROWS = 200, 30, 300
+LIGHT = Effort(bhep_rows=100, bhep_sets=99, energy_rows=100, energy_permutations=99)
+
+
+@each_prior
+def test_draws_are_rejected_at_the_nominal_level_of_our_own_tests(prior: Prior) -> None:
+    """One seed a round: the seeds of a prior have to be independent of each other as well."""
+    rejected = rejections(prior, (prior.sample(ROWS, seed=seed) for seed in seeds(prior, ROUNDS)))
+    few, many = stats.binom(ROUNDS, 0.05).ppf([1e-4, 1 - 1e-4])
+    assert rejected.keys() == SimpleTests.model_fields.keys()
+    for name, count in rejected.items():
+        assert count <= many, name
+        assert count >= (0 if name == "worst_slice" else few), name  # Bonferroni is conservative
+
+
+@pytest.mark.parametrize("shift", ["of the draws", "of their scores"])
+@each_prior
+def test_shifted_draws_are_rejected_nearly_always(prior: Prior, shift: str) -> None:
+    """By .4 standard deviations; among the normal scores even a uniform law stays within its support."""
+
+    def moved(x: np.ndarray) -> np.ndarray:
+        if shift == "of the draws":
+            return x + 0.4 * float(np.std(prior.sample(4000, seed=0)))
+        return prior.from_normal_scores(prior.normal_scores(x) + 0.4)
+
+    draws = (prior.sample(ROWS, seed=seed) for seed in seeds(prior, SHIFTED_ROUNDS))
+    rejected = rejections(prior, map(moved, draws))
+    for name in ("mean", "ks", "chi2", "sliced_epps_pulley"):
+        assert rejected[name] >= 0.95 * SHIFTED_ROUNDS, name
+
+
+def seeds(prior: Prior, count: int) -> range:
+    """Of their own for each prior: all draw from the same streams."""
+    start = 1000 * (1 + PRIORS.index(prior))
+    return range(start, start + count)
+
+
+def rejections(prior: Prior, sets: Iterable[np.ndarray]) -> Counter[str]:
+    """How many of the sets each of our simple tests rejects at α = .05."""
+    found: Counter[str] = Counter()
+    for seed, x in enumerate(sets):
+        s, _ = finite_scores(x, prior)
+        outcomes = simple_tests(s, epps_pulley.sliced(s, slices=12, seed=seed), effort=LIGHT, seed=seed)
+        found.update({name: int(outcome.reject) for name, outcome in outcomes})
+    return found
 
 
 @each_prior

@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
+import types
 import typing
+from typing import Annotated, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from nidim.spec import DatasetFacts, TrainSpec, parts
 
 
-def options(alias: object) -> st.SearchStrategy:
-    """Any part of a union, with its defaults."""
+def options(alias: object) -> st.SearchStrategy[parts.Part]:
+    """Any part of a union, with any values of its fields."""
     classes = typing.get_args(typing.get_args(alias)[0])
-    return st.sampled_from([cls() for cls in classes])
+    return st.one_of([any_part(cls) for cls in classes])
+
+
+def any_part(cls: type[BaseModel]) -> st.SearchStrategy[Any]:
+    """Each field left at its default or given, numbers anywhere within their bounds."""
+    fields = {
+        name: any_value(field.annotation, field.metadata)
+        for name, field in cls.model_fields.items()
+        if name != "kind"
+    }
+    return st.fixed_dictionaries({}, optional=fields).map(lambda values: cls(**values))
+
+
+def any_value(annotation: Any, metadata: typing.Iterable[Any] = ()) -> st.SearchStrategy[Any]:
+    """A value of an annotation of pydantic's, bounds included."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        bounds = [bound for extra in args[1:] for bound in getattr(extra, "metadata", [extra])]
+        return any_value(args[0], [*metadata, *bounds])
+    if origin in (typing.Union, types.UnionType):
+        return st.one_of([any_value(arg, metadata) for arg in args])
+    return st.from_type(Annotated[annotation, *metadata] if metadata else annotation)
+
+
+def field_of(name: str) -> st.SearchStrategy[Any]:
+    """A value for a plain field of the spec itself, given."""
+    field: FieldInfo = TrainSpec.model_fields[name]
+    kinds = typing.get_args(field.annotation)
+    given_kind = kinds[0] if type(None) in kinds else field.annotation
+    return any_value(given_kind, field.metadata)
 
 
 FACTS = st.builds(
@@ -27,6 +59,9 @@ FACTS = st.builds(
     width=st.integers(1, 500),
     channels=st.sampled_from([1, 3]),
 )
+
+
+PLAIN = ("image_size", "epochs", "batch_size", "precision", "evaluation", "seed", "devices")
 
 
 @st.composite
@@ -42,8 +77,8 @@ def specs(draw: st.DrawFn) -> dict:
         "regularizer": options(parts.Regularizer),
         "augmentation": options(parts.Augmentation),
         "optimizer": options(parts.Optimizer),
-        "epochs": st.integers(1, 10_000),
-        "seed": st.integers(0, 2**32 - 1),
+        "normalization": options(parts.Normalization),
+        **{name: field_of(name) for name in PLAIN},
     }
     chosen = draw(st.sets(st.sampled_from(sorted(given_parts))))
     values = {name: draw(given_parts[name]) for name in sorted(chosen)}
@@ -70,6 +105,44 @@ def test_a_spec_round_trips_and_filling_is_idempotent(values: dict, facts: Datas
     assert TrainSpec.model_validate_json(full.model_dump_json()).digest == full.digest
     for name in values:
         assert getattr(full, name) == getattr(spec, name)
+
+
+UNIONS = (
+    *(parts.Encoder, parts.Objective, parts.Critic, parts.Head, parts.Noise, parts.PriorSpec, parts.Method),
+    *(parts.Regularizer, parts.Augmentation, parts.Optimizer, parts.Normalization),
+)
+
+
+@pytest.mark.parametrize("union", UNIONS, ids=lambda u: typing.get_args(typing.get_args(u)[0])[0].__name__)
+def test_a_part_round_trips_whatever_its_numbers(union: Any) -> None:
+    adapter = TypeAdapter(union)
+
+    @given(part=options(union))
+    def holds(part: parts.Part) -> None:
+        assert adapter.validate_json(part.model_dump_json()) == part
+        assert adapter.validate_python(part.model_dump()) == part
+
+    holds()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "is_far"),
+    [
+        (options(parts.Augmentation), lambda part: part.rotate > 1 and part.crop_min < 0.2),
+        (options(parts.Noise), lambda part: getattr(part, "sigma", "auto") not in ("auto", 1.0)),
+        (options(parts.Noise), lambda part: getattr(part, "certificate_sigma", None) is not None),
+        (options(parts.Optimizer), lambda part: part.lr > 1 and part.schedule == "cosine"),
+        (field_of("batch_size"), lambda size: size > 1000),
+    ],
+    ids=["augmentation", "sigma", "optional", "optimizer", "plain field"],
+)
+def test_drawn_values_are_far_from_their_defaults(strategy: Any, is_far: Any) -> None:
+    """Of the strategies above: were they to draw defaults only, the laws would hold little to account."""
+    find(
+        strategy,
+        is_far,
+        settings=settings(derandomize=True, phases=[Phase.generate], max_examples=1000, database=None),
+    )
 
 
 CONTRADICTIONS = [

@@ -14,7 +14,7 @@ from nidim.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from nidim.errors import CheckpointError, TrainingDiverged
 from nidim.feed import Feed
 from nidim.spec import DatasetFacts, TrainSpec
-from nidim.train import embed, fit, learning_rate
+from nidim.train import embed, fit, learning_rate, pooled_moments
 
 FACTS = DatasetFacts(name="digits", n_train=1400, n_test=397, height=8, width=8, channels=1, classes=10)
 
@@ -216,3 +216,21 @@ def test_bfloat16_is_measured_in_bfloat16() -> None:
     for dtype in ("float32", "bfloat16"):
         assert _measure(network, torch.rand(4, 1, 8, 8), dtype) > 0
     assert seen == {torch.float32, torch.bfloat16}
+
+
+def test_a_training_resumed_at_its_end_writes_no_checkpoint_again(images: np.ndarray) -> None:
+    """It would look like progress to whoever counts attempts."""
+    kept: list[Checkpoint] = []
+    whole = train(spec(), images, on_checkpoint=kept.append)
+    again: list[Checkpoint] = []
+    assert_same(whole, train(spec(), images, on_checkpoint=again.append, resume=kept[-1]))
+    assert len(kept) == 1
+    assert again == []
+
+
+@pytest.mark.parametrize("pieces", [1, 3, 700])
+def test_moments_by_pieces_are_those_of_all(pieces: int) -> None:
+    x = torch.randn((1400, 3), generator=torch.Generator().manual_seed(0)).double() * 2 + 100
+    mean, var = pooled_moments(x.chunk(pieces))
+    torch.testing.assert_close(mean, x.mean(0))
+    torch.testing.assert_close(var, x.var(0, correction=0))

@@ -16,6 +16,7 @@ class Seen:
     mi_nats: float
     loss: float
     capacity_nats: float | None = 5.0
+    epps_pulley: float | None = None
 
 
 def codes(nats: list[float], *, losses: list[float] | None = None, capacity: float | None = 5.0) -> list[str]:
@@ -38,12 +39,28 @@ def test_without_noise_no_capacity_is_exceeded() -> None:
     ("nats", "expected"),
     [
         ([0.3 * step for step in range(60)], "information_above_capacity"),
-        ([0.2 * step for step in range(20)] + [0.1] * 40, "matching_collapsed"),
+        ([0.2 * step for step in range(20)] + [0.1] * 40, "information_collapsed"),
         ([0.01] * 60, "nothing_learned"),
     ],
 )
 def test_what_goes_wrong_is_said_once(nats: list[float], expected: str) -> None:
     assert codes(nats).count(expected) == 1
+
+
+def distances(values: list[float]) -> list[str]:
+    watch = Watch()
+    seen = (Seen(step, len(values), 4.0, -4.0, epps_pulley=value) for step, value in enumerate(values))
+    return [code for report in seen for code, _ in watch.see(report)]
+
+
+def test_embeddings_that_leave_their_law_are_noticed_once() -> None:
+    coming = [40 * 0.8**step + 0.5 for step in range(40)]
+    assert distances(coming + [0.5 + 0.4 * (step % 2) for step in range(20)]) == []
+    assert distances([*coming, *[12.0] * 20]) == ["matching_collapsed"]
+
+
+def test_a_law_without_that_distance_is_not_judged_by_it() -> None:
+    assert [code for step in range(60) for code, _ in Watch().see(Seen(step, 60, 4.0, -4.0))] == []
 
 
 def test_a_loss_that_jumps_is_said_once() -> None:

@@ -115,7 +115,7 @@ def api(server: Server) -> httpx.Client:
     return server.client
 
 
-def write_bundle(directory: Path, **spec: Any) -> dict[str, Any]:
+def write_bundle(directory: Path, *, report: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
     """A tiny encoder without training, stored as the worker stores one; what registering it needs."""
     import torch
 
@@ -131,7 +131,7 @@ def write_bundle(directory: Path, **spec: Any) -> dict[str, Any]:
     torch.manual_seed(0)
     model = build_encoder(filled, resolved).eval()
     of = f" of {sorted(spec.items())}" if spec else ""  # files that are the same share a blob
-    report = {"mi_nats": 1.5, "hz_p": 0.4, "clean": {"n": 359, **({"of": of} if spec else {})}}
+    report = report or {"mi_nats": 1.5, "hz_p": 0.4, "clean": {"n": 359, **({"of": of} if spec else {})}}
     manifest = bundle.save(
         directory,
         model=model,

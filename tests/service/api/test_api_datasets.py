@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -160,6 +161,50 @@ def test_the_same_key_uploads_once(api: httpx.Client, archive: bytes, is_problem
     retried = {"Idempotency-Key": "upload-2"}
     assert upload(api, "again", b"hello", retried).status_code == 422
     assert upload(api, "again", archive, retried).status_code == 201
+
+
+@pytest.fixture
+def no_free_turn(server: Any, api: httpx.Client, image_file: Callable[..., bytes]) -> Iterator[None]:
+    """Every ingestion at work is busy for as long as the test takes; further uploads wait."""
+    names = [f"busy-{i}" for i in range(server.settings.max_ingestions)]
+    for name in names:
+        assert upload(api, name, slow_archive(image_file), {"Prefer": "respond-async"}).status_code == 202
+    yield
+    for name in names:
+        api.delete(f"{URL}/{name}")
+
+
+def slow_archive(image_file: Callable[..., bytes]) -> bytes:
+    """A small file with minutes of work in it: one large black image under many names."""
+    large = image_file(np.zeros((7000, 7000), np.uint8), compress_level=9)
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as target:
+        for i in range(400):
+            target.writestr(f"{i}.png", large)
+    return stream.getvalue()
+
+
+def test_a_key_whose_first_request_is_in_flight_is_a_conflict(
+    api: httpx.Client, archive: bytes, no_free_turn: None, is_problem: Any
+) -> None:
+    key = {"Idempotency-Key": "in-flight"}
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(upload, api, "in-flight", archive, key)
+        while not first.done() and api.get(f"{URL}/in-flight").status_code == 404:
+            time.sleep(0.01)
+        for _ in range(2):
+            conflict = upload(api, "in-flight", archive, key)
+            is_problem(conflict, 409, "idempotency_in_flight")
+            assert int(conflict.headers["retry-after"]) >= 1
+        is_problem(upload(api, "in-flight", archive + b"\0", key), 422, "idempotency_mismatch")
+        is_problem(upload(api, "in-flight", archive), 409, "name_taken")
+        assert not first.done()
+        assert api.delete(f"{URL}/busy-0").status_code == 204
+        made = first.result()
+    assert made.status_code == 201
+    again = upload(api, "in-flight", archive, key)
+    assert (again.status_code, again.content) == (201, made.content)
+    assert again.headers["idempotency-replayed"] == "true"
 
 
 def test_a_dataset_stays_while_a_job_needs_it(

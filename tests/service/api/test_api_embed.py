@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import base64
 import io
+import struct
+import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import ExifTags, Image
+
+from nidim.bundle import load
 
 ROUTE = "/v1/encoders/gauss/embed"
 NPY, ARROW = "application/x-npy", "application/vnd.apache.arrow.stream"
@@ -29,8 +35,6 @@ def rows_of(answer: httpx.Response) -> np.ndarray[Any, Any]:
 @pytest.fixture(scope="module")
 def reference(bundles: Callable[..., Any], pictures: Any) -> np.ndarray[Any, Any]:
     """The same images through the library."""
-    from nidim.bundle import load
-
     return load(bundles()[0]).embed(pictures[..., None].copy())
 
 
@@ -146,41 +150,217 @@ def test_every_format_is_read_by_content(
     assert rows_of(post(api, image_file(pictures[0], kind), "image/png")).shape == (1, 2)
 
 
-def odd_images() -> dict[str, bytes]:
-    from PIL import Image
+@dataclass(frozen=True)
+class Odd:
+    """A file, the 8×8 grays that the encoder is to see of it, and what a plausible mistake would show it."""
 
-    def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
-        stream = io.BytesIO()
-        image.save(stream, kind, **options)
-        return stream.getvalue()
+    file: bytes
+    grays: np.ndarray[Any, Any]
+    mistaken: np.ndarray[Any, Any]
 
-    gray16 = Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000)
-    frames = [Image.new("RGB", (9, 9), colour) for colour in ("red", "blue")]
+
+def saved(image: Image.Image | np.ndarray[Any, Any], kind: str = "PNG", **options: Any) -> bytes:
+    stream = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def luma(colours: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """ITU-R 601 of (8, 8, 3)."""
+    return np.rint(colours @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+
+
+def odd_images() -> dict[str, Odd]:
+    rng = np.random.default_rng(3)
+    grays, others = rng.integers(0, 256, (2, 8, 8), dtype=np.uint8)
     return {
-        "one pixel": saved(Image.new("L", (1, 1)), "PNG"),
-        "16 bit": saved(gray16, "PNG"),
-        "cmyk": saved(Image.new("CMYK", (20, 10)), "JPEG"),
-        "palette": saved(Image.new("P", (10, 20)), "PNG"),
-        "alpha": saved(Image.new("RGBA", (10, 20)), "PNG"),
-        "animated": saved(frames[0], "GIF", save_all=True, append_images=frames[1:]),
-        "bilevel": saved(Image.new("1", (10, 20)), "TIFF"),
+        "one pixel": Odd(
+            saved(Image.new("L", (1, 1), 77)), np.full((8, 8), 77, np.uint8), np.zeros((8, 8), np.uint8)
+        ),
+        "a strip": Odd(saved(np.hstack([others, grays, others])), grays, others),
+        "a column": Odd(saved(np.vstack([others, grays, others])), grays, others),
+        "bilevel": Odd(
+            saved(Image.fromarray(grays > 127), "TIFF"),
+            np.where(grays > 127, 255, 0).astype(np.uint8),
+            (grays > 127).astype(np.uint8),
+        ),
+        "16 bit": sixteen_bit(rng),
+        "16 bit TIFF": sixteen_bit(rng, "TIFF"),
+        "palette": palette(rng),
+        "cmyk TIFF": cmyk(rng),
+        "cmyk JPEG": cmyk_jpeg(),
+        "alpha": alpha(rng),
+        "gray and alpha": gray_and_alpha(rng, "PNG"),
+        "alpha WebP": gray_and_alpha(rng, "WEBP", lossless=True, exact=True),
+        "transparent palette": transparent_palette(grays),
+        **{f"animated {kind}": animated(grays, others, kind) for kind in ("GIF", "WEBP", "PNG", "TIFF")},
+        **{f"turned {n}": turned(grays, n) for n in range(2, 9)},
+        **{f"turned JPEG {n}": turned_jpeg(grays, n) for n in (3, 6, 8)},
     }
 
 
+def sixteen_bit(rng: np.random.Generator, kind: str = "PNG") -> Odd:
+    """The high byte counts; cut off at 255 nearly all would be white."""
+    deep = rng.integers(0, 2**16, (8, 8), dtype=np.uint16)
+    return Odd(saved(deep, kind), (deep // 256).astype(np.uint8), np.minimum(deep, 255).astype(np.uint8))
+
+
+def palette(rng: np.random.Generator) -> Odd:
+    """64 colours, each used once; their numbers are no grays."""
+    colours = rng.integers(0, 256, (64, 3), dtype=np.uint8)
+    numbers = rng.permutation(64).astype(np.uint8).reshape(8, 8)
+    image = Image.frombytes("P", (8, 8), numbers.tobytes())
+    image.putpalette(colours.tobytes())
+    return Odd(saved(image), luma(colours[numbers]), numbers)
+
+
+def cmyk(rng: np.random.Generator) -> Odd:
+    """Full or no ink, black anywhere: then a part of a colour is (1 − ink)(1 − black), whatever is rounded where."""
+    ink = rng.choice(np.array([0, 255], np.uint8), (8, 8, 3))
+    black = rng.integers(0, 256, (8, 8, 1), dtype=np.uint8)
+    image = Image.frombytes("CMYK", (8, 8), np.concatenate([ink, black], axis=2).tobytes())
+    colours = np.where(ink == 0, 255 - black, 0)
+    return Odd(saved(image, "TIFF"), luma(colours), luma(255 - ink))
+
+
+def cmyk_jpeg() -> Odd:
+    """One colour, for JPEG is not exact; its inks are stored inverted."""
+    image = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    red, cyan = np.array([[255, 0, 0], [0, 255, 255]])
+    return Odd(
+        saved(image, "JPEG", quality=100), luma(np.full((8, 8, 3), red)), luma(np.full((8, 8, 3), cyan))
+    )
+
+
+FIFTHS = np.arange(6, dtype=np.uint8) * 51
+"""Transparencies with which multiples of five are mixed with white without rounding."""
+
+
+def over_white(
+    values: np.ndarray[Any, Any], share: np.ndarray[Any, Any], ground: int = 255
+) -> np.ndarray[Any, Any]:
+    return (values * (share / 255) + ground * (1 - share / 255)).round().astype(np.uint8)
+
+
+def alpha(rng: np.random.Generator) -> Odd:
+    """Grays as RGBA; over black, or with the transparency dropped, they would be others."""
+    values, share = rng.integers(0, 52, (8, 8)) * 5, rng.choice(FIFTHS, (8, 8))
+    rgba = np.stack([values, values, values, share], axis=2).astype(np.uint8)
+    return Odd(saved(rgba), over_white(values, share), over_white(values, share, ground=0))
+
+
+def gray_and_alpha(rng: np.random.Generator, kind: str, **options: Any) -> Odd:
+    values, share = (rng.integers(0, 52, (8, 8)) * 5).astype(np.uint8), rng.choice(FIFTHS, (8, 8))
+    image = Image.merge("LA", [Image.fromarray(values), Image.fromarray(share)])
+    return Odd(saved(image, kind, **options), over_white(values, share), values)
+
+
+def transparent_palette(grays: np.ndarray[Any, Any]) -> Odd:
+    """A GIF in which one colour, black, is transparent."""
+    numbers = (grays > 127).astype(np.uint8)
+    image = Image.frombytes("P", (8, 8), numbers.tobytes())
+    image.putpalette([0, 0, 0, 90, 90, 90])
+    file = saved(image, "GIF", transparency=0)
+    return Odd(file, np.where(numbers, 90, 255).astype(np.uint8), np.where(numbers, 90, 0).astype(np.uint8))
+
+
+def animated(first: np.ndarray[Any, Any], second: np.ndarray[Any, Any], kind: str) -> Odd:
+    options = {"lossless": True} if kind == "WEBP" else {}
+    file = saved(
+        Image.fromarray(first), kind, save_all=True, append_images=[Image.fromarray(second)], **options
+    )
+    return Odd(file, first, second)
+
+
+UPRIGHT: dict[int, Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]] = {
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.T,
+    6: lambda stored: np.rot90(stored, -1),
+    7: lambda stored: stored[::-1, ::-1].T,
+    8: lambda stored: np.rot90(stored, 1),
+}
+"""EXIF orientation -> from the stored pixels to the upright ones, by the standard's table of rows and columns."""
+
+
+def orientation(number: int) -> bytes:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = number
+    return exif.tobytes()
+
+
+def turned(stored: np.ndarray[Any, Any], number: int) -> Odd:
+    return Odd(saved(stored, exif=orientation(number)), UPRIGHT[number](stored), stored)
+
+
+def turned_jpeg(grays: np.ndarray[Any, Any], number: int) -> Odd:
+    """What the JPEG decoder makes of the file is turned by us: JPEG is not exact."""
+    file = saved(grays, "JPEG", quality=100, exif=orientation(number))
+    stored = np.asarray(Image.open(io.BytesIO(file)))
+    return Odd(file, UPRIGHT[number](stored), stored)
+
+
+@pytest.fixture(scope="module")
+def embedding_of(bundles: Callable[..., Any]) -> Callable[..., np.ndarray[Any, Any]]:
+    """``embedding_of(grays)``: the library's own embedding of 8×8 pixels, (1, d)."""
+    loaded = load(bundles()[0])
+    return lambda grays: loaded.embed(np.ascontiguousarray(grays, dtype=np.uint8).reshape(1, 8, 8, 1))
+
+
 @pytest.mark.parametrize("name", odd_images())
-def test_odd_images_are_images(api: httpx.Client, name: str) -> None:
-    rows = rows_of(post(api, odd_images()[name], "image/png"))
-    assert np.isfinite(rows).all()
+def test_odd_images_are_embedded_as_the_contract_has_their_pixels(
+    api: httpx.Client, embedding_of: Any, name: str
+) -> None:
+    odd = odd_images()[name]
+    rows = rows_of(post(api, odd.file, "image/png"))
+    np.testing.assert_allclose(rows, embedding_of(odd.grays), atol=1e-6)
+    assert np.abs(embedding_of(odd.mistaken) - rows).max() > 1e-4, "no mistake would be seen"
 
 
-def test_a_huge_image_is_refused_by_its_header(api: httpx.Client, is_problem: Any) -> None:
-    header = bytes.fromhex("89504e470d0a1a0a0000000d49484452") + (50_000).to_bytes(4, "big") * 2
-    body = header + bytes.fromhex("0800000000") + b"\0" * 64
-    answer = post(api, body, "image/png")
-    assert answer.status_code in (413, 422)
-    bmp = b"BM" + b"\0" * 12 + (40).to_bytes(4, "little") + (50_000).to_bytes(4, "little") * 2
-    bmp += (1).to_bytes(2, "little") + (24).to_bytes(2, "little") + b"\0" * 24
-    is_problem(post(api, bmp, "image/bmp"), 413, "image_too_large", "/images/0")
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])
+@pytest.mark.parametrize("kept", [0.3, 0.7, 0.95])
+def test_a_truncated_file_is_a_bad_image(api: httpx.Client, is_problem: Any, kind: str, kept: float) -> None:
+    whole = saved(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8), kind)
+    assert post(api, whole, "image/png").status_code == 200
+    is_problem(post(api, whole[: int(len(whole) * kept)], "image/png"), 422, "bad_image", "/images/0")
+
+
+def png(width: int, height: int) -> bytes:
+    """A gray PNG that is valid but for its pixels, of which there are none."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(b"")), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def bmp(width: int, height: int) -> bytes:
+    """A colour BMP without its pixels."""
+    sizes = struct.pack("<IIIHH", 40, width, height, 1, 24)
+    return b"BM" + b"\0" * 12 + sizes + b"\0" * 24
+
+
+@pytest.mark.parametrize("make", [png, bmp])
+def test_a_huge_image_is_refused_by_its_header(api: httpx.Client, is_problem: Any, make: Any) -> None:
+    is_problem(post(api, make(50_000, 50_000), "image/png"), 413, "image_too_large", "/images/0")
+    is_problem(post(api, make(20, 20), "image/png"), 422, "bad_image", "/images/0")  # it is the size alone
+
+
+def test_the_pixel_bound_is_exact_and_names_the_image(
+    server: Any, api: httpx.Client, image_file: Any, pictures: Any, is_problem: Any
+) -> None:
+    """One row of pixels more than the bound, between two good images."""
+    bound = server.settings.max_pixels
+    good = image_file(pictures[0])
+    for height, status, code in (
+        (bound // 1000, 422, "bad_image"),
+        (bound // 1000 + 1, 413, "image_too_large"),
+    ):
+        files = [("images", good), ("images", png(1000, height)), ("images", good)]
+        is_problem(api.post(ROUTE, files=files), status, code, "/images/1")
 
 
 def test_bad_arrays_are_refused(api: httpx.Client, npy: Any, pictures: Any, is_problem: Any) -> None:

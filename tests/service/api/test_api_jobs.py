@@ -169,11 +169,34 @@ def test_the_same_key_gives_the_same_job(api: httpx.Client, is_problem: Any) -> 
     assert submit(api, "k3").status_code == 202
 
 
-def test_the_same_key_at_the_same_time_makes_one_job(api: httpx.Client) -> None:
+def test_the_same_key_retries_once(api: httpx.Client, is_problem: Any) -> None:
+    job_id = submit(api).json()["id"]
+
+    def retry(of: str, key: str) -> httpx.Response:
+        return api.post(f"/v1/jobs/{of}/retry", headers={"Idempotency-Key": key})
+
+    is_problem(retry(job_id, "again"), 409, "state_conflict")  # a refusal does not use the key up
+    api.post(f"/v1/jobs/{job_id}/cancel")
+    first, replayed = retry(job_id, "again"), retry(job_id, "again")
+    assert (first.status_code, replayed.status_code) == (202, 202)
+    assert "idempotency-replayed" not in first.headers
+    assert replayed.headers["idempotency-replayed"] == "true"
+    assert replayed.content == first.content
+    assert replayed.headers["location"] == first.headers["location"]
+    jobs_listed = api.get("/v1/jobs", params={"limit": 1000}).json()["items"]
+    assert [job["id"] for job in jobs_listed if job["retry_of"] == job_id] == [first.json()["id"]]
+    assert retry(job_id, "another").json()["id"] != first.json()["id"]
+
+
+def test_the_same_key_at_the_same_time_makes_one_job(api: httpx.Client, is_problem: Any) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: submit(api, "race"), range(8)))
-    assert {answer.status_code for answer in answers} <= {202, 409}
-    assert len({answer.json()["id"] for answer in answers if answer.status_code == 202}) == 1
+    made = [answer for answer in answers if answer.status_code == 202]
+    assert len({answer.json()["id"] for answer in made}) == 1
+    assert [answer.headers.get("idempotency-replayed") for answer in made].count(None) == 1
+    for answer in answers:
+        if answer not in made:
+            is_problem(answer, 409, "idempotency_in_flight")
 
 
 def events_of(api: httpx.Client, job_id: str, **headers: str) -> list[dict[str, Any]]:

@@ -1,0 +1,67 @@
+"""Each ResNet, trained for an epoch, stored and loaded: every stem with every count of channels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nidim import bundle
+from nidim.capacity import resolve
+from nidim.onnx_export import PARITY, parity
+from nidim.spec import DatasetFacts, TrainSpec
+from nidim.train import Fitted, embed, fit
+
+SIDES = {"cifar": 8, "imagenet": 32}
+"""The smallest that leave the last block a pixel or more: a CIFAR stem halves three times, an ImageNet one five."""
+CASES = [("resnet18", stem, channels) for stem in SIDES for channels in (1, 3)] + [("resnet50", "cifar", 3)]
+DIM, N = 4, 64
+
+pytestmark = pytest.mark.slow
+
+
+def trained(kind: str, stem: str, channels: int, images: np.ndarray) -> tuple[Fitted, TrainSpec]:
+    side = images.shape[1]
+    facts = DatasetFacts(name="x", n_train=N, n_test=N, height=side, width=side, channels=channels)
+    spec = TrainSpec.model_validate(
+        {
+            "dataset": "x",
+            "image_size": side,
+            "encoder": {"kind": kind, "dim": DIM, "stem": stem},
+            "epochs": 1,
+            "batch_size": 32,
+            "precision": "float32",
+        }
+    ).filled(facts)
+    return fit(spec, resolve(spec, facts)[0], images, heldout=images), spec
+
+
+@pytest.mark.parametrize(("kind", "stem", "channels"), CASES)
+def test_a_resnet_is_trained_stored_and_loaded(kind: str, stem: str, channels: int, tmp_path: Path) -> None:
+    side = SIDES[stem]
+    images = np.random.default_rng(0).integers(0, 256, (N, side, side, channels), dtype=np.uint8)
+    fitted, spec = trained(kind, stem, channels, images)
+    assert fitted.finished
+    assert fitted.mi_nats is not None
+    assert all(torch.isfinite(value).all() for value in fitted.model.state_dict().values())
+    z = embed(fitted.model, images)
+    assert z.shape == (N, DIM)
+    np.testing.assert_allclose(z.mean(0), 0, atol=1e-3)
+    np.testing.assert_allclose(z.var(0), 1, atol=1e-2)
+    bundle.save(
+        tmp_path,
+        model=fitted.model,
+        spec=spec,
+        resolved=fitted.resolved,
+        report={},
+        page="",
+        card="",
+        provenance={},
+    )
+    assert (tmp_path / bundle.ONNX).is_file()
+    loaded = bundle.load(tmp_path)
+    np.testing.assert_array_equal(loaded.embed(images), z)
+    assert (loaded.spec.encoder.kind, loaded.spec.encoder.stem) == (kind, stem)
+    assert parity(loaded.model, tmp_path / bundle.ONNX, torch.from_numpy(images[:9])) <= PARITY
