@@ -52,6 +52,8 @@ class DemoFailed(click.ClickException):
 def demo(out: Path, datasets_dir: Path | None, epochs: int | None) -> None:
     """Train an encoder through the real service, check its law, write a report; a few minutes on two cores."""
     console = Console(width=130)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)  # as an exception, so that the stack is stopped
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="nidim-demo-") as scratch:
         with running_stack(Path(scratch), datasets_dir, log=out / "server.log") as url:
@@ -65,6 +67,10 @@ def demo(out: Path, datasets_dir: Path | None, epochs: int | None) -> None:
     report_table([("with noise", found["noise"]), ("without noise", found["none"])], console)
     console.print(found["sentence"])
     console.print(f"Wrote {report}: open it in a browser.")
+
+
+def _leave(number: int, _frame: Any) -> None:
+    sys.exit(128 + number)
 
 
 @contextlib.contextmanager
@@ -110,7 +116,7 @@ def _url_of(process: subprocess.Popen[str], log: Path) -> str:
                 return line.removeprefix(READY).strip()
     finally:
         timer.cancel()
-    raise DemoFailed(f"nidim up did not get ready within {START_S} s; see {log}.")
+    raise DemoFailed(f"nidim up ended, or was not ready within {START_S} s; see {log}.")
 
 
 def run_jobs(client: httpx.Client, console: Console, epochs: int | None) -> dict[str, Any]:
@@ -165,7 +171,9 @@ def follow(client: httpx.Client, job_id: str, *, title: str) -> None:
                 )
     job = _get(client, f"/v1/jobs/{job_id}")
     if job["state"] != "succeeded":
-        raise DemoFailed(f"Job {job_id} ended {job['state']}: {job['failure']}")
+        raise DemoFailed(
+            f"Job {job_id} ended {job['state']}: {(job['failure'] or {}).get('message', 'no reason is known')}"
+        )
 
 
 def events(client: httpx.Client, job_id: str) -> Iterator[dict[str, Any]]:

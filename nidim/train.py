@@ -31,7 +31,7 @@ REPORT_EVERY_S = 1.0
 HISTORY_POINTS = 400  # of the curve that is kept, however long the training
 WARM_UP = 0.25  # of a one-cycle schedule
 PRECISE_IMAGES = 20_000  # for the statistics of batch norm inside the network
-EMBED_BATCH = 1024
+EMBED_BATCH, EMBED_PIXELS = 1024, 1024 * 64 * 64  # images at a time, and fewer of large ones
 SLICES_SHOWN = 64  # of the distance that a report of progress shows
 
 Images = NDArray[np.uint8]
@@ -321,7 +321,7 @@ def recompute_statistics(model: EncoderModel, images: Images, resolved: Resolved
     for norm in norms:
         norm.momentum = 0.1
     if isinstance(model.constraint, UnitMoments):
-        raw = (_raw(model, chunk, resolved).double() for chunk in chunks(images, EMBED_BATCH))
+        raw = (_raw(model, chunk, resolved).double() for chunk in chunks(images, embed_batch(images)))
         mean, var = pooled_moments(raw)
         model.constraint.set_moments(mean.float(), var.float())
 
@@ -384,9 +384,23 @@ def _untracked(model: EncoderModel) -> Iterator[None]:
 
 
 @torch.no_grad()
-def embed(model: EncoderModel, images: Images, *, batch: int = EMBED_BATCH) -> NDArray[np.float32]:
-    """Clean embeddings (n, d) of uint8 images (n, h, w, c), float32, in the model's present mode and device."""
+def embed(model: EncoderModel, images: Images, *, batch: int | None = None) -> NDArray[np.float32]:
+    """Clean embeddings (n, d) of uint8 images (n, h, w, c), float32, in the model's present mode and device.
+
+    Written into one array: small results kept between large temporary buffers would hold on to the memory of all.
+    """
     device = next(model.parameters()).device
-    dim = len(model.constraint.mean) if isinstance(model.constraint, UnitMoments) else None
-    rows = [model.embed_uint8(chunk.to(device)).cpu().numpy() for chunk in chunks(images, batch)]
-    return np.concatenate(rows) if rows else np.empty((0, dim or 0), dtype=np.float32)
+    dim = len(model.constraint.mean) if isinstance(model.constraint, UnitMoments) else 0
+    found, done = np.empty((0, dim), dtype=np.float32), 0
+    for chunk in chunks(images, batch or embed_batch(images)):
+        rows = model.embed_uint8(chunk.to(device)).cpu().numpy()
+        if done == 0:
+            found = np.empty((len(images), rows.shape[1]), dtype=np.float32)
+        found[done : done + len(rows)] = rows
+        done += len(rows)
+    return found
+
+
+def embed_batch(images: Images) -> int:
+    """How many images go through the network at a time where nobody says so."""
+    return max(1, min(EMBED_BATCH, EMBED_PIXELS // max(images.shape[1] * images.shape[2], 1)))

@@ -7,6 +7,7 @@ with :func:`needs`; one that says nothing needs ``admin``: whoever forgets it lo
 from __future__ import annotations
 
 import functools
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy.exc import DBAPIError
 from starlette.requests import Request
 
+from service.errors import StoreBusy
 from service.limits import LEAVE
 from service.refusals import Forbidden, Unauthorized
 from service.settings import Settings, is_loopback
@@ -24,6 +26,8 @@ from service.state import Services, services
 from service.store import keys
 from service.store.audit import OPEN
 from service.store.keys import Key
+
+log = logging.getLogger(__name__)
 
 Scope = Literal["read", "train", "embed", "admin"]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -153,7 +157,11 @@ def _hostname(host: str) -> str:
 
 
 def _touch(app: Services, key: Key) -> None:
-    """Note the use of the key, without a write for every request."""
-    if key.last_used_at is None or datetime.now(UTC) - key.last_used_at > TOUCH_EVERY:
+    """Note the use of the key, without a write for every request; a database that only reads must not lock it out."""
+    if key.last_used_at is not None and datetime.now(UTC) - key.last_used_at <= TOUCH_EVERY:
+        return
+    try:
         with app.store.begin() as tx:
             keys.touch(tx, key.id)
+    except (DBAPIError, StoreBusy) as error:
+        log.warning("the use of a key is not noted: %s", type(error).__name__)

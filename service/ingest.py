@@ -26,6 +26,7 @@ from typing import IO, Any
 
 from nidim.data.index import Index
 from nidim.data.limits import DEFAULT_LIMITS, ImageLimits
+from service.environment import without_secrets
 
 Progress = Callable[[int, int | None], None]
 
@@ -149,8 +150,7 @@ def _start(job: dict[str, Any], stderr: IO[bytes]) -> tuple[subprocess.Popen[byt
 
 
 def _environment() -> dict[str, str]:
-    """No settings of the service: database passwords and keys are none of a decoder's business."""
-    return {k: v for k, v in os.environ.items() if not k.startswith("NIDIM_")} | QUIET
+    return without_secrets(os.environ) | QUIET
 
 
 def _stdin(child: subprocess.Popen[bytes]) -> IO[bytes]:

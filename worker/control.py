@@ -14,8 +14,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from service.settings import Settings
 from service.store import Store, jobs
 from service.store.jobs import Lease
@@ -103,7 +101,9 @@ class Control:
                 self.stop_for(Reason.DRAIN)
             try:
                 self._ask()
-            except (SQLAlchemyError, OSError) as error:
+            except (
+                Exception
+            ) as error:  # whatever it is: without this thread no cancel is seen and no lease kept
                 log.warning("job %s: the database does not answer: %s", self._lease.job_id, error)
             if time.monotonic() - self._beaten_at > self._settings.lease_s:
                 self.stop_for(Reason.LOST)

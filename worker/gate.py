@@ -9,16 +9,22 @@ the database.
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
 from collections.abc import Mapping
 from queue import Empty
 from typing import Any
 
 from celery import signals
+from celery.worker import state
 
 log = logging.getLogger(__name__)
 
-PLAIN_HEADERS = ("eta", "expires", "group", "chord", "compression")
+PLAIN_HEADERS = (
+    *("eta", "expires", "group", "group_index", "chord", "compression", "retries", "shadow"),
+    *("stamped_headers", "stamps", "replaced_task_nesting"),
+)
 """Of Celery's features we use none; a message that asks for one is not ours."""
 
 
@@ -49,7 +55,7 @@ def is_message(message: Any) -> bool:
     """Whether kombu and Celery can read it without stumbling: right types in the right places, nothing extra asked."""
     match message:
         case {
-            "body": str(),
+            "body": str(body),
             "content-type": str(),
             "content-encoding": str(),
             "headers": {"task": str(), "id": str(), **headers},
@@ -59,7 +65,16 @@ def is_message(message: Any) -> bool:
                 "body_encoding": "base64",
             },
         }:
-            return not any(headers.get(name) for name in PLAIN_HEADERS) and _is_untimed(headers)
+            plain = not any(headers.get(name) for name in PLAIN_HEADERS)
+            return plain and _is_untimed(headers) and _is_plain_call(body)
+    return False
+
+
+def _is_plain_call(body: str) -> bool:
+    """Named arguments and nothing that is to happen afterwards: a chain or a callback would be sent by the worker."""
+    match json.loads(base64.b64decode(body, validate=True)):
+        case [[], {**arguments}, {**afterwards}]:
+            return "self" not in arguments and not any(afterwards.values())
     return False
 
 
@@ -70,6 +85,8 @@ def _is_untimed(headers: Mapping[object, object]) -> bool:
 def _drop(channel: Any, held: set[str], error: Exception) -> None:
     """Forget the item, also where kombu keeps it for a redelivery."""
     log.warning("an item of the queue that is no message of ours is dropped (%s)", type(error).__name__)
+    state.reserved_requests.clear()  # a solo worker reads only between tasks; what is left would make it deaf
+    state.active_requests.clear()
     for tag in set(channel.qos._delivered) - held:
         channel.qos.reject(tag, requeue=False)
     signals.task_rejected.send(sender=channel, message=None, exc=error)

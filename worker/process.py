@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from service.environment import without_secrets
 from worker import memory
 
 COMMAND = (sys.executable, "-P", "-m", "worker.child")
@@ -32,8 +33,7 @@ def environment(env: Mapping[str, str]) -> dict[str, str]:
     Threads of its mathematics sleep when they wait: spinning ones, on cores shared with the server, were measured to
     make a training on two busy cores six times slower.
     """
-    ours = {name: value for name, value in env.items() if not name.startswith("NIDIM_")}
-    return {"OMP_WAIT_POLICY": "PASSIVE", **ours}
+    return {"OMP_WAIT_POLICY": "PASSIVE", **without_secrets(env)}
 
 
 class Child:

@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from service.errors import QuotaExceeded
+from service.errors import QuotaExceeded, StoreBusy
 from service.store import Store, jobs, quota, retention
 from service.store.jobs import Lease
 from service.tracing import Phases, Tracer
@@ -38,7 +37,7 @@ MOST_WAITING = 5000
 JUST_STORED = timedelta(seconds=10)
 """Another job with the same seed may have stored the same checkpoint and not have written its row yet."""
 EVENTS = frozenset({"progress", "metric", "log", "warning"})
-DATABASE_DOWN = (OperationalError, InterfaceError, PoolTimeout)
+DATABASE_DOWN = (OperationalError, InterfaceError, StoreBusy)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from service.environment import without_secrets
 from service.inference.decoder import FRAME, READY, pack, unpack
 
 CHUNK_IMAGES, CHUNK_BYTES = 64, 4 << 20
@@ -135,9 +136,7 @@ async def _started() -> asyncio.subprocess.Process:
 
 
 def _environment() -> dict[str, str]:
-    """No settings of the service: passwords and keys are none of a decoder's business."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("NIDIM_")}
-    return {**kept, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return {**without_secrets(os.environ), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 class DecodePool:

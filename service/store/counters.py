@@ -14,6 +14,7 @@ from sqlalchemy import BigInteger, Text, cast, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from service.errors import StoreBusy
 from service.store.clock import now
 from service.store.store import Store
 from service.store.tables import SingletonRow
@@ -61,7 +62,7 @@ def note(store: Store, family: str, label: str = "") -> None:
     try:
         with store.begin() as tx:
             add(tx, family, label)
-    except (SQLAlchemyError, OSError) as error:
+    except (SQLAlchemyError, StoreBusy, OSError) as error:
         logger.warning("%s %s was not counted: %s", family, label, error)
 
 

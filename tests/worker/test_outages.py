@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from service.errors import BlobsUnavailable
+from service.errors import BlobsUnavailable, StoreBusy
 from service.store import jobs
 from service.store.blobs import Blobs, DirectoryBlobs
 from worker import runner
+from worker.control import Control
 from worker.runner import Outcome
 
 
@@ -97,15 +98,16 @@ def test_a_store_that_stays_away_ends_the_job_with_the_reason(
     assert bench.read(job).failure["code"] == "disk_full"
 
 
+@pytest.mark.parametrize("error", [OperationalError("UPDATE", {}, Exception("away")), StoreBusy()], ids=str)
 def test_a_database_that_is_away_when_the_training_begins_costs_nothing(
-    bench: Any, monkeypatch: pytest.MonkeyPatch
+    bench: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     write, tries = jobs.set_resolved, []
 
     def away_at_first(*given: Any) -> None:
         tries.append(given)
         if len(tries) < 3:
-            raise OperationalError("UPDATE", {}, Exception("away"))
+            raise error
         write(*given)
 
     monkeypatch.setattr(jobs, "set_resolved", away_at_first)
@@ -115,3 +117,26 @@ def test_a_database_that_is_away_when_the_training_begins_costs_nothing(
     ended = bench.read(job)
     assert ended.attempt == 1
     assert ended.metrics["mi_nats"] == 1.5
+
+
+@pytest.mark.parametrize("error", [StoreBusy(), RuntimeError("a bug of ours")], ids=repr)
+def test_a_cancel_is_seen_after_whatever_a_look_at_the_database_raised(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    beat, raised = jobs.heartbeat, []
+
+    def failing_at_first(*given: Any) -> Any:
+        raised.append(given)
+        if len(raised) < 3:
+            raise error
+        return beat(*given)
+
+    monkeypatch.setattr(jobs, "heartbeat", failing_at_first)
+    monkeypatch.setattr(Control, "_look", lambda self: None)
+    job = bench.job()
+    running = bench.start(job, "polite")
+    bench.wait_until_ready(job)
+    with bench.store.begin() as tx:
+        jobs.request_cancel(tx, job.id)
+    assert running.result() is Outcome.CANCELLED
+    assert len(raised) >= 3
