@@ -29,13 +29,13 @@ from safetensors.torch import load_file, save_file
 from nidim import FORMAT_VERSION
 from nidim.build import build_encoder
 from nidim.capacity import Resolved
+from nidim.embedding import embed
 from nidim.encoders import EncoderModel
 from nidim.errors import BundleError
 from nidim.noise import add_noise
 from nidim.onnx_export import export_onnx, some_pixels
 from nidim.priors import Prior, make_prior, noisy_prior
 from nidim.spec import FullSpec
-from nidim.train import embed
 
 log = logging.getLogger(__name__)
 

@@ -20,10 +20,11 @@ from nidim.capacity import Resolved, resolve
 from nidim.card import model_card
 from nidim.checkpoint import Checkpoint
 from nidim.data import Dataset
+from nidim.embedding import embed
 from nidim.evaluate import Embedded, Report, evaluate, page
 from nidim.priors import Prior, make_prior, noisy_prior
 from nidim.spec import FullSpec, TrainSpec
-from nidim.train import Fitted, Progress, embed, fit
+from nidim.train import Fitted, Progress, fit
 
 PRIOR_DRAWS_SHOWN, NEIGHBOURS_SHOWN = 6, 6
 EMBEDDINGS_SHOWN = 3000

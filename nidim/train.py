@@ -6,12 +6,11 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -23,15 +22,13 @@ from nidim.errors import CheckpointError, TrainingDiverged
 from nidim.feed import Feed, chunks
 from nidim.hardware import choose, to_layout
 from nidim.methods import Method, sliced_epps_pulley
-from nidim.normalize import UnitMoments
 from nidim.spec import FullSpec
 from nidim.spec.parts import Optimizer, SlicedEppsPulley
+from nidim.statistics import recompute_statistics
 
 REPORT_EVERY_S = 1.0
 HISTORY_POINTS = 400  # of the curve that is kept, however long the training
 WARM_UP = 0.25  # of a one-cycle schedule
-PRECISE_IMAGES = 20_000  # for the statistics of batch norm inside the network
-EMBED_BATCH, EMBED_PIXELS = 1024, 1024 * 64 * 64  # images at a time, and fewer of large ones
 SLICES_SHOWN = 64  # of the distance that a report of progress shows
 
 Images = NDArray[np.uint8]
@@ -301,55 +298,6 @@ def _means(pairs: list[tuple[Tensor, Tensor]]) -> tuple[float, float]:
 
 
 @torch.no_grad()
-def recompute_statistics(model: EncoderModel, images: Images, resolved: Resolved) -> None:
-    """The statistics of batch norm and of the constraint, anew over clean training images, in float32.
-
-    First those inside the network, as plain averages over batches of up to 20,000 images; then, with these
-    fixed, mean and variance of the raw outputs over *all* images.
-    """
-    model.precision = "float32"  # as it will be served
-    norms = [m for m in model.network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain average
-    model.train()
-    order = np.random.default_rng(0).permutation(len(images))[:PRECISE_IMAGES]
-    size = max(2, resolved.batch_size)
-    for low in range(0, max(len(order) - size + 1, 1), size):
-        _raw(model, torch.from_numpy(images[np.sort(order[low : low + size])]), resolved)
-    model.eval()
-    for norm in norms:
-        norm.momentum = 0.1
-    if isinstance(model.constraint, UnitMoments):
-        raw = (_raw(model, chunk, resolved).double() for chunk in chunks(images, embed_batch(images)))
-        mean, var = pooled_moments(raw)
-        model.constraint.set_moments(mean.float(), var.float())
-
-
-def pooled_moments(
-    pieces: Iterable[Float[Tensor, "n d"]],
-) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
-    """Mean and variance (over n) of all rows, one piece in memory at a time.
-
-    Reference: Chan, Golub & LeVeque 1983, Algorithms for computing the sample variance.
-    """
-    count, mean, squares = 0, torch.zeros(()), torch.zeros(())
-    for piece in pieces:
-        n, here = len(piece), piece.mean(0)
-        away = here - mean
-        squares = squares + (piece - here).square().sum(0) + away.square() * (count * n / (count + n))
-        mean = mean + away * (n / (count + n))
-        count += n
-    return mean, squares / count
-
-
-def _raw(model: EncoderModel, batch: Tensor, resolved: Resolved) -> Tensor:
-    layout = torch.channels_last if resolved.channels_last else torch.contiguous_format
-    images = scale(batch.to(next(model.parameters()).device)).contiguous(memory_format=layout)
-    return model.raw(images)
-
-
-@torch.no_grad()
 def heldout_information(run: _Run, heldout: Images) -> float | None:
     """The trained bound on I(f(X'); f(X)+Z) over held-out images, nats; None with fewer than two.
 
@@ -381,26 +329,3 @@ def _untracked(model: EncoderModel) -> Iterator[None]:
         for name, value in model.named_buffers():
             value.copy_(kept[name])
         model.eval()
-
-
-@torch.no_grad()
-def embed(model: EncoderModel, images: Images, *, batch: int | None = None) -> NDArray[np.float32]:
-    """Clean embeddings (n, d) of uint8 images (n, h, w, c), float32, in the model's present mode and device.
-
-    Written into one array: small results kept between large temporary buffers would hold on to the memory of all.
-    """
-    device = next(model.parameters()).device
-    dim = len(model.constraint.mean) if isinstance(model.constraint, UnitMoments) else 0
-    found, done = np.empty((0, dim), dtype=np.float32), 0
-    for chunk in chunks(images, batch or embed_batch(images)):
-        rows = model.embed_uint8(chunk.to(device)).cpu().numpy()
-        if done == 0:
-            found = np.empty((len(images), rows.shape[1]), dtype=np.float32)
-        found[done : done + len(rows)] = rows
-        done += len(rows)
-    return found
-
-
-def embed_batch(images: Images) -> int:
-    """How many images go through the network at a time where nobody says so."""
-    return max(1, min(EMBED_BATCH, EMBED_PIXELS // max(images.shape[1] * images.shape[2], 1)))

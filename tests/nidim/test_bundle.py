@@ -11,11 +11,11 @@ import torch
 from nidim import bundle
 from nidim.build import build_encoder
 from nidim.capacity import resolve
+from nidim.embedding import embed
 from nidim.errors import BundleError
 from nidim.onnx_export import parity
 from nidim.priors import prior_from_dict
 from nidim.spec import DatasetFacts, FullSpec, TrainSpec
-from nidim.train import embed
 
 VARIANTS = {
     "gaussian": ((28, 1), {"encoder": {"kind": "conv", "dim": 2}}),

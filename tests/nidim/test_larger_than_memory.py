@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 
 from nidim.capacity import resolve
 from nidim.checkpoint import Checkpoint
+from nidim.embedding import embed
 from nidim.spec import DatasetFacts, TrainSpec
-from nidim.train import Fitted, embed, fit
+from nidim.train import Fitted, fit
 
 pytestmark = [
     pytest.mark.slow,

@@ -10,9 +10,10 @@ import torch
 
 from nidim import bundle
 from nidim.capacity import resolve
+from nidim.embedding import embed
 from nidim.onnx_export import PARITY, parity
 from nidim.spec import DatasetFacts, TrainSpec
-from nidim.train import Fitted, embed, fit
+from nidim.train import Fitted, fit
 
 SIDES = {"cifar": 8, "imagenet": 32}
 """The smallest that leave the last block a pixel or more: a CIFAR stem halves three times, an ImageNet one five."""

@@ -11,10 +11,12 @@ from sklearn.datasets import load_digits
 
 from nidim.capacity import resolve
 from nidim.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from nidim.embedding import embed
 from nidim.errors import CheckpointError, TrainingDiverged
 from nidim.feed import Feed
 from nidim.spec import DatasetFacts, TrainSpec
-from nidim.train import embed, fit, learning_rate, pooled_moments
+from nidim.statistics import pooled_moments
+from nidim.train import fit, learning_rate
 
 FACTS = DatasetFacts(name="digits", n_train=1400, n_test=397, height=8, width=8, channels=1, classes=10)
 

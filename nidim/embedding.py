@@ -1,0 +1,36 @@
+"""Images through a frozen network, a batch at a time: clean embeddings in bounded memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nidim.encoders import EncoderModel
+from nidim.feed import chunks
+from nidim.normalize import UnitMoments
+
+EMBED_BATCH, EMBED_PIXELS = 1024, 1024 * 64 * 64  # images at a time, and fewer of large ones
+
+
+@torch.no_grad()
+def embed(model: EncoderModel, images: NDArray[np.uint8], *, batch: int | None = None) -> NDArray[np.float32]:
+    """Clean embeddings (n, d) of uint8 images (n, h, w, c), float32, in the model's present mode and device.
+
+    Written into one array: small results kept between large temporary buffers would hold on to the memory of all.
+    """
+    device = next(model.parameters()).device
+    dim = len(model.constraint.mean) if isinstance(model.constraint, UnitMoments) else 0
+    found, done = np.empty((0, dim), dtype=np.float32), 0
+    for chunk in chunks(images, batch or embed_batch(images)):
+        rows = model.embed_uint8(chunk.to(device)).cpu().numpy()
+        if done == 0:
+            found = np.empty((len(images), rows.shape[1]), dtype=np.float32)
+        found[done : done + len(rows)] = rows
+        done += len(rows)
+    return found
+
+
+def embed_batch(images: NDArray[np.uint8]) -> int:
+    """How many images go through the network at a time where nobody says so."""
+    return max(1, min(EMBED_BATCH, EMBED_PIXELS // max(images.shape[1] * images.shape[2], 1)))
