@@ -17,10 +17,10 @@ from typing import Any
 
 import httpx
 
+from benchmarks.tiny_encoder import register, write_bundle
 from service.settings import Settings
-from service.store import Store, jobs, open_store
+from service.store import open_store
 
-SIZE, CHANNELS, DIM = 8, 1, 2
 ENCODER = "gauss"
 START_S = 120.0
 KEY = "nk_" + "hostile-input-measured-with-this-key-0123456789"
@@ -73,7 +73,8 @@ def _prepared(settings: Settings) -> Iterator[None]:
     store = open_store(settings)
     try:
         with tempfile.TemporaryDirectory() as bundle:
-            register(store, ENCODER, Path(bundle))
+            facts = write_bundle(Path(bundle))
+            register(store, ENCODER, Path(bundle), facts)
         yield
     finally:
         store.close()
@@ -105,64 +106,6 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
         except httpx.TransportError:
             time.sleep(0.05)
     raise RuntimeError(f"the server did not start:\n{log.read_text()}")
-
-
-def register(store: Store, name: str, directory: Path) -> None:
-    """An encoder without training, stored as the worker stores one."""
-    facts = write_bundle(directory)
-    for path in directory.iterdir():
-        store.blobs.put_file(path)
-    with store.begin() as tx:
-        job = jobs.create(
-            tx,
-            kind="train",
-            spec=facts["spec"],
-            resolved=facts["resolved"],
-            warnings=[],
-            encoder=name,
-            priority="normal",
-        )
-        lease = jobs.take_lease(tx, job.id, owner="hostile", lease_s=60)
-        assert lease is not None
-        jobs.succeed(tx, lease, **facts)
-
-
-def write_bundle(directory: Path) -> dict[str, Any]:
-    """A tiny encoder of 8×8 gray digits, d = 2; what registering it needs."""
-    import torch
-
-    from nidim import bundle
-    from nidim.build import build_encoder
-    from nidim.capacity import resolve
-    from nidim.priors import make_prior
-    from nidim.spec import DatasetFacts, TrainSpec
-
-    facts = DatasetFacts(name="digits", n_train=1438, n_test=359, height=SIZE, width=SIZE, channels=CHANNELS)
-    wanted = {"dataset": "digits", "encoder": {"kind": "conv", "dim": DIM, "width": 4}}
-    spec = TrainSpec.model_validate(wanted).filled(facts)
-    resolved, _ = resolve(spec, facts)
-    torch.manual_seed(0)
-    report = {"mi_nats": 1.5, "hz_p": 0.4, "clean": {"n": 359}}
-    manifest = bundle.save(
-        directory,
-        model=build_encoder(spec, resolved).eval(),
-        spec=spec,
-        resolved=resolved,
-        report=report,
-        page="<!doctype html><title>report</title>",
-        card="# card",
-        provenance={},
-        onnx=False,
-    )
-    return {
-        "manifest": manifest.model_dump(),
-        "report": report,
-        "spec": spec.model_dump(mode="json"),
-        "resolved": resolved.model_dump(mode="json"),
-        "dim": resolved.dim,
-        "prior": make_prior(spec).describe(),
-        "size": manifest.size_bytes,
-    }
 
 
 class Watch:

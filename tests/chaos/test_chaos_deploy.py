@@ -17,11 +17,11 @@ import httpx
 import numpy as np
 import pytest
 
+from benchmarks.tiny_encoder import register, write_bundle
 from service.settings import Settings
 from service.store import open_store
 from tests.chaos.load import npy
 from tests.chaos.processes import wait_for
-from tests.service.api.conftest import register, write_bundle
 
 pytestmark = pytest.mark.slow
 

@@ -19,11 +19,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.tiny_encoder import SIZE, register, write_bundle
 from service.settings import Settings
-from service.store import Store, jobs, open_store
+from service.store import Store, open_store
 from service.store.encoders import Encoder
-
-SIZE = 8
 
 
 @dataclass
@@ -113,72 +112,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def api(server: Server) -> httpx.Client:
     """A client of the shared server."""
     return server.client
-
-
-def write_bundle(directory: Path, *, report: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
-    """A tiny encoder without training, stored as the worker stores one; what registering it needs."""
-    import torch
-
-    from nidim import bundle
-    from nidim.build import build_encoder
-    from nidim.capacity import resolve
-    from nidim.spec import DatasetFacts, TrainSpec
-
-    facts = DatasetFacts(name="digits", n_train=1438, n_test=359, height=SIZE, width=SIZE, channels=1)
-    wanted = {"dataset": "digits", "encoder": {"kind": "conv", "dim": 2, "width": 4}, **spec}
-    filled = TrainSpec.model_validate(wanted).filled(facts)
-    resolved, _ = resolve(filled, facts)
-    torch.manual_seed(0)
-    model = build_encoder(filled, resolved).eval()
-    of = f" of {sorted(spec.items())}" if spec else ""  # files that are the same share a blob
-    report = report or {"mi_nats": 1.5, "hz_p": 0.4, "clean": {"n": 359, **({"of": of} if spec else {})}}
-    manifest = bundle.save(
-        directory,
-        model=model,
-        spec=filled,
-        resolved=resolved,
-        report=report,
-        page=f"<!doctype html><title>report{of}</title>",
-        card=f"# card{of}",
-        provenance={},
-        onnx=False,
-    )
-    return {
-        "manifest": manifest.model_dump(),
-        "report": report,
-        "spec": filled.model_dump(mode="json"),
-        "resolved": resolved.model_dump(mode="json"),
-        "dim": resolved.dim,
-        "prior": filled_prior(filled),
-        "size": manifest.size_bytes,
-    }
-
-
-def filled_prior(spec: Any) -> dict[str, Any]:
-    from nidim.priors import make_prior
-
-    return make_prior(spec).describe()
-
-
-def register(store: Store, name: str, directory: Path, facts: dict[str, Any]) -> Encoder:
-    """The next version of ``name``, through the same functions as the worker."""
-    for path in directory.iterdir():
-        store.blobs.put_file(path)
-    with store.begin() as tx:
-        job = jobs.create(
-            tx,
-            kind="train",
-            spec=facts["spec"],
-            resolved=facts["resolved"],
-            warnings=[],
-            encoder=name,
-            priority="normal",
-        )
-        lease = jobs.take_lease(tx, job.id, owner="test", lease_s=60)
-        assert lease is not None
-        encoder = jobs.succeed(tx, lease, **facts)
-    assert encoder is not None
-    return encoder
 
 
 @pytest.fixture(scope="session")
