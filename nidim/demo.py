@@ -143,7 +143,12 @@ def run_jobs(client: httpx.Client, console: Console, epochs: int | None) -> dict
         job = _answer(client.post("/v1/jobs", json=body, headers={"Idempotency-Key": f"demo-{key}"}))
         follow(client, job["id"], title="with noise" if key == "noise" else "without noise")
         encoder = _get(client, f"/v1/encoders/demo-{key}")
-        rows[key] = {**encoder["report"], "dim": encoder["dim"], "sigma": encoder["resolved"].get("sigma")}
+        rows[key] = {
+            **encoder["report"],
+            "dim": encoder["dim"],
+            "sigma": encoder["resolved"].get("sigma"),
+            "certificate_sigma": encoder["spec"]["noise"].get("certificate_sigma"),
+        }
         rows[f"{key}_full"] = _get(client, f"/v1/encoders/demo-{key}/report")
     return rows
 

@@ -101,9 +101,17 @@ def report_table(rows: list[tuple[str, dict[str, Any]]], console: Console | None
         table.add_column(heading, justify="right")
     for name, values in rows:
         cells = [_shown(values.get(key), form) for key, _, form in COLUMNS]
-        strength = values.get("sigma") if values.get("sigma") is not None else values.get("epsilon")
-        table.add_row(name, str(values.get("dim", "–")), _shown(strength, ".3g"), *cells)
+        table.add_row(name, str(values.get("dim", "–")), _strength(values), *cells)
     (console or Console(width=130)).print(table)
+
+
+def _strength(values: dict[str, Any]) -> str:
+    """σ or ε; in brackets that of the certificate, where the training had none."""
+    for key in ("sigma", "epsilon"):
+        if values.get(key) is not None:
+            return format(values[key], ".3g")
+    judged = values.get("certificate_sigma")
+    return "–" if judged is None else f"({judged:.3g})"
 
 
 def _shown(value: float | None, form: str) -> str:

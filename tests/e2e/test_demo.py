@@ -103,6 +103,7 @@ def test_the_table_has_both_encoders_and_every_figure(demo: tuple[str, Path]) ->
         assert 0.1 < float(row["linear"]) <= 1
         assert 0.1 < float(row["kNN"]) <= 1
     assert rows["with noise"]["σ or ε"] == f"{SIGMA:g}"
+    assert rows["without noise"]["σ or ε"] == f"({SIGMA:g})"
 
 
 def test_it_says_where_it_runs_that_it_stopped_and_what_it_wrote(demo: tuple[str, Path]) -> None:

@@ -169,6 +169,7 @@ def test_a_figure_that_is_missing_is_a_dash(console: Console) -> None:
         ({"sigma": 0.3, "epsilon": None}, "0.3"),
         ({"sigma": None, "epsilon": 0.1}, "0.1"),
         ({"sigma": None, "epsilon": None}, "–"),
+        ({"sigma": None, "epsilon": None, "certificate_sigma": 0.3}, "(0.3)"),
     ],
 )
 def test_the_noise_is_shown_whatever_its_kind(console: Console, values: dict[str, Any], shown: str) -> None:
