@@ -13,15 +13,13 @@ from service.store import Page, rfc3339
 from service.store.audit import Entry
 from service.store.damage import Damage
 from service.store.datasets import Dataset
-from service.store.encoders import Encoder
+from service.store.encoders import Encoder, Listed
 from service.store.encoders import aliases as alias_store
 from service.store.events import Event
 from service.store.jobs import Job
 from service.store.keys import Key
 
 Json = dict[str, Any]
-SECTIONS = ("certificate", "clean", "noisy", "probes", "clustering")
-"""Of a report; one that is absent is null there."""
 
 
 def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -82,8 +80,8 @@ def dataset(row: Dataset) -> Json:
     }
 
 
-def encoder(row: Encoder) -> Json:
-    """One version of an encoder; its report is the summary, see :func:`summary`."""
+def encoder(row: Encoder | Listed) -> Json:
+    """One version of an encoder; its report is the summary, the whole one is at ``/report``."""
     shown = (
         *("id", "name", "version", "aliases", "dim", "prior", "spec", "resolved"),
         *("digest", "size_bytes", "job_id"),
@@ -92,7 +90,7 @@ def encoder(row: Encoder) -> Json:
         **{name: getattr(row, name) for name in shown},
         "state": "ready" if row.damage is None else "degraded",
         "degraded": row.damage and damage(row.damage),
-        "report": summary(row.report),
+        "report": row.summary,
         "created_at": rfc3339(row.created_at),
     }
 
@@ -104,15 +102,6 @@ def damage(row: Damage) -> Json:
         "file": row.file,
         "detail": row.detail,
         "found_at": rfc3339(row.found_at),
-    }
-
-
-def summary(report: Json) -> Json:
-    """The figures of a report; its long sections are at ``/report``."""
-    return {
-        name: value
-        for name, value in report.items()
-        if name not in SECTIONS and not isinstance(value, list | dict)
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Table, insert, select, text, update
 
-from service.store import Store, jobs
+from service.store import Store, encoders, jobs
 from service.store.ids import new_id
 from service.store.tables import (
     AliasRow,
@@ -123,6 +123,7 @@ def _encoders(store: Store, newest: datetime, count: int) -> None:
             "spec": stored["spec"],
             "resolved": stored["resolved"],
             "report": stored["report"],
+            "summary": encoders.summary(stored["report"]),
             "digest": "sha256:" + "0" * 64,
             "size_bytes": 123_456,
             "job_id": new_id("job_"),

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import orjson
+from sqlalchemy import Text, cast, select
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.errors import EncoderAliased, NotFound, VersionRequired
@@ -18,9 +19,17 @@ from service.store.names import ByAlias, ById, ByVersion, Newest, Ref, is_name, 
 from service.store.paging import Keyset, Page
 from service.store.tables import AliasRow, AnyRow, AnySelect, EncoderFileRow, EncoderRow
 
-__all__ = ["Encoder", "EncoderFile", "aliases", "delete", "get_by_ref", "list_"]
+__all__ = ["Encoder", "EncoderFile", "Listed", "aliases", "delete", "get_by_ref", "list_", "summary"]
 
 COLUMNS = tuple(EncoderRow.__table__.columns)
+AS_STORED = ("prior", "spec", "resolved")
+LISTED = tuple(
+    cast(column, Text).label(column.name) if column.name in AS_STORED else column
+    for column in COLUMNS
+    if column.name != "report"
+)
+SECTIONS = ("certificate", "clean", "noisy", "probes", "clustering")
+"""The long parts of a report."""
 NEWEST_FIRST = Keyset(EncoderRow.created_at, EncoderRow.id)
 LAST_VERSION_FIRST = Keyset(EncoderRow.version, EncoderRow.id)
 """The same order within a name, where (name, version) is the index."""
@@ -47,12 +56,42 @@ class Encoder:
     spec: dict[str, Any]
     resolved: dict[str, Any]
     report: dict[str, Any]
+    summary: dict[str, Any]
     files: dict[str, EncoderFile]
     digest: str
     size_bytes: int
     job_id: str
     created_at: datetime
     damage: Damage | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """What a list shows of an encoder: no files, no report, and JSON as it is stored, which nobody needs to parse."""
+
+    id: str
+    name: str
+    version: int
+    aliases: tuple[str, ...]
+    dim: int
+    prior: orjson.Fragment
+    spec: orjson.Fragment
+    resolved: orjson.Fragment
+    summary: dict[str, Any]
+    digest: str
+    size_bytes: int
+    job_id: str
+    created_at: datetime
+    damage: Damage | None = None
+
+
+def summary(report: dict[str, Any]) -> dict[str, Any]:
+    """The figures of a report without its long parts."""
+    return {
+        name: value
+        for name, value in report.items()
+        if name not in SECTIONS and not isinstance(value, list | dict)
+    }
 
 
 def get_by_ref(tx: Session, ref: str) -> Encoder | None:
@@ -66,14 +105,14 @@ def get_by_ref(tx: Session, ref: str) -> Encoder | None:
 
 def list_(
     tx: Session, *, name: str | None = None, limit: int = 50, cursor: str | None = None
-) -> Page[Encoder]:
+) -> Page[Listed]:
     """Encoders, newest first, of one name or all. Raises BadCursor."""
     if name is not None and not is_name(name):
         return Page((), None)
-    query = select(*COLUMNS) if name is None else select(*COLUMNS).where(EncoderRow.name == name)
+    query = select(*LISTED) if name is None else select(*LISTED).where(EncoderRow.name == name)
     order = NEWEST_FIRST if name is None else LAST_VERSION_FIRST
     page = order.page(tx, query, lambda row: row, limit=limit, cursor=cursor)
-    return Page(tuple(_read(tx, page.items)), page.next_cursor)
+    return Page(tuple(_listed(tx, page.items)), page.next_cursor)
 
 
 def delete(tx: Session, ref: str) -> Encoder:
@@ -125,6 +164,22 @@ def _read(tx: Session, rows: Sequence[AnyRow]) -> list[Encoder]:
             **row._mapping,
             aliases=tuple(names.get(row.id, ())),
             files=files.get(row.id, {}),
+            damage=damages.get(row.id),
+        )
+        for row in rows
+    ]
+
+
+def _listed(tx: Session, rows: Sequence[AnyRow]) -> list[Listed]:
+    """The same for a list, in two further queries."""
+    if not rows:
+        return []
+    names = _aliases(tx, [row.id for row in rows])
+    damages = damage.of(tx, [row.id for row in rows])
+    return [
+        Listed(
+            **{**row._mapping, **{name: orjson.Fragment(getattr(row, name)) for name in AS_STORED}},
+            aliases=tuple(names.get(row.id, ())),
             damage=damages.get(row.id),
         )
         for row in rows

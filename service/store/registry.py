@@ -9,7 +9,7 @@ from sqlalchemy import insert as sql_insert
 from sqlalchemy.orm import Session
 
 from service.store.clock import now
-from service.store.encoders import Encoder, get_by_ref
+from service.store.encoders import Encoder, get_by_ref, summary
 from service.store.ids import new_id
 from service.store.tables import EncoderFileRow, EncoderNameRow, EncoderRow
 from service.store.upsert import insert
@@ -39,6 +39,7 @@ def register(
         "spec": spec,
         "resolved": resolved,
         "report": report,
+        "summary": summary(report),
         "digest": manifest["digest"],
         "size_bytes": size,
         "job_id": job_id,

@@ -176,6 +176,7 @@ class EncoderRow(Base):
     spec: Mapped[Json]
     resolved: Mapped[Json]
     report: Mapped[Json]
+    summary: Mapped[Json]
     digest: Mapped[str]
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     job_id: Mapped[str]

@@ -129,7 +129,7 @@ def _all_encoders(store: Store) -> list[Encoder]:
     while True:
         with store.session() as tx:
             page = encoders.list_(tx, limit=200, cursor=cursor)
-        found += page.items
+            found += [encoders.get_by_ref(tx, row.id) for row in page.items]
         if (cursor := page.next_cursor) is None:
             return found
 

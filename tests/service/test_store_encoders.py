@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from service import views
 from service.errors import EncoderAliased, NotFound, NothingBefore, PreconditionFailed, VersionRequired
 from service.store import encoders, references
 from service.store.encoders import EncoderFile, aliases
@@ -126,9 +127,21 @@ def test_an_aliased_encoder_stays(store, new_encoder):
 def test_listing_is_newest_first_and_by_name(store, new_encoder):
     made = [new_encoder(store, name) for name in ("a", "b", "a")]
     with store.session() as tx:
-        assert list(encoders.list_(tx).items) == made[::-1]
+        listed = encoders.list_(tx).items
+        assert [encoder.id for encoder in listed] == [encoder.id for encoder in made[::-1]]
         assert [encoder.version for encoder in encoders.list_(tx, name="a").items] == [2, 1]
         assert encoders.list_(tx, name="No").items == ()
+
+
+def test_a_list_shows_what_one_encoder_shows(store, new_encoder):
+    new_encoder(store)
+    with store.begin() as tx:
+        aliases.put(tx, "faces", "prod", 1)
+        (listed,) = encoders.list_(tx).items
+        assert (
+            views.answer(views.encoder(listed)).body
+            == views.answer(views.encoder(encoders.get_by_ref(tx, "faces"))).body
+        )
 
 
 def test_an_alias_moves_by_compare_and_swap(store, new_encoder):

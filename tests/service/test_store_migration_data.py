@@ -126,6 +126,7 @@ def test_what_was_stored_is_read_by_the_code_of_today(old):
         assert {event.type for event in log} == {"state", "progress", "metric", "log", "checkpoint"}
         encoder = encoders.get_by_ref(tx, "faces:prod")
         assert (encoder.version, encoder.aliases, len(encoder.files)) == (2, ("prod",), 2)
+        assert encoder.summary == encoders.summary(encoder.report) != {}
         assert [move.version for move in aliases.history(tx, "faces", "gone")] == [None, 1]
         assert datasets.get(tx, "cats").facts.n_train == 18
         assert datasets.get(tx, "birds").progress == {"done": 3, "total": 9}
