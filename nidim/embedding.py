@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from nidim.encoders import EncoderModel
 from nidim.feed import chunks
+from nidim.footprint import embed_batch
 from nidim.normalize import UnitMoments
-
-EMBED_BATCH, EMBED_PIXELS = 1024, 1024 * 64 * 64  # images at a time, and fewer of large ones
 
 
 @torch.no_grad()
@@ -22,15 +21,10 @@ def embed(model: EncoderModel, images: NDArray[np.uint8], *, batch: int | None =
     device = next(model.parameters()).device
     dim = len(model.constraint.mean) if isinstance(model.constraint, UnitMoments) else 0
     found, done = np.empty((0, dim), dtype=np.float32), 0
-    for chunk in chunks(images, batch or embed_batch(images)):
+    for chunk in chunks(images, batch or embed_batch(images.shape[1] * images.shape[2])):
         rows = model.embed_uint8(chunk.to(device)).cpu().numpy()
         if done == 0:
             found = np.empty((len(images), rows.shape[1]), dtype=np.float32)
         found[done : done + len(rows)] = rows
         done += len(rows)
     return found
-
-
-def embed_batch(images: NDArray[np.uint8]) -> int:
-    """How many images go through the network at a time where nobody says so."""
-    return max(1, min(EMBED_BATCH, EMBED_PIXELS // max(images.shape[1] * images.shape[2], 1)))

@@ -20,7 +20,6 @@ from nidim.layers import LEAK
 from nidim.normalize import UnitInterval, UnitMoments
 from nidim.spec import parts
 
-CIFAR_STEM_UP_TO = 64
 _LARGEST_MAP = 4  # of the conv net, before its linear layers: larger images are averaged down to it
 
 
@@ -71,7 +70,7 @@ def build_network(encoder: parts.Encoder, *, channels: int, image_size: int) -> 
         return ConvNet(channels=channels, image_size=image_size, width=encoder.width, dim=encoder.dim)
     stem = encoder.stem
     if stem == "auto":
-        stem = "cifar" if image_size <= CIFAR_STEM_UP_TO else "imagenet"
+        stem = "cifar" if image_size <= parts.CIFAR_STEM_UP_TO else "imagenet"
     return resnet(encoder.kind, channels=channels, dim=encoder.dim, stem=stem)
 
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nidim.capacity import Resolved
-from nidim.embedding import embed_batch
 from nidim.encoders import EncoderModel, scale
 from nidim.feed import chunks
+from nidim.footprint import embed_batch
 from nidim.normalize import UnitMoments
 
 PRECISE_IMAGES = 20_000  # for the statistics of batch norm inside the network
@@ -39,8 +39,9 @@ def recompute_statistics(model: EncoderModel, images: NDArray[np.uint8], resolve
     model.eval()
     for norm in norms:
         norm.momentum = 0.1
+    at_a_time = embed_batch(resolved.image_size**2)
     if isinstance(model.constraint, UnitMoments):
-        raw = (raw_outputs(model, chunk, resolved).double() for chunk in chunks(images, embed_batch(images)))
+        raw = (raw_outputs(model, chunk, resolved).double() for chunk in chunks(images, at_a_time))
         mean, var = pooled_moments(raw)
         model.constraint.set_moments(mean.float(), var.float())
 

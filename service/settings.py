@@ -94,6 +94,11 @@ class Control(BaseSettings):
     max_queued_jobs: int = Field(
         default=1000, ge=1, description="waiting jobs from which new ones are answered 429"
     )
+    max_training_bytes: int = Field(
+        default=80 * GIB,
+        ge=0,
+        description="estimated bytes of memory of a training beyond which its job is answered 422; 0: any",
+    )
     retain_checkpoints_days: float = Field(
         default=7.0, ge=0, description="days that ended jobs keep checkpoints"
     )

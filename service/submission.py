@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
+from nidim import footprint
 from nidim.capacity import Advice, Resolved, resolve
 from nidim.errors import SpecError
 from nidim.spec import DatasetFacts, FullSpec, TrainSpec
@@ -20,6 +21,7 @@ from service.pointers import blames
 from service.refusals import Blame, InvalidBody, Overloaded
 from service.replay import Once
 from service.schemas import JobIn
+from service.settings import GIB
 from service.state import Publish, Services
 from service.store import Store, audit, counters, jobs
 from service.store.audit import By
@@ -27,6 +29,12 @@ from service.store.jobs import Job
 from service.tracing import Tracer, origin
 
 MAX_UNSENT = 100
+ADVICE = {
+    "encoder": "use a smaller encoder",
+    "batch_size": "use a smaller batch_size, image_size or encoder",
+    "critic": "use a smaller batch_size, or the critic separable",
+    "regularizer": "use fewer slices or a smaller batch_size",
+}
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +84,7 @@ def submit(app: Services, by: By, body: JobIn, once: Once) -> Response:
         facts = catalog.facts(app.settings, tx, body.spec.dataset)
         spec = completed(body.spec, facts)
         resolved, warnings = _resolved(spec, facts)
+        refuse_too_large(spec, resolved, app.settings.max_training_bytes)
         job = jobs.create(
             tx,
             kind=spec.kind,
@@ -131,6 +140,22 @@ def _resolved(spec: FullSpec, facts: DatasetFacts) -> tuple[Resolved, list[Advic
         return resolve(spec, facts)
     except SpecError as error:
         raise InvalidBody(errors=[Blame(f"/spec{error.pointer}", str(error))]) from None
+
+
+def refuse_too_large(spec: FullSpec, resolved: Resolved, allowed: int) -> None:
+    """Raises InvalidBody if the training is estimated to take more than ``allowed`` bytes; 0: any."""
+    needed = footprint.training(spec, resolved)
+    if allowed and needed.total > allowed:
+        field = needed.largest
+        raise InvalidBody(
+            errors=[
+                Blame(
+                    f"/spec/{field}",
+                    f"the training would take about {needed.total / GIB:,.0f} GiB of memory, most of it for this "
+                    f"field, and this server allows {allowed / GIB:,.0f}; {ADVICE[field]}",
+                )
+            ]
+        )
 
 
 def accepted(job: Job) -> Response:

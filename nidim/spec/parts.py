@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 LEAST_NOISE = 1e-6
 """Below float32's resolution noise is none, and 1/σ² overflows before σ is zero."""
+CIFAR_STEM_UP_TO = 64
+"""Pixels a side up to which the stem "auto" of a ResNet is that for CIFAR."""
 
 
 class Part(BaseModel):

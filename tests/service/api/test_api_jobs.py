@@ -111,6 +111,15 @@ def test_bad_bodies_are_refused(api: httpx.Client, is_problem: Any) -> None:
     is_problem(api.post("/v1/jobs", content=b"{}", headers=zipped), 415, "unsupported_media_type")
 
 
+def test_a_training_that_no_memory_holds_is_refused(api: httpx.Client, is_problem: Any) -> None:
+    pairs = {"dataset": "digits", "batch_size": 1024, "critic": {"kind": "concat", "hidden": 8192}}
+    answer = submit(api, spec=pairs)
+    is_problem(answer, 422, "invalid_value", "/spec/critic")
+    assert "GiB of memory" in answer.text
+    assert "separable" in answer.text
+    assert submit(api, spec={**pairs, "batch_size": 64}).status_code == 202
+
+
 def test_a_built_in_whose_files_are_absent_is_unavailable(api: httpx.Client, is_problem: Any) -> None:
     is_problem(submit(api, spec={"dataset": "stl10"}), 409, "dataset_unavailable")
 

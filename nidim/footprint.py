@@ -1,0 +1,144 @@
+"""How much memory a training takes, by plain arithmetic before it starts. No torch.
+
+Counted is what grows with the spec: weights with their gradients and the optimiser's moments, the activations that the
+backward pass needs, the critic's scores and the regulariser's knots, and the largest layer while held-out images are
+embedded. Not counted: the program itself (some hundred MB), the images (resident on a GPU up to 8 GiB, else mapped)
+and what the allocator keeps. Within a factor of 1.6 of the measured peak, see ``tests/nidim/test_footprint.py``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from nidim.capacity import Resolved
+from nidim.spec import FullSpec, parts
+
+FLOAT = 4
+COPIES = {"adamw": 4, "sgd": 3}
+"""Of every weight: itself, its gradient, the moments."""
+BRANCHES = 2
+KNOTS = 17
+EMBED_BATCH, EMBED_PIXELS = 1024, 1024 * 64 * 64
+STAGES = {"resnet18": ((2, 2, 2, 2), 11_200_000), "resnet50": ((3, 4, 6, 3), 23_500_000)}
+"""Blocks of each stage and the weights of the whole network."""
+
+
+class Footprint(NamedTuple):
+    """Bytes at the peak by the field of the spec that causes them; ``total`` is their sum."""
+
+    encoder: int
+    batch_size: int
+    critic: int
+    regularizer: int
+
+    @property
+    def total(self) -> int:
+        """Bytes in all."""
+        return sum(self)
+
+    @property
+    def largest(self) -> str:
+        """The field that causes most."""
+        return max(self._fields, key=lambda name: getattr(self, name))
+
+
+def training(spec: FullSpec, resolved: Resolved) -> Footprint:
+    """What ``fit`` and the evaluation after it take at their peak, bytes."""
+    n, size = resolved.batch_size, resolved.image_size
+    network = _network(spec.encoder, channels=resolved.channels, size=size)
+    value = 2 if spec.precision == "bfloat16" else FLOAT
+    images = 3 * size**2 * resolved.channels * FLOAT
+    steps = n * ((BRANCHES * network.kept + network.widest) * value + images)
+    embedding = min(embed_batch(size**2), max(resolved.n_train, resolved.n_heldout)) * network.widest * FLOAT
+    head = _head(spec.head, spec.encoder.dim)
+    weights = network.weights + head.weights
+    return Footprint(
+        encoder=COPIES[spec.optimizer.kind] * FLOAT * weights,
+        batch_size=max(steps, embedding) + BRANCHES * n * head.kept * FLOAT,
+        critic=_critic(spec, n, COPIES[spec.optimizer.kind]),
+        regularizer=_regularizer(spec.regularizer, n),
+    )
+
+
+def embed_batch(pixels: int) -> int:
+    """How many images of so many pixels go through the network at a time where nobody says so."""
+    return max(1, min(EMBED_BATCH, EMBED_PIXELS // max(pixels, 1)))
+
+
+class _Layers(NamedTuple):
+    """``kept``: values an image leaves for the backward pass; ``widest``: of the largest layer and its input.
+
+    The gradients of these stand beside what is kept while the backward pass goes through that layer.
+    """
+
+    weights: int
+    kept: int
+    widest: int
+
+
+def _network(encoder: parts.Encoder, *, channels: int, size: int) -> _Layers:
+    if encoder.kind == "conv":
+        return _conv(encoder.width, channels=channels, size=size, dim=encoder.dim)
+    cifar = encoder.stem == "cifar" or (encoder.stem == "auto" and size <= parts.CIFAR_STEM_UP_TO)
+    return _resnet(encoder.kind, size=size, cifar=cifar, dim=encoder.dim)
+
+
+def _conv(width: int, *, channels: int, size: int, dim: int) -> _Layers:
+    """Kept of a block: the convolution's output, and pooled the place of each maximum (8 bytes), two norms' values."""
+    weights = kept = widest = 0
+    before, side = channels, size
+    for after in (width, 2 * width, 4 * width):
+        weights += 9 * before * after
+        full, pooled = after * side**2, after * max(side // 2, 1) ** 2
+        kept += full + 5 * pooled
+        widest = max(widest, before * side**2 + full + 3 * pooled)
+        before, side = after, max(side // 2, 1)
+    flat = before * min(side, 4) ** 2
+    return _Layers(weights + 128 * (flat + dim), kept + flat + 2 * 128 + dim, widest)
+
+
+def _resnet(kind: str, *, size: int, cifar: bool, dim: int) -> _Layers:
+    """Kept of every convolution: its output and that of the norm after it; of a block also the sum."""
+    blocks, weights = STAGES[kind]
+    side = size if cifar else -(-size // 2)
+    kept = widest = 64 * side**2 * 2
+    side = side if cifar else -(-side // 2)
+    for stage, count in enumerate(blocks):
+        width = 64 << stage
+        side = side if stage == 0 else -(-side // 2)
+        values = {"resnet18": 2 * 2 * width + width, "resnet50": 2 * (2 * width + 4 * width) + 4 * width}[
+            kind
+        ]
+        kept += count * values * side**2
+        widest = max(widest, (2 if kind == "resnet18" else 9) * width * side**2)
+    return _Layers(weights + 512 * (1 if kind == "resnet18" else 4) * dim, kept, widest)
+
+
+def _head(head: parts.Head, dim: int) -> _Layers:
+    if head.kind == "none":
+        return _Layers(0, dim, dim)
+    return _Layers(head.hidden * (dim + head.dim), 2 * head.hidden + head.dim, head.hidden)
+
+
+def _critic(spec: FullSpec, n: int, copies: int) -> int:
+    """Scores of all pairs with their softmax and gradients, and the critic's own layers."""
+    scores = 4 * n * n * FLOAT
+    d = spec.encoder.dim if spec.head.kind == "none" else spec.head.dim
+    critic = spec.critic
+    if critic is None:  # SimCLR scores 2n views against each other
+        return 4 * scores
+    if critic.kind == "concat":
+        return (
+            scores
+            + 6 * n * n * critic.hidden * FLOAT
+            + copies * FLOAT * critic.hidden * (2 * d + critic.hidden)
+        )
+    if critic.kind == "separable":
+        weights = 2 * critic.hidden * (d + critic.hidden + critic.dim)
+        return scores + FLOAT * (copies * weights + 2 * n * (4 * critic.hidden + critic.dim))
+    return scores + FLOAT * copies * d * d
+
+
+def _regularizer(term: parts.Regularizer, n: int) -> int:
+    """Angles, their cosines and sines, and the gradients of these."""
+    return 0 if term.kind == "none" else 7 * n * term.slices * KNOTS * FLOAT
