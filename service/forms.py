@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -20,6 +21,9 @@ from service.refusals import MalformedBody, TooLarge, UnsupportedMediaType
 MULTIPART = "multipart/form-data"
 FLUSH_BYTES = 1 << 20
 OVERHEAD_PER_PART = 1024
+
+Room = Callable[[int], AbstractContextManager[None]]
+"""``with room(n)``: write ``n`` bytes; it raises where there is no room for them."""
 
 __all__ = ["Event", "FileSink", "MemorySink", "Part", "Sink", "read_form"]
 
@@ -63,12 +67,16 @@ class MemorySink:
 
 
 class FileSink:
-    """Writes to ``path`` and hashes on the way, a mebibyte at a time and away from the event loop."""
+    """Writes to ``path`` and hashes on the way, a mebibyte at a time and away from the event loop.
 
-    def __init__(self, path: Path) -> None:
+    Each piece is written ``with room(its length)``. No path: the bytes are counted and hashed only.
+    """
+
+    def __init__(self, path: Path | None, room: Room = lambda _: nullcontext()) -> None:
         self.size = 0
         self._hash = hashlib.sha256()
-        self._file: BinaryIO = path.open("xb")
+        self._room = room
+        self._file: BinaryIO | None = None if path is None else path.open("xb")
         self._pending: list[bytes] = []
         self._pending_bytes = 0
 
@@ -87,11 +95,12 @@ class FileSink:
     async def close(self) -> None:
         """Write the rest and close the file."""
         await self._flush()
-        self._file.close()
+        self.abandon()
 
     def abandon(self) -> None:
         """Close without the rest."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     async def _flush(self) -> None:
         data = b"".join(self._pending)
@@ -101,7 +110,9 @@ class FileSink:
 
     def _put(self, data: bytes) -> None:
         self._hash.update(data)
-        self._file.write(data)
+        if self._file is not None:
+            with self._room(len(data)):
+                self._file.write(data)
 
 
 @dataclass(frozen=True)

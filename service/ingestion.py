@@ -16,7 +16,15 @@ from starlette.responses import Response
 
 from nidim.spec import Name
 from service import quotas, views
-from service.errors import NameTaken, NotFound, QuotaExceeded, ServiceError, StateConflict, StorageFull
+from service.arrivals import Arrivals
+from service.errors import (
+    IdempotencyInFlight,
+    NameTaken,
+    NotFound,
+    ServiceError,
+    StateConflict,
+    StorageFull,
+)
 from service.inference import builtins
 from service.ingest import INDEX_FILE, ImageLimits, IngestFailed, Progress, ingest_upload
 from service.refusals import Blame, InternalError, Overloaded, with_status
@@ -28,8 +36,9 @@ from service.store.datasets import Dataset
 
 MAX_WAITING = 64
 """Uploads that wait for their turn: each costs a thread that sleeps, and its file on the disk."""
-FORM_BYTES = 64 << 10
-"""Most that the form around an uploaded file takes."""
+FORGOTTEN = (
+    "The first answer to this Idempotency-Key is too old to be given again; send the request once more."
+)
 TOUCH_EVERY_S = 1.0
 TOUCH_WAITING_S = 30.0
 
@@ -38,13 +47,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Upload:
-    """A dataset as it arrived: a file of ours that nobody else uses, and what the client said about it."""
+    """A dataset as it arrived: a file of ours that nobody else uses, and what the client said about it.
+
+    Not ``kept``: the request had been answered before, so that only the digest was wanted and there is no file.
+    """
 
     path: Path
     digest: str
     size: int
     name: Name
     license: str | None
+    kept: bool = True
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,7 @@ class Ingestions:
 
     def __init__(self, store: Store, settings: Settings, *, scratch: Path) -> None:
         self._store, self._settings, self.scratch = store, settings, scratch
+        self.arrivals = Arrivals(store, settings)
         self._threads = ThreadPoolExecutor(
             settings.max_ingestions + MAX_WAITING, thread_name_prefix="ingestion"
         )
@@ -78,6 +92,8 @@ class Ingestions:
             if first := once.begin(tx, takeover_s=self._settings.ingest_timeout_s + 60):
                 upload.path.unlink(missing_ok=True)
                 return first
+            if not upload.kept:
+                raise IdempotencyInFlight(FORGOTTEN, retry_after_s=1)
             quotas.check_bytes(self._settings, tx, by, upload.size)
             quota.check(tx, self._settings, upload.size)
             row = datasets.create(
@@ -93,14 +109,6 @@ class Ingestions:
         work = self._work[upload.name] = _Work(cancel, future)
         future.add_done_callback(lambda _: self._forget(upload.name, work))
         return response if detached else future
-
-    def check_room(self, size: int) -> None:
-        """Refuse a body of ``size`` bytes before it is read. Raises QuotaExceeded, StorageFull."""
-        quota.check_disk(self._settings, size)
-        with self._store.session() as tx:
-            left = quota.left_bytes(tx, self._settings)
-        if left is not None and max(size - FORM_BYTES, 1) > left:
-            raise QuotaExceeded(retry_after_s=quota.RETRY_S)
 
     def cancel(self, name: str) -> None:
         """Kill the ingestion of ``name`` if it is at work here, and wait until it is gone."""

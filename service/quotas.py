@@ -32,14 +32,26 @@ def check_jobs(settings: Settings, tx: Session, by: By) -> None:
 
 def check_bytes(settings: Settings, tx: Session, by: By, more: int) -> None:
     """Whether the key may store so many bytes more. Raises QuotaExceeded."""
-    most = settings.key_stored_bytes
-    if not most or not by.is_key:
+    if not settings.key_stored_bytes or not by.is_key:
         return
     keys.lock(tx, by.who)
-    stored = datasets.bytes_of(tx, by.who)
-    if stored + more > most:
-        raise QuotaExceeded(
-            f"The datasets of this key hold {stored} bytes, these are {more} more, and it may store {most}; "
-            "delete those that are no longer needed.",
-            retry_after_s=RETRY_S,
-        )
+    left = left_bytes(settings, tx, by)
+    if left is not None and more > left:
+        raise too_many_bytes(settings, left, more)
+
+
+def left_bytes(settings: Settings, tx: Session, by: By) -> int | None:
+    """What the key may store beyond what it has stored, in bytes; None: any."""
+    if not settings.key_stored_bytes or not by.is_key:
+        return None
+    return settings.key_stored_bytes - datasets.bytes_of(tx, by.who)
+
+
+def too_many_bytes(settings: Settings, left: int, more: int) -> QuotaExceeded:
+    """The refusal of ``more`` bytes where ``left`` are left."""
+    most = settings.key_stored_bytes
+    return QuotaExceeded(
+        f"The datasets of this key hold {most - left} bytes, these are {more} more, and it may store {most}; "
+        "delete those that are no longer needed.",
+        retry_after_s=RETRY_S,
+    )

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from service.auth import Principal
 from service.refusals import Blame, InvalidBody
-from service.store import idempotency
+from service.store import Store, idempotency
 
 HEADER = "Idempotency-Key"
 _GOOD = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}")
@@ -67,15 +67,33 @@ class Once:
             idempotency.forget(tx, key=self.key, scope=self.scope)
 
 
+def is_answered(request: Request, caller: Principal, store: Store) -> bool:
+    """Whether a request with this Idempotency-Key got its answer already, so that nothing will come of this one."""
+    key = _key(request)
+    if key is None:
+        return False
+    with store.session() as tx:
+        return idempotency.is_answered(tx, key=key, scope=_scope(request, caller))
+
+
 def once(request: Request, caller: Principal, body: Any, *, keep_hours: float) -> Once:
     """``body`` is what identifies the request, as JSON values. Raises InvalidBody for an impossible key."""
-    key = request.headers.get(HEADER)
-    if key is not None and not _GOOD.fullmatch(key):
-        raise InvalidBody(errors=[Blame("", "1 to 255 printable ASCII characters.", parameter=HEADER)])
+    key = _key(request)
     text = json.dumps(body, sort_keys=True, separators=(",", ":"))
     return Once(
         key=key,
-        scope=f"{caller.id} {request.method} {request.url.path}",
+        scope=_scope(request, caller),
         fingerprint=hashlib.sha256(text.encode()).hexdigest(),
         keep_s=keep_hours * 3600,
     )
+
+
+def _key(request: Request) -> str | None:
+    key = request.headers.get(HEADER)
+    if key is not None and not _GOOD.fullmatch(key):
+        raise InvalidBody(errors=[Blame("", "1 to 255 printable ASCII characters.", parameter=HEADER)])
+    return key
+
+
+def _scope(request: Request, caller: Principal) -> str:
+    return f"{caller.id} {request.method} {request.url.path}"

@@ -159,6 +159,11 @@ class Uploads(BaseSettings):
     """Limits of dataset uploads and of every image."""
 
     max_upload_bytes: int = Field(default=8 * GIB, ge=1, description="bytes of one uploaded dataset")
+    max_receivers: int = Field(
+        default=64,
+        ge=1,
+        description="uploads that arrive at a time in each API process, beyond which more are answered 429",
+    )
     max_pixels: int = Field(default=50_000_000, ge=1, le=89_478_485, description="pixels of one image")
     max_archive_members: int = Field(default=2_000_000, ge=1, description="members of one archive")
     max_archive_bytes: int = Field(default=64 * GIB, ge=1, description="uncompressed bytes of one archive")

@@ -28,10 +28,16 @@ class UploadForm(BaseModel):
     license: str | None = Field(None, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
 
 
-async def receive(request: Request, *, directory: Path, max_bytes: int) -> Upload:
-    """Read the form. The file of the result is the caller's to delete. Raises InvalidBody, TooLarge, MalformedBody."""
+async def receive(
+    request: Request, *, directory: Path, max_bytes: int, room: forms.Room, keep: bool = True
+) -> Upload:
+    """Read the form; each piece of its file is written ``with room(its length)``. Without ``keep`` it is only hashed.
+
+    The file of the result is the caller's to delete. Raises InvalidBody, TooLarge, MalformedBody, and what ``room``
+    raises.
+    """
     path = directory / f"upload-{secrets.token_hex(16)}"
-    receiver = _Receiver(path)
+    receiver = _Receiver(path, room, keep)
     try:
         await forms.read_form(
             request,
@@ -47,8 +53,8 @@ async def receive(request: Request, *, directory: Path, max_bytes: int) -> Uploa
 
 
 class _Receiver:
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, room: forms.Room, keep: bool) -> None:
+        self._path, self._room, self._keep = path, room, keep
         self._file: forms.FileSink | None = None
         self._fields: dict[str, forms.MemorySink] = {}
 
@@ -56,7 +62,7 @@ class _Receiver:
         if part.name in self._fields or (part.name == "file" and self._file is not None):
             raise InvalidBody(errors=[Blame(f"/{part.name}", "given twice")])
         if part.name == "file":
-            self._file = forms.FileSink(self._path)
+            self._file = forms.FileSink(self._path if self._keep else None, self._room)
             return self._file
         if part.name not in FIELDS:
             raise InvalidBody(errors=[Blame("", f"unknown field {part.name[:100]!r}")])
@@ -75,6 +81,7 @@ class _Receiver:
             size=self._file.size,
             name=form.name,
             license=form.license,
+            kept=self._keep,
         )
 
     def abandon(self) -> None:

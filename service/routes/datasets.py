@@ -13,10 +13,11 @@ from service import catalog, tidying, uploads, views
 from service.answers import DatasetOut, ListOut
 from service.auth import needs
 from service.errors import StorageFull
-from service.replay import HEADER, once
+from service.replay import is_answered, once
 from service.routes.common import App, Author, Caller, Cursor, Limit, NamePath, guarded
 from service.state import Services
 from service.store import audit, datasets, quota
+from service.store.audit import By
 
 router = guarded("/v1/datasets", "datasets", json_only=True)
 
@@ -45,9 +46,8 @@ async def upload_dataset(request: Request, app: App, caller: Caller, by: Author)
 
     201 when it is read; with Prefer: respond-async 202 at once, and state and progress at the dataset.
     """
-    if HEADER not in request.headers:  # the first answer is replayed whatever room there is
-        await anyio.to_thread.run_sync(app.ingestions.check_room, _declared_size(request))
-    upload = await _received(request, app)
+    again = await anyio.to_thread.run_sync(is_answered, request, caller, app.store)
+    upload = await _received(request, app, by, keep=not again)
     try:
         fields = {"name": upload.name, "license": upload.license, "file": upload.digest}
         first = once(request, caller, fields, keep_hours=app.settings.idempotency_hours)
@@ -74,12 +74,19 @@ def delete_dataset(app: App, by: Author, name: NamePath) -> Response:
     return Response(status_code=204)
 
 
-async def _received(request: Request, app: Services) -> uploads.Upload:
-    """The upload on our disk. Raises StorageFull where that has no room."""
+async def _received(request: Request, app: Services, by: By, *, keep: bool) -> uploads.Upload:
+    """The upload on our disk, if it is to be kept. Raises Overloaded, StorageFull, QuotaExceeded."""
     try:
-        return await uploads.receive(
-            request, directory=app.ingestions.scratch, max_bytes=app.settings.max_upload_bytes
-        )
+        with app.ingestions.arrivals.one(by) as arrival:
+            if keep:
+                await anyio.to_thread.run_sync(arrival.expect, _declared_size(request))
+            return await uploads.receive(
+                request,
+                directory=app.ingestions.scratch,
+                max_bytes=app.settings.max_upload_bytes,
+                room=arrival.room_for,
+                keep=keep,
+            )
     except OSError as error:
         if quota.is_full(error):
             raise StorageFull(retry_after_s=quota.RETRY_S) from error

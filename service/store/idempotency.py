@@ -69,6 +69,13 @@ def begin(
     return _judge(tx.execute(select(*ANSWER).where(*_is(key, scope))).one(), fingerprint)
 
 
+def is_answered(tx: Session, *, key: str, scope: str) -> bool:
+    """Whether there is an answer to be given again, whatever the body."""
+    kept = (IdempotencyRow.status.is_not(None), IdempotencyRow.expires_at >= now())
+    query = select(IdempotencyRow.key).where(*_is(key, scope), *kept)
+    return tx.execute(query).first() is not None
+
+
 def finish(
     tx: Session, *, key: str, scope: str, status: int, headers: Mapping[str, str], body: bytes
 ) -> None:
