@@ -151,7 +151,10 @@ class Keys(BaseSettings):
         description="queued jobs of one key from which its new ones are answered 429; 0: any",
     )
     key_stored_bytes: int = Field(
-        default=256 * GIB, ge=0, description="bytes of datasets that one key may store; 0: any"
+        default=256 * GIB,
+        ge=0,
+        description="bytes of datasets and trained encoders that one key may store, from which its uploads and jobs "
+        "are answered 429; 0: any",
     )
 
 

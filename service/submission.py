@@ -174,5 +174,6 @@ def _require_dataset(app: Services, tx: Session, name: str) -> None:
 
 def _refuse_flood(app: Services, tx: Session, by: By) -> None:
     quotas.check_jobs(app.settings, tx, by)
+    quotas.check_training(app.settings, tx, by)
     if jobs.count_waiting(tx) >= app.settings.max_queued_jobs:
         raise Overloaded("Too many jobs are waiting; try again when some have ended.", retry_after_s=60)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Text, cast, select
+from sqlalchemy import Text, cast, func, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.orm import Session
 
@@ -17,9 +17,19 @@ from service.store import aliases, damage
 from service.store.damage import Damage
 from service.store.names import ByAlias, ById, ByVersion, Newest, Ref, is_name, parse_ref
 from service.store.paging import Keyset, Page
-from service.store.tables import AliasRow, AnyRow, AnySelect, EncoderFileRow, EncoderRow
+from service.store.tables import AliasRow, AnyRow, AnySelect, EncoderFileRow, EncoderRow, JobRow
 
-__all__ = ["Encoder", "EncoderFile", "Listed", "aliases", "delete", "get_by_ref", "list_", "summary"]
+__all__ = [
+    "Encoder",
+    "EncoderFile",
+    "Listed",
+    "aliases",
+    "bytes_of",
+    "delete",
+    "get_by_ref",
+    "list_",
+    "summary",
+]
 
 COLUMNS = tuple(EncoderRow.__table__.columns)
 AS_STORED = ("prior", "spec", "resolved")
@@ -113,6 +123,16 @@ def list_(
     order = NEWEST_FIRST if name is None else LAST_VERSION_FIRST
     page = order.page(tx, query, lambda row: row, limit=limit, cursor=cursor)
     return Page(tuple(_listed(tx, page.items)), page.next_cursor)
+
+
+def bytes_of(tx: Session, created_by: str) -> int:
+    """The bytes of all encoders whose jobs one creator has submitted, as long as those jobs are kept."""
+    query = (
+        select(func.coalesce(func.sum(EncoderRow.size_bytes), 0))
+        .join(JobRow, JobRow.id == EncoderRow.job_id)
+        .where(JobRow.created_by == created_by)
+    )
+    return int(tx.execute(query).scalar_one())
 
 
 def delete(tx: Session, ref: str) -> Encoder:

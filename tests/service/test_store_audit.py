@@ -8,7 +8,7 @@ from sqlalchemy import text
 from service import keyring, quotas
 from service.errors import NotFound, QuotaExceeded
 from service.settings import Settings
-from service.store import audit, datasets, jobs, keys, retention
+from service.store import audit, datasets, encoders, jobs, keys, retention
 from service.store.audit import By
 
 BY = By("key_" + "0" * 26, "req_1")
@@ -148,3 +148,23 @@ def test_stored_bytes_are_counted_per_key(store):
         quotas.check_bytes(settings, tx, one, 40)
         datasets.delete(tx, "a")
         assert datasets.bytes_of(tx, one.who) == 0
+
+
+def test_trained_encoders_are_stored_bytes_of_the_key_that_submitted_them(store, new_job, take, finish):
+    settings = Settings(key_stored_bytes=100)
+    one, other = new_key(store), new_key(store)
+    with store.begin() as tx:
+        datasets.create(tx, name="a", size_bytes=40, created_by=one.who)
+        quotas.check_training(settings, tx, one)
+    encoder = finish(store, take(store, new_job(store, created_by=one.who).id), size=60)
+    finish(store, take(store, new_job(store).id), size=1000)
+    with store.begin() as tx:
+        with pytest.raises(QuotaExceeded, match="datasets and encoders of this key hold 100 bytes"):
+            quotas.check_training(settings, tx, one)
+        with pytest.raises(QuotaExceeded, match="hold 100 bytes, these are 1 more"):
+            quotas.check_bytes(settings, tx, one, 1)
+        quotas.check_training(settings, tx, other)
+        quotas.check_training(settings, tx, By("open"))
+        encoders.delete(tx, encoder.id)
+        quotas.check_training(settings, tx, one)
+        quotas.check_bytes(settings, tx, one, 60)

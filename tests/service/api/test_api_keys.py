@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from service.memo import TTL_S
+from service.store import jobs
 
 SECRET = "nk_" + secrets.token_urlsafe(32)
 JOB = {"spec": {"dataset": "digits"}, "encoder": "x"}
@@ -201,6 +202,12 @@ def test_queued_jobs_and_stored_bytes_are_limited_for_each_key_alone(
 
         assert [upload(name, one).status_code for name in "ab"] == [201, 201]
         is_problem(upload("c", one), 429, "quota_exceeded")
+        with server.store.begin() as tx:  # so that it is not the jobs that are too many
+            for job in jobs.list_(tx).items:
+                jobs.request_cancel(tx, job.id)
+        refused = server.client.post("/v1/jobs", json=JOB, headers=one)
+        is_problem(refused, 429, "quota_exceeded")
+        assert "datasets and encoders" in refused.json()["detail"]
         assert upload("c", other).status_code == 201
         assert server.client.delete("/v1/datasets/a", headers=one).status_code == 204
         assert upload("d", one).status_code == 201
