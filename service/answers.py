@@ -258,7 +258,7 @@ class NewKeyOut(KeyOut):
 
 
 class AuditOut(Answer):
-    """One change: who made it (a key's id, open or cli), to what, by which request."""
+    """One change: who made it (a key's id, open, cli, worker or retention), to what, by which request."""
 
     id: Id
     at: datetime

@@ -146,7 +146,7 @@ def revoke_command(key_id: str, data_dir: Path | None, as_json: bool) -> None:
 
 
 @click.command("audit")
-@click.option("--who", help="Changes by this key id, or by open, cli or bootstrap, only.")
+@click.option("--who", help="Changes by this key id, or by open, cli, bootstrap, worker or retention, only.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many changes.")
 @data_dir_option
 @json_option

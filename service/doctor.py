@@ -77,7 +77,7 @@ def examined(store: Store, settings: Settings, *, deep: bool, repair: bool) -> I
     from service.store.checkup import Patient, examine
 
     for case in _of_schema(store):
-        seen = _treated(case, repair=repair)
+        seen = _treated(store, case, repair=repair)
         yield seen
         if not seen.repaired:
             return
@@ -85,7 +85,7 @@ def examined(store: Store, settings: Settings, *, deep: bool, repair: bool) -> I
         store, settings, deep=deep, rebuild_index=lambda name: rebuild_index(store, settings, name)
     )
     for case in examine(patient):
-        yield _treated(case, repair=repair)
+        yield _treated(store, case, repair=repair)
 
 
 def rebuild_index(store: Store, settings: Settings, name: str) -> None:
@@ -134,16 +134,26 @@ def _of_schema(store: Store) -> Iterator[Case]:
     yield Case(problem("schema_old", "database", says), lambda: migrate.migrate(store.engine))
 
 
-def _treated(case: Case, *, repair: bool) -> Seen:
+def _treated(store: Store, case: Case, *, repair: bool) -> Seen:
     """The finding after its repair, if there is one and it is wanted; one that fails stays a finding."""
     if not repair or case.repair is None:
         return Seen(case.finding)
     try:
         case.repair()
+        _note(store, case.finding)
     except Exception as error:
         click.echo(f"The repair of {case.finding.code} {case.finding.subject} failed: {error}", err=True)
         return Seen(case.finding)
     return Seen(case.finding, repaired=case.mends)
+
+
+def _note(store: Store, finding: Finding) -> None:
+    """After the repair: some mend files, and the first may make the very table of the log."""
+    from service.store import audit
+    from service.store.audit import By
+
+    with store.begin() as tx:
+        audit.record(tx, By(audit.CLI), "doctor.repair", finding.subject, code=finding.code)
 
 
 def _show(seen: Seen) -> None:

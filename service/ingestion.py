@@ -131,7 +131,7 @@ class Ingestions:
     def _run(self, by: By, upload: Upload, once: Once, detached: bool, cancel: threading.Event) -> Response:
         try:
             with self._turn_of(upload):
-                row = self._ingested(upload, cancel)
+                row = self._ingested(by, upload, cancel)
             response = views.answer(views.dataset(row), 201, {"Location": f"/v1/datasets/{row.name}"})
             if not detached:
                 with self._store.begin() as tx:
@@ -154,7 +154,7 @@ class Ingestions:
         finally:
             self._turn.release()
 
-    def _ingested(self, upload: Upload, cancel: threading.Event) -> Dataset:
+    def _ingested(self, by: By, upload: Upload, cancel: threading.Event) -> Dataset:
         with tempfile.TemporaryDirectory(dir=self.scratch, prefix="ingest-") as directory:
             index = ingest_upload(
                 upload.path,
@@ -169,6 +169,7 @@ class Ingestions:
             index_digest, _ = self._store.blobs.put_file(Path(directory) / INDEX_FILE)
         facts = index.summary()
         with self._store.begin() as tx:
+            audit.record(tx, by, "dataset.ready", upload.name, items=facts["items"])
             return datasets.set_state(
                 tx,
                 upload.name,
@@ -193,6 +194,7 @@ class Ingestions:
             if detached:
                 error = {"code": refusal.code, "message": str(refusal)}
                 datasets.set_state(tx, upload.name, "failed", error=error)
+                audit.record(tx, by, "dataset.fail", upload.name, because=refusal.code)
             else:
                 datasets.delete(tx, upload.name)
                 audit.record(tx, by, "dataset.delete", upload.name, because=refusal.code)

@@ -13,7 +13,7 @@ from service.auth import needs
 from service.routes.common import App, Cursor, Limit, guarded
 from service.store import audit
 
-WHO_PATTERN = "^(key_[0-9a-z]{1,60}|open|cli|bootstrap)$"
+WHO_PATTERN = "^(key_[0-9a-z]{1,60}|open|cli|bootstrap|worker|retention)$"
 
 router = guarded("/v1/audit", "audit", json_only=True)
 
@@ -26,7 +26,7 @@ def list_audit(
     cursor: Cursor = None,
     who: Annotated[
         str | None,
-        Query(max_length=64, pattern=WHO_PATTERN, description="changes by this key id, open or cli only"),
+        Query(max_length=64, pattern=WHO_PATTERN, description="changes by this key id, open, cli, … only"),
     ] = None,
 ) -> Response:
     """Every change, newest first."""

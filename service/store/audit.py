@@ -6,6 +6,7 @@ they end with their retention (``retain_audit_days``).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -22,23 +23,31 @@ Action = Literal[
     "job.submit",
     "job.cancel",
     "job.retry",
+    "job.delete",
     "dataset.create",
+    "dataset.ready",
+    "dataset.fail",
     "dataset.delete",
+    "encoder.create",
     "encoder.delete",
     "alias.put",
     "alias.rollback",
     "alias.delete",
     "key.create",
     "key.revoke",
+    "retention.forget",
+    "doctor.repair",
+    "store.restore",
 ]
-OPEN, CLI, BOOTSTRAP = "open", "cli", "bootstrap"
+OPEN, CLI, BOOTSTRAP, WORKER, RETENTION = "open", "cli", "bootstrap", "worker", "retention"
 COLUMNS = tuple(AuditRow.__table__.columns)
 NEWEST_FIRST = Keyset(AuditRow.at, AuditRow.id)
 
 
 @dataclass(frozen=True)
 class By:
-    """Who changes something: the id of a key, ``open`` (no keys exist), ``cli`` or ``bootstrap``; in which request."""
+    """Who changes something, in which request: the id of a key, ``open`` (no keys exist), ``cli`` or ``bootstrap``;
+    of itself the service changes something as ``worker`` or ``retention``."""
 
     who: str
     request_id: str | None = None
@@ -64,16 +73,15 @@ class Entry:
 
 def record(tx: Session, by: By, action: Action, target: str, **detail: Any) -> None:
     """Note a change in the transaction that makes it."""
-    values = {
-        "id": new_id("aud_"),
-        "at": now(),
-        "who": by.who,
-        "action": action,
-        "target": target,
-        "request_id": by.request_id,
-        "detail": detail or None,
-    }
-    tx.execute(insert(AuditRow).values(values))
+    record_all(tx, by, action, [target], **detail)
+
+
+def record_all(tx: Session, by: By, action: Action, targets: Iterable[str], **detail: Any) -> None:
+    """Like ``record``, the same change of each target."""
+    common = {"who": by.who, "action": action, "request_id": by.request_id, "detail": detail or None}
+    rows = [{"id": new_id("aud_"), "target": target, **common} for target in targets]
+    if rows:
+        tx.execute(insert(AuditRow).values(at=now()), rows)
 
 
 def list_(tx: Session, *, who: str | None = None, limit: int = 50, cursor: str | None = None) -> Page[Entry]:

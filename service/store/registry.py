@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import insert as sql_insert
 from sqlalchemy.orm import Session
 
+from service.store import audit
+from service.store.audit import By
 from service.store.clock import now
 from service.store.encoders import Encoder, get_by_ref, summary
 from service.store.ids import new_id
@@ -54,6 +56,8 @@ def register(
         tx.execute(sql_insert(EncoderFileRow).values(files))
     encoder = get_by_ref(tx, encoder_id)
     assert encoder is not None
+    version = f"{encoder.name}@{encoder.version}"
+    audit.record(tx, By(audit.WORKER), "encoder.create", encoder_id, version=version, job=job_id)
     return encoder
 
 

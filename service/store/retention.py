@@ -18,6 +18,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from service.store import audit, cache, datasets, events, idempotency, references, scratch, singletons
+from service.store.audit import By
 from service.store.blobs import Blobs
 from service.store.clock import now
 from service.store.ids import new_id
@@ -37,6 +38,7 @@ HOLD = "blobs"
 """While somebody has this singleton no blob is deleted."""
 INGESTION_SILENT_S = 900.0
 BATCH = 500
+BY = By(audit.RETENTION)
 
 
 class RetentionSettings(Protocol):
@@ -74,12 +76,14 @@ def tidy_if_due(store: Store, settings: RetentionSettings) -> Tidied:
         return Tidied()
     with store.begin() as tx:
         idempotency.prune(tx)
-        datasets.fail_silent(tx, silent_s=INGESTION_SILENT_S)
+        dead = datasets.fail_silent(tx, silent_s=INGESTION_SILENT_S)
+        audit.record_all(tx, BY, "dataset.fail", dead, because=datasets.SILENT)
         checkpoints = forget_checkpoints(tx, older_than_s=settings.retain_checkpoints_days * DAY_S)
         jobs = forget_jobs(tx, older_than_s=settings.retain_jobs_days * DAY_S)
         entries = audit.forget(tx, older_than_s=settings.retain_audit_days * DAY_S)
+        _note(tx, "checkpoints", checkpoints)
     forgotten = _forget_all_events(store, older_than_s=settings.retain_events_days * DAY_S)
-    swept = sweep(store) if _is_due(store, "sweep", SWEEP_EVERY_S) else 0
+    swept = _noted_sweep(store) if _is_due(store, "sweep", SWEEP_EVERY_S) else 0
     evicted = cache.evict(settings.data_dir / "cache", settings.cache_max_bytes)
     scratch.remove_stale(store, settings.data_dir / "scratch")
     return Tidied(
@@ -118,6 +122,7 @@ def _forget_all_events(store: Store, *, older_than_s: float) -> int:
     while True:
         with store.begin() as tx:
             count = forget_events(tx, older_than_s=older_than_s)
+            _note(tx, "events", count)
         if count == 0:
             return total
         total += count
@@ -128,7 +133,24 @@ def forget_jobs(tx: Session, *, older_than_s: float) -> int:
     if older_than_s <= 0:
         return 0
     statement = delete(JobRow).where(_ended_before(older_than_s)).returning(JobRow.id)
-    return len(tx.execute(statement, execution_options={"synchronize_session": False}).all())
+    gone = tx.scalars(statement, execution_options={"synchronize_session": False}).all()
+    audit.record_all(tx, BY, "job.delete", gone)
+    return len(gone)
+
+
+def _noted_sweep(store: Store) -> int:
+    """Files have no transaction: the entry says what has gone already."""
+    count = sweep(store)
+    if count:
+        with store.begin() as tx:
+            _note(tx, "blobs", count)
+    return count
+
+
+def _note(tx: Session, what: str, count: int) -> None:
+    """Not for the audit log itself: the entry would be forgotten in its turn, and leave another, for ever."""
+    if count:
+        audit.record(tx, BY, "retention.forget", what, count=count)
 
 
 def sweep(store: Store, *, grace: timedelta = GRACE) -> int:

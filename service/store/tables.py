@@ -266,7 +266,7 @@ class KeyRow(Base):
 
 
 class AuditRow(Base):
-    """One change: who made it (a key's id, ``open``, ``cli`` or ``bootstrap``), to what, by which request."""
+    """One change: who made it (see ``audit.By``), to what, by which request."""
 
     __tablename__ = "audit"
     __table_args__ = (Index(None, "at", "id"), Index(None, "who", "at", "id"))

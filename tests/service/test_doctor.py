@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from sqlalchemy import text
 
 from service.doctor import doctor_command
-from service.store import damage, datasets, encoders, jobs, keys
+from service.store import audit, damage, datasets, encoders, jobs, keys
 from service.store.blobs import blob_path
 from service.store.migrate import migrate, revision
 
@@ -97,6 +97,15 @@ def test_a_flipped_byte_is_seen_when_looking_deep(store, full, ask):
     assert list(ask()[1]) == ["encoder_file_damaged"], "another size is seen without reading"
 
 
+def repairs(store):
+    """(subject, code) of every repair in the audit log, the first first."""
+    with store.session() as tx:
+        noted = audit.list_(tx, who="cli").items
+    return [
+        (entry.target, entry.detail["code"]) for entry in reversed(noted) if entry.action == "doctor.repair"
+    ]
+
+
 def test_a_missing_checkpoint_is_forgotten(store, full, ask):
     with store.session() as tx:
         (job,) = jobs.list_(tx, limit=50, state="running").items
@@ -105,7 +114,8 @@ def test_a_missing_checkpoint_is_forgotten(store, full, ask):
     assert ask("--repair")[1]["checkpoint_gone"]["repaired"]
     with store.session() as tx:
         assert jobs.get(tx, job.id).checkpoint_digest is None
-    assert ask() == (0, {})
+    assert ask("--repair") == (0, {})
+    assert repairs(store) == [(job.id, "checkpoint_gone")]
 
 
 def test_a_missing_upload_needs_somebody(store, full, ask):
@@ -175,6 +185,7 @@ def test_jobs_and_uploads_that_nobody_looks_after(store, full, ask):
     with store.session() as tx:
         assert jobs.list_(tx, limit=50, state="queued").items
         assert datasets.get(tx, "dogs").state == "failed"
+    assert {code for _, code in repairs(store)} == set(found)
 
 
 def test_a_counter_behind_its_versions(store, full, ask, new_encoder):

@@ -111,6 +111,14 @@ def test_retention_forgets_entries(store):
     assert entries(store).items == ()
 
 
+def test_a_registered_encoder_is_noted_with_its_job(store, new_job, take, finish):
+    job = new_job(store)
+    encoder = finish(store, take(store, job.id))
+    (entry,) = entries(store).items
+    assert (entry.who, entry.action, entry.target) == ("worker", "encoder.create", encoder.id)
+    assert entry.detail == {"version": "faces@1", "job": job.id}
+
+
 def new_key(store):
     with store.begin() as tx:
         return By(keys.create(tx, pepper=store.pepper, name="ci", scopes=["train"])[0].id)

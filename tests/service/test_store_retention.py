@@ -10,7 +10,17 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import text
 
-from service.store import datasets, encoders, events, jobs, references, retention, scratch, singletons
+from service.store import (
+    audit,
+    datasets,
+    encoders,
+    events,
+    jobs,
+    references,
+    retention,
+    scratch,
+    singletons,
+)
 from service.store.blobs import blob_path
 from service.store.retention import Tidied
 
@@ -66,6 +76,31 @@ def test_old_jobs_lose_checkpoints_then_events_then_themselves(store, failed_job
         assert retention.forget_jobs(tx, older_than_s=7 * 86_400) == 1
     assert look(store, failed_job.id) == (None, [])
     assert look(store, running.id) == (None, ["state"])
+
+
+def noted(store):
+    """(action, target, detail) of what retention did, the first first."""
+    with store.session() as tx:
+        found = audit.list_(tx, who="retention").items
+    return [(entry.action, entry.target, entry.detail) for entry in reversed(found)]
+
+
+def test_what_is_forgotten_is_in_the_audit_log(store, failed_job):
+    with store.begin() as tx:
+        datasets.create(tx, name="cats")
+        tx.execute(text("UPDATE datasets SET touched_at = 1"))
+    put_old(store, b"nothing needs this")
+    age(store, 100)
+    retention.tidy_if_due(store, SETTINGS)
+    assert sorted(noted(store)) == [
+        ("dataset.fail", "cats", {"because": "ingest_interrupted"}),
+        ("retention.forget", "blobs", {"count": 1}),
+        ("retention.forget", "checkpoints", {"count": 1}),
+        ("retention.forget", "events", {"count": 2}),
+    ]
+    with store.begin() as tx:
+        retention.forget_jobs(tx, older_than_s=7 * 86_400)
+    assert noted(store)[-1] == ("job.delete", failed_job.id, None)
 
 
 def test_tidying_happens_once_in_a_while(store, failed_job):

@@ -18,7 +18,8 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Connection, Engine, Table, func, select, update
 
-from service.store import migrate, snapshot
+from service.store import audit, migrate, snapshot
+from service.store.audit import By
 from service.store.backup import containers
 from service.store.backup.containers import Progress, Reader, untold
 from service.store.backup.manifest import BLOBS, NAME, BlobEntry, Manifest, table_file
@@ -74,6 +75,9 @@ def _restore_into(
     with store.engine.begin() as connection:
         _restore_rows(connection, reader, manifest)
     migrate.migrate(store.engine)
+    with store.begin() as tx:  # not with the rows: an old backup's schema may have no audit log
+        made_at = manifest.created_at.isoformat()
+        audit.record(tx, By(audit.CLI), "store.restore", "store", made_at=made_at, rows=manifest.rows)
 
 
 def _manifest(reader: Reader) -> Manifest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import secrets
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -108,14 +109,27 @@ def test_jobs(tracked: Tracked) -> None:
 
 def test_datasets(tracked: Tracked) -> None:
     answer, entries = tracked("POST", "/v1/datasets", 201, **upload("seen"))
-    assert summary(entries) == [("dataset.create", "seen")]
-    assert entries[0]["who"] == answer.json()["created_by"]
-    assert entries[0]["detail"]["digest"].startswith("sha256:")
+    assert summary(entries) == [("dataset.ready", "seen"), ("dataset.create", "seen")]
+    assert {entry["who"] for entry in entries} == {answer.json()["created_by"]}
+    assert entries[0]["detail"] == {"items": 20}
+    assert entries[1]["detail"]["digest"].startswith("sha256:")
     _, entries = tracked("POST", "/v1/datasets", 422, **upload("broken", good=False))
     assert summary(entries) == [("dataset.delete", "broken"), ("dataset.create", "broken")]
     assert summary(tracked("DELETE", "/v1/datasets/seen", 204)[1]) == [("dataset.delete", "seen")]
     assert tracked("DELETE", "/v1/datasets/seen", 404)[1] == []
     assert tracked("DELETE", "/v1/datasets/digits", 403)[1] == []
+
+
+def test_datasets_that_nobody_waits_for(tracked: Tracked) -> None:
+    later = {"Prefer": "respond-async"}
+    for name, good, end in (("later", True, "dataset.ready"), ("never", False, "dataset.fail")):
+        _, entries = tracked("POST", "/v1/datasets", 202, headers=later, **upload(name, good=good))
+        request_id = entries[-1]["request_id"]
+        while tracked("GET", f"/v1/datasets/{name}", 200)[0].json()["state"] == "ingesting":
+            time.sleep(0.05)
+        entries = [entry for entry in tracked.log() if entry["request_id"] == request_id]
+        assert summary(entries) == [(end, name), ("dataset.create", name)]
+    assert entries[0]["detail"] == {"because": "bad_archive"}
 
 
 def test_encoders_and_aliases(tracked: Tracked, locked: Any, add_encoder: Any) -> None:
