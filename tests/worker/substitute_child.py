@@ -107,6 +107,28 @@ def tell() -> None:
     done()
 
 
+def loader() -> None:
+    """Reads with processes of its own, as a daemonic child of a pool may not."""
+    from torch.utils.data import DataLoader, Dataset
+
+    class Readers(Dataset[tuple[int, int]]):
+        """Row i and the process that read it."""
+
+        def __len__(self) -> int:
+            return 8
+
+        def __getitem__(self, i: int) -> tuple[int, int]:
+            return i, os.getpid()
+
+    read = [
+        (int(i), int(pid))
+        for rows, pids in DataLoader(Readers(), batch_size=2, num_workers=2)
+        for i, pid in zip(rows, pids, strict=True)
+    ]
+    emit("log", message="read", rows=[i for i, _ in read], pids=[pid for _, pid in read], own=os.getpid())
+    done()
+
+
 def noisy() -> None:
     say("a library prints")
     say('{"type": "failed", "data": {}}')

@@ -61,6 +61,21 @@ def test_it_hears_its_task_and_ignores_everything_else(
     assert workers.started[0].poll() is None
 
 
+def test_a_training_may_read_its_images_with_processes_of_its_own(
+    bench: Any, settings: Settings, workers: Any
+) -> None:
+    """Celery's children are daemonic and may have none; a training is a plain process."""
+    job = bench.job()
+    publish(settings.broker_url, job.id, "normal")
+    workers.env["NIDIM_LEASE_S"] = "60"  # nobody would give it to another attempt
+    workers.start("loader")
+    assert wait_for(lambda: bench.read(job).state == "succeeded", 60), bench.events(job, "log")
+    (read,) = bench.events(job, "log")
+    assert read["rows"] == list(range(8))
+    assert len(set(read["pids"])) == 2
+    assert read["own"] not in read["pids"]
+
+
 def test_urgent_jobs_come_first(bench: Any, settings: Settings, workers: Any) -> None:
     waiting = {name: bench.job(priority=name, encoder=name) for name in ("low", "normal", "high")}
     for name, job in waiting.items():
