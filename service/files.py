@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 from service.errors import BlobDamaged
@@ -91,18 +91,12 @@ def whole(blobs: Blobs, encoder: Encoder, name: str) -> bytes:
         raise EncoderDamaged from error
 
 
-def open_verified(blobs: Blobs, file: EncoderFile) -> BinaryIO:
-    """A reader at the start of the file, after all of it was hashed once. Raises EncoderDamaged."""
+def open_verified(blobs: Blobs, file: EncoderFile, scratch: Path) -> BinaryIO:
+    """A reader at the start of the file, all of which was hashed. Raises EncoderDamaged."""
     try:
-        stream = blobs.open(file.digest)
+        return blobs.open_verified(file.digest, scratch)
     except BlobDamaged as error:
         raise EncoderDamaged from error
-    found = hashlib.file_digest(stream, "sha256")  # type: ignore[arg-type]
-    if f"sha256:{found.hexdigest()}" != file.digest:
-        stream.close()
-        raise EncoderDamaged
-    stream.seek(0)
-    return stream
 
 
 def pieces(stream: BinaryIO, start: int, stop: int) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -61,13 +62,21 @@ def _dataset(store: Store, settings: Settings, job: Job) -> dict[str, Any]:
 
 
 def _fetch_once(store: Store, digest: str, room: Path) -> Path:
-    """The blob as a local file, verified when it was fetched; its time says that it was used now."""
+    """The blob as a local file; its time says that it was used now. A copy that lay there is hashed again."""
     path = room / digest.removeprefix("sha256:")
     with suppress(FileNotFoundError):
         os.utime(path)
-        return path
+        if _is_whole(path, digest):
+            return path
+        log.warning("the cached copy of the blob %s is damaged and is fetched anew", digest)
     room.mkdir(parents=True, exist_ok=True)
-    return store.blobs.fetch(digest, path)
+    return store.blobs.fetch(digest, path, durable=True)
+
+
+def _is_whole(path: Path, digest: str) -> bool:
+    """Read anew for each job: a disk that changes a byte changes no time."""
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == digest
 
 
 def _checkpoint(store: Store, job: Job, scratch: Path) -> Path | None:

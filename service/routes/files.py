@@ -74,5 +74,5 @@ def get_file(
     if is_head(request):
         return Response(status_code=status, headers=headers, media_type=media)
     with Ledger(app.store).sending(encoder, file):
-        stream = files.open_verified(app.store.blobs, entry)
+        stream = files.open_verified(app.store.blobs, entry, app.ingestions.scratch)
     return StreamingResponse(files.pieces(stream, start, stop), status, headers=headers, media_type=media)

@@ -12,13 +12,14 @@ import io
 import os
 import re
 import secrets
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 import fsspec
 
@@ -110,15 +111,39 @@ class Blobs(ABC):
             return False
         return True
 
-    def fetch(self, digest: str, dest: Path) -> Path:
-        """Copy to ``dest``, whole and verified or not at all. Raises BlobMissing, BlobDamaged."""
+    def fetch(self, digest: str, dest: Path, *, durable: bool = False) -> Path:
+        """Copy to ``dest``, whole and verified or not at all; ``durable``: also after the machine went down.
+
+        Raises BlobMissing, BlobDamaged.
+        """
         temporary = dest.with_name(f".{dest.name}.{secrets.token_hex(8)}")
         try:
             with self.open(digest) as source, temporary.open("xb") as target:
                 _require(digest, _copy(source, target)[0])
-            return temporary.replace(dest)
+                if durable:
+                    target.flush()
+                    os.fsync(target.fileno())
+            temporary.replace(dest)
+            if durable:
+                _sync_directory(dest.parent)
+            return dest
         finally:
             temporary.unlink(missing_ok=True)
+
+    def open_verified(self, digest: str, scratch: Path) -> BinaryIO:
+        """A seekable reader of bytes that were hashed before; a copy of them may lie in ``scratch`` meanwhile, unnamed.
+
+        Raises BlobMissing, BlobDamaged.
+        """
+        copy = cast(BinaryIO, tempfile.TemporaryFile(dir=scratch))  # noqa: SIM115 - the caller closes it
+        try:
+            with self.open(digest) as source:
+                _require(digest, _copy(source, copy)[0])
+            copy.seek(0)
+        except BaseException:
+            copy.close()
+            raise
+        return copy
 
     def read(self, digest: str) -> bytes:
         """All bytes, verified. Raises BlobMissing, BlobDamaged."""
@@ -148,6 +173,16 @@ class DirectoryBlobs(Blobs):
             return (self._root / blob_path(digest)).open("rb")
         except FileNotFoundError as error:
             raise BlobMissing from error
+
+    def open_verified(self, digest: str, scratch: Path) -> BinaryIO:  # noqa: ARG002 - it is on a disk already
+        source = self.open(digest)
+        try:
+            _require(digest, _copy(source, _Nowhere())[0])
+            source.seek(0)
+        except BaseException:
+            source.close()
+            raise
+        return source
 
     def stat(self, digest: str) -> BlobInfo:
         try:
@@ -229,9 +264,13 @@ class RemoteBlobs(Blobs):
         with _translated():
             return self._fs().open(self._place(digest), "rb")
 
-    def fetch(self, digest: str, dest: Path) -> Path:
+    def fetch(self, digest: str, dest: Path, *, durable: bool = False) -> Path:
         with _translated():
-            return super().fetch(digest, dest)
+            return super().fetch(digest, dest, durable=durable)
+
+    def open_verified(self, digest: str, scratch: Path) -> BinaryIO:
+        with _translated():
+            return super().open_verified(digest, scratch)
 
     def read(self, digest: str) -> bytes:
         with _translated():

@@ -247,6 +247,46 @@ def test_a_directory_that_gets_a_blob_is_synced(tmp_path, monkeypatch):
     assert order[1:] == ["renamed", *(str(parent) for parent in place.parents[:3])]
 
 
+def test_a_durable_copy_is_synced_before_it_has_its_name(tmp_path, monkeypatch):
+    blobs, order = open_blobs(str(tmp_path / "blobs")), []
+    digest, _ = blobs.put_bytes(b"x")
+    fsync, replace = os.fsync, Path.replace
+
+    def note_sync(descriptor):
+        place = Path(f"/proc/self/fd/{descriptor}").readlink()
+        order.append((place.name.split(".")[1] if place.is_file() else place, place.stat().st_size > 0))
+        fsync(descriptor)
+
+    def note_name(source, target):
+        order.append("renamed")
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "replace", note_name)
+    blobs.fetch(digest, tmp_path / "copy", durable=True)
+    assert order == [("copy", True), "renamed", (tmp_path, True)]
+
+
+def test_what_was_verified_is_what_is_read(s3_endpoint, new_bucket, tmp_path):
+    """The object is another one a moment later; a second read of it would not be what was hashed."""
+    blobs = open_blobs(
+        f"s3://{new_bucket(s3_endpoint)}",
+        **CREDENTIALS,
+        client_kwargs={"endpoint_url": s3_endpoint},
+        default_block_size=1 << 16,
+    )
+    content = os.urandom(1 << 20)
+    digest, _ = blobs.put_bytes(content)
+    with blobs.open_verified(digest, tmp_path) as stream:
+        damage(blobs, digest)
+        assert stream.read() == content
+        assert stream.seek(7) == 7
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(BlobDamaged):
+        blobs.open_verified(digest, tmp_path)
+    blobs.close()
+
+
 def test_a_failed_fetch_leaves_the_old_file(blobs, tmp_path):
     dest = tmp_path / "dest"
     dest.write_bytes(b"old")

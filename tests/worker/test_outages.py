@@ -30,10 +30,10 @@ class Failing(DirectoryBlobs):
             raise self.errors.pop(0)
         return super().put_file(path)
 
-    def fetch(self, digest: str, dest: Path) -> Path:
+    def fetch(self, digest: str, dest: Path, *, durable: bool = False) -> Path:
         if self.errors:
             raise self.errors.pop(0)
-        return super().fetch(digest, dest)
+        return super().fetch(digest, dest, durable=durable)
 
 
 def use(bench: Any, blobs: Blobs) -> None:

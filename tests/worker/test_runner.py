@@ -264,6 +264,18 @@ def test_an_uploaded_dataset_is_fetched_once(bench: Any) -> None:
     assert len(list((bench.settings.data_dir / "cache" / "datasets").iterdir())) == 2
 
 
+def test_a_cached_dataset_that_changed_is_fetched_anew(bench: Any) -> None:
+    upload(bench, state="ready")
+    first, second = (bench.job(spec={"dataset": "mine"}, encoder=encoder) for encoder in ("one", "two"))
+    assert bench.run(first, "tell") is Outcome.SUCCEEDED
+    path = Path(bench.events(first, "log")[0]["path"])
+    with path.open("r+b") as cached:
+        cached.write(b"X")
+    assert bench.run(second, "tell") is Outcome.SUCCEEDED
+    assert bench.events(second, "log")[0]["path"] == str(path)
+    assert path.read_bytes() == b"an archive"
+
+
 def test_an_upload_that_is_not_ready_fails_the_job_at_once(bench: Any) -> None:
     job = bench.job(spec={"dataset": "mine"})
     upload(bench, state="failed")
