@@ -8,7 +8,6 @@ import functools
 import logging
 import signal
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -46,8 +45,8 @@ from service.routes import (
     prior,
 )
 from service.settings import Settings
-from service.state import Services
-from service.store import Store, open_store
+from service.state import Publish, Services
+from service.store import Store, open_store, scratch
 from service.store import keys as key_store
 from service.submission import Bell
 from service.tracing import Tracer
@@ -58,8 +57,6 @@ ROUTERS = (
     *(operations.protected, operations.public),
 )
 """All routes, the most frequent ones first; all but the last are guarded."""
-OLD_S = 86_400.0
-"""What lies in the scratch directory for so long belongs to a process that is gone."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 logger = logging.getLogger(__name__)
@@ -106,35 +103,42 @@ async def _lifespan(
 ) -> AsyncIterator[None]:
     tracer.open(settings, part="api")
     store = await anyio.to_thread.run_sync(_opened, settings)
-    scratch = settings.data_dir / "scratch"
-    await anyio.to_thread.run_sync(_cleaned, scratch)
     publish = functools.partial(queue.publish, settings.broker_url)
+    with scratch.own(settings.data_dir / "scratch") as room:
+        await anyio.to_thread.run_sync(scratch.remove_stale, store, room.parent)
+        services = _services(settings, store, metrics, tracer, publish, room)
+        app.state.services = services
+        app.state.broker_watch = BrokerWatch(settings.broker_url)
+        warming = asyncio.create_task(services.serving.decoder.warm())
+        with _reaping(Reaper(store, publish, settings)), _noticing_signals(services.stopping):
+            yield
+            services.stopping.set()
+            await services.broadcaster.close()
+            await asyncio.gather(warming, return_exceptions=True)
+            await services.serving.close()
+            await anyio.to_thread.run_sync(services.ingestions.close)
+            await anyio.to_thread.run_sync(services.bell.close)
+    await anyio.to_thread.run_sync(store.close)
+    await anyio.to_thread.run_sync(tracer.close)
+
+
+def _services(
+    settings: Settings, store: Store, metrics: Metrics, tracer: Tracer, publish: Publish, room: Path
+) -> Services:
+    """``room`` is for files of this process only."""
     stopping = asyncio.Event()
-    services = Services(
+    return Services(
         settings=settings,
         store=store,
-        serving=Serving(settings, store.blobs, scratch=scratch, watch=metrics, notes=Ledger(store)),
+        serving=Serving(settings, store.blobs, scratch=room, watch=metrics, notes=Ledger(store)),
         metrics=metrics,
         bell=Bell(store, publish, tracer),
         tracer=tracer,
-        ingestions=Ingestions(store, settings, scratch=scratch),
+        ingestions=Ingestions(store, settings, scratch=room),
         limits=KeyLimits(settings),
         broadcaster=Broadcaster(store, stopping, poll_s=settings.sse_poll_s, most=settings.max_event_streams),
         stopping=stopping,
     )
-    app.state.services = services
-    app.state.broker_watch = BrokerWatch(settings.broker_url)
-    warming = asyncio.create_task(services.serving.decoder.warm())
-    with _reaping(Reaper(store, publish, settings)), _noticing_signals(services.stopping):
-        yield
-        services.stopping.set()
-        await services.broadcaster.close()
-        await asyncio.gather(warming, return_exceptions=True)
-        await services.serving.close()
-        await anyio.to_thread.run_sync(services.ingestions.close)
-        await anyio.to_thread.run_sync(services.bell.close)
-    await anyio.to_thread.run_sync(store.close)
-    await anyio.to_thread.run_sync(tracer.close)
 
 
 def _opened(settings: Settings) -> Store:
@@ -147,15 +151,6 @@ def _opened(settings: Settings) -> Store:
         store.close()
         raise Exposed(reason)
     return store
-
-
-def _cleaned(scratch: Path) -> None:
-    """The scratch directory, without the files that a former process left."""
-    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for path in scratch.iterdir():
-        with contextlib.suppress(OSError):
-            if path.is_file() and time.time() - path.stat().st_mtime > OLD_S:
-                path.unlink()
 
 
 @contextlib.contextmanager

@@ -57,7 +57,7 @@ async def _waves(server: Api, size: Size, bodies: list[bytes]) -> dict[str, Any]
     found["quick"] = await _wave(server, [_upload(server, body, 0) for body in quick])
     found["slow"] = await _wave(server, [_upload(server, body, size.slow_s) for body in slow])
     found["stopped"] = await _wave(server, [_stop(server, body) for body in quick[: size.stalled]])
-    found["left_in_scratch"] = len(list((server.settings.data_dir / "scratch").glob("upload-*")))
+    found["left_in_scratch"] = len(list((server.settings.data_dir / "scratch").rglob("upload-*")))
     return found
 
 

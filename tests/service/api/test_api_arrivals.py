@@ -85,7 +85,7 @@ def slow(small: Any) -> Iterator[Callable[..., Slow]]:
 
 
 def received(server: Any) -> list[Path]:
-    return list((Path(server.settings.data_dir) / "scratch").glob("upload-*"))
+    return list((Path(server.settings.data_dir) / "scratch").rglob("upload-*"))
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -148,6 +148,19 @@ def test_so_many_arrive_at_a_time(small: Any, slow: Callable[..., Slow]) -> None
     third.send(b"no images")
     third.end()
     assert third.answer()[0] == 422
+
+
+def test_a_server_removes_what_a_killed_one_was_receiving(start_server: Any, tmp_path: Path) -> None:
+    with start_server(tmp_path) as killed:
+        upload = Slow(killed, "half")
+        upload.send(bytes(MIB))
+        wait_for(lambda: len(received(killed)) == 1)
+        killed.process.kill()
+        killed.process.wait()
+        assert len(received(killed)) == 1
+        with start_server(tmp_path) as next_one:
+            assert received(next_one) == []
+        upload.close()
 
 
 @contextmanager

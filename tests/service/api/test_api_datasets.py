@@ -84,7 +84,7 @@ def test_an_archive_becomes_a_dataset(server: Any, api: httpx.Client, archive: b
     assert dataset["skipped"]["count"] == 1
     assert dataset["skipped"]["first"][0]["member"] == "odd/notes.png"
     assert api.get(f"{URL}/pairs").json() == dataset
-    assert not list((server.settings.data_dir / "scratch").glob("upload-*"))
+    assert not list((server.settings.data_dir / "scratch").rglob("upload-*"))
     job = api.post("/v1/jobs", json={"spec": {"dataset": "pairs"}, "encoder": "pairs"})
     assert job.status_code == 202
     assert job.json()["resolved"]["n_train"] == 36
@@ -236,7 +236,7 @@ def test_limits_hold_while_the_file_arrives(
 
         kind = {"content-type": "multipart/form-data; boundary=b"}
         is_problem(small.client.post(URL, content=endless(), headers=kind), 413, "too_large")
-        assert not list((tmp_path / "scratch").iterdir())
+        assert not list((tmp_path / "scratch").rglob("upload-*"))
         assert upload(small.client, "fits", archive).status_code == 201
         while (
             answer := upload(small.client, f"more-{time.monotonic_ns()}", noise_archive())

@@ -131,7 +131,7 @@ def test_a_body_that_stops_arriving_is_given_up(start_server: Any, tmp_path: Any
                 assert answer.status == 408
                 assert json.load(answer)["code"] == "body_timeout"
                 answer.close()
-        assert not list((tmp_path / "scratch").iterdir())
+        assert not list((tmp_path / "scratch").rglob("upload-*"))
 
 
 def test_clients_that_hang_up_leave_nothing_behind(
@@ -153,7 +153,7 @@ def test_clients_that_hang_up_leave_nothing_behind(
     answer = server.client.post("/v1/encoders/gauss/embed", content=npy(pictures), headers=KIND)
     assert answer.status_code == 200
     deadline = time.monotonic() + 20
-    while list((server.settings.data_dir / "scratch").glob("upload-*")):
+    while list((server.settings.data_dir / "scratch").rglob("upload-*")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert "Traceback" not in server.log.read_text()[logged:]

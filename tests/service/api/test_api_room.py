@@ -57,8 +57,7 @@ def test_uploads_over_the_quota_are_refused_until_something_is_deleted(
     assert small.client.delete("/v1/datasets/second").status_code == 204
     assert not path.exists()
     assert upload(small, "third", npy(images(3))).status_code == 201
-    scratch = list((Path(small.settings.data_dir) / "scratch").iterdir())
-    assert [path.name for path in scratch if path.name.startswith("upload-")] == []
+    assert list((Path(small.settings.data_dir) / "scratch").rglob("upload-*")) == []
 
 
 def test_a_body_that_says_it_is_too_large_is_not_waited_for(small: Any) -> None:
