@@ -43,6 +43,8 @@ REDIS_START_S = 30.0
 FORMER_PARTS_S = 90.0
 WORKER_MARGIN_S = 30.0
 """Seconds that a worker gets beyond the grace of its training, to store the checkpoint."""
+API_MARGIN_S = 10.0
+"""Seconds that the API gets beyond the grace of its requests, to end its threads and processes."""
 API_TRIES = 3
 
 
@@ -150,7 +152,8 @@ class Stack:
         env = environment(self.settings, port=listener.getsockname()[1])
         if not self.settings.broker_url:
             env["NIDIM_BROKER_URL"] = self._start_redis(lock)
-        self.api = Part(api_plan(listener.fileno(), env=env, lock=lock))
+        patience = self.settings.shutdown_grace_s + API_MARGIN_S
+        self.api = Part(api_plan(listener.fileno(), env=env, lock=lock, stop_s=patience))
         patience = self.settings.cancel_grace_s + WORKER_MARGIN_S
         plans = worker_plans(self.slots, env=env, lock=lock, stop_s=patience)
         self.workers = [Part(plan) for plan in plans]
@@ -224,10 +227,10 @@ def environment(settings: Settings, *, port: int) -> dict[str, str]:
     }
 
 
-def api_plan(listener: int, *, env: dict[str, str], lock: int) -> Plan:
+def api_plan(listener: int, *, env: dict[str, str], lock: int, stop_s: float) -> Plan:
     """How to start the API."""
     command = (*PYTHON, "service.serve", "--fd", str(listener))
-    return Plan(name="api", command=command, env=env, fds=(listener, lock), stop_s=15.0)
+    return Plan(name="api", command=command, env=env, fds=(listener, lock), stop_s=stop_s)
 
 
 def worker_plans(

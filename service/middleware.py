@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import random
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import logs, problems
 from service.problems import REQUEST_ID
+from service.refusals import ServingUnavailable
 from service.tracing import NO_SPAN, Span, Tracer
 
 _GOOD_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -30,6 +32,9 @@ SECURITY_HEADERS = {
 """Set where the answer does not set them itself."""
 CHANGED = frozenset({201, 202, 204})
 UNTRACED = frozenset({"/healthz", "/readyz", "/metrics"})
+LINGER_S = 1.0
+AGAIN_S = 5
+"""Until a server that stopped has a successor."""
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +84,9 @@ class Edge:
             await self.app(scope, receive, exchange.send)
         except ClientDisconnect:
             pass
+        except asyncio.CancelledError:  # nobody but a server that stops cancels a request
+            if not exchange.status:
+                await _come_again(exchange, receive)
         except Exception:
             logger.exception("request %s failed", exchange.request_id)
             if exchange.status:
@@ -121,6 +129,20 @@ class _Exchange:
                 headers.setdefault(name, value)
             headers["X-Request-Id"] = self.request_id
         await self._send(message)
+
+
+async def _come_again(exchange: _Exchange, receive: Receive) -> None:
+    """503. What the client still sends is read for a moment, else it would see a reset connection and no answer."""
+    error = ServingUnavailable("The server is stopping; send the request again.", retry_after_s=AGAIN_S)
+    answer = problems.response(error, exchange.request_id)
+    start = {"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers}
+    await exchange.send(start)
+    await exchange.send({"type": "http.response.body", "body": answer.body, "more_body": True})
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while (await receive())["type"] != "http.disconnect":
+                continue
+    await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def request_id_of(scope: Scope) -> str:

@@ -7,6 +7,7 @@ at once, and clients that come while the API starts again wait in the socket's q
 from __future__ import annotations
 
 import argparse
+import math
 import socket
 
 import uvicorn
@@ -15,9 +16,6 @@ from service import farewell, logs
 from service.app import create_app
 from service.protocol import bounded
 from service.settings import Settings
-
-GRACE_S = 5
-"""Seconds that open streams get to end when the API stops; their clients resume where they were."""
 
 
 def configuration(settings: Settings) -> uvicorn.Config:
@@ -30,7 +28,7 @@ def configuration(settings: Settings) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=GRACE_S,
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_grace_s + farewell.LAST_WORDS_S),
         backlog=2048,
         http=bounded(settings.body_timeout_s),
         ws="none",
@@ -45,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     sockets = None if given.fd is None else [socket.socket(fileno=given.fd)]
     settings = Settings()
     logs.set_up(settings, part="api")
-    farewell.Server(configuration(settings)).run(sockets=sockets)
+    farewell.Server(configuration(settings), grace_s=settings.shutdown_grace_s).run(sockets=sockets)
 
 
 if __name__ == "__main__":

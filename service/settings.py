@@ -231,6 +231,11 @@ class Serving(BaseSettings):
     sse_ping_s: float = Field(
         default=15.0, gt=0, description="seconds between the comments that keep a stream alive"
     )
+    shutdown_grace_s: float = Field(
+        default=30.0,
+        ge=0,
+        description="seconds that accepted requests get to end when the API is told to stop; then 503",
+    )
 
 
 class Settings(Serving, Bodies, Uploads, Keys, Control, Network, Places):

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from service import launcher
 from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,6 +76,16 @@ def test_only_loopback_is_published(compose: dict) -> None:
     for service in compose["services"].values():
         for port in service.get("ports", []):
             assert port.startswith("127.0.0.1:")
+
+
+def test_nothing_is_killed_before_its_time(compose: dict) -> None:
+    settings = Settings()
+    for name, needed in (
+        ("api", settings.shutdown_grace_s + launcher.API_MARGIN_S),
+        ("worker", settings.cancel_grace_s + launcher.WORKER_MARGIN_S),
+        ("worker-gpu", settings.cancel_grace_s + launcher.WORKER_MARGIN_S),
+    ):
+        assert float(compose["services"][name]["stop_grace_period"].removesuffix("s")) > needed, name
 
 
 def test_urls_name_services_of_the_file(compose: dict) -> None:

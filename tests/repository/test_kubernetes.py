@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service import health, launcher, serve
+from service import health, launcher
 from service.app import create_app
 from service.settings import Settings
 
@@ -165,7 +165,8 @@ def test_nothing_is_killed_before_its_time() -> None:
         assert pod(name)["terminationGracePeriodSeconds"] > needed
     (api,) = pod("nidim-api")["containers"]
     pause = int(api["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert pod("nidim-api")["terminationGracePeriodSeconds"] > pause + 2 * serve.GRACE_S
+    needed = pause + float(settings["NIDIM_SHUTDOWN_GRACE_S"]) + launcher.API_MARGIN_S
+    assert pod("nidim-api")["terminationGracePeriodSeconds"] > needed
 
 
 def test_images_and_commands_are_those_of_the_dockerfile() -> None:

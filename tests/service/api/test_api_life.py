@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,8 @@ import pytest
 from service.health import BrokerWatch, degraded
 from service.inference.batcher import QueueFull
 from service.refusals import ServingUnavailable
+from service.serve import configuration
+from service.settings import Settings
 
 KIND = {"content-type": "application/x-npy"}
 
@@ -116,6 +119,13 @@ def raw(server: Any, data: bytes) -> socket.socket:
     return connection
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_a_body_that_stops_arriving_is_given_up(start_server: Any, tmp_path: Any, add_encoder: Any) -> None:
     with start_server(tmp_path, body_timeout_s=0.5) as server:
         add_encoder(server, "gauss")
@@ -152,10 +162,7 @@ def test_clients_that_hang_up_leave_nothing_behind(
     raw(server, upload.encode() + part).close()
     answer = server.client.post("/v1/encoders/gauss/embed", content=npy(pictures), headers=KIND)
     assert answer.status_code == 200
-    deadline = time.monotonic() + 20
-    while list((server.settings.data_dir / "scratch").rglob("upload-*")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: not list((server.settings.data_dir / "scratch").rglob("upload-*")))
     assert "Traceback" not in server.log.read_text()[logged:]
 
 
@@ -197,6 +204,41 @@ def test_stopping_ends_streams_and_finishes_what_was_accepted(
         assert "Cancel" not in log
     with contextlib.suppress(ProcessLookupError):
         server.process.kill()
+
+
+def test_an_accepted_request_is_answered_within_the_grace_or_told_to_come_again(
+    start_server: Any, tmp_path: Any, add_encoder: Any, npy: Any, pictures: Any
+) -> None:
+    with start_server(tmp_path, shutdown_grace_s=3) as server:
+        add_encoder(server, "gauss")
+        body = npy(pictures)
+        url = "/v1/encoders/gauss/embed"
+        assert server.client.post(url, content=body, headers=KIND).status_code == 200
+        head = f"POST {url} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-npy\r\n"
+        request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        with raw(server, request[:-1]) as late, raw(server, request[:-1]) as never:
+            time.sleep(0.2)  # both are accepted
+            server.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: "Shutting down" in server.log.read_text())
+            late.sendall(request[-1:])
+            answers = [http.client.HTTPResponse(connection) for connection in (late, never)]
+            for answer in answers:
+                answer.begin()
+            assert [answer.status for answer in answers] == [200, 503]
+            problem = answers[1]
+            assert problem.headers["content-type"] == "application/problem+json"
+            assert int(problem.headers["retry-after"]) >= 1
+            assert json.loads(problem.read())["code"] == "not_ready"
+            for answer in answers:
+                answer.close()
+        assert server.process.wait(20) == -signal.SIGTERM
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_the_grace_is_longer_than_an_embedding_takes() -> None:
+    config = configuration(Settings())
+    assert config.timeout_graceful_shutdown is not None
+    assert config.timeout_graceful_shutdown > Settings().shutdown_grace_s >= 30
 
 
 def test_the_same_on_postgresql(
