@@ -18,11 +18,12 @@ from starlette.staticfiles import StaticFiles
 
 from nidim import __version__
 from service import openapi, problems, queue
+from service.blob_threads import BlobThreads
 from service.broadcast import Broadcaster
 from service.degraded import Ledger
 from service.exposure import check_exposure
 from service.heads import Heads
-from service.health import BrokerWatch
+from service.health import BlobWatch, BrokerWatch
 from service.inference.serving import Serving
 from service.ingestion import Ingestions
 from service.keyring import create_bootstrap_key
@@ -109,6 +110,7 @@ async def _lifespan(
         services = _services(settings, store, metrics, tracer, publish, room)
         app.state.services = services
         app.state.broker_watch = BrokerWatch(settings.broker_url)
+        app.state.blob_watch = BlobWatch(store.blobs)
         warming = asyncio.create_task(services.serving.decoder.warm())
         with _reaping(Reaper(store, publish, settings)), _noticing_signals(services.stopping):
             yield
@@ -130,6 +132,7 @@ def _services(
     return Services(
         settings=settings,
         store=store,
+        blob_threads=BlobThreads(patience_s=settings.blob_timeout_s),
         serving=Serving(settings, store.blobs, scratch=room, watch=metrics, notes=Ledger(store)),
         metrics=metrics,
         bell=Bell(store, publish, tracer),

@@ -46,6 +46,7 @@ class Moment:
     ingestions: int = 0
     event_streams: int = 0
     broker_up: bool = False
+    blobs_up: bool = False
     data_free_bytes: int = 0
 
 
@@ -90,6 +91,7 @@ def of_process(moment: Moment) -> Iterator[Metric]:
     yield _one("nidim_ingestions", "Uploads being read by this process", moment.ingestions)
     yield _one("nidim_event_streams", "Event streams that are open in this process", moment.event_streams)
     yield _one("nidim_broker_up", "Whether the broker answers this process", float(moment.broker_up))
+    yield _one("nidim_blobs_up", "Whether the blob store answers this process", float(moment.blobs_up))
     yield _one(
         "nidim_data_free_bytes", "Free bytes on the file system of the data directory", moment.data_free_bytes
     )

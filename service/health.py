@@ -14,9 +14,10 @@ import redis
 from service.inference.batcher import QueueFull
 from service.refusals import ServingUnavailable
 from service.state import Services
-from service.store import damage
+from service.store import Blobs, damage
 
 STORE_S = 3.0
+BLOBS_EVERY_S = 5.0
 PROBE_THREADS = 4
 """A store that hangs may hold so many threads of probes; the others do not wait for it."""
 STUCK_S = 2.0
@@ -44,6 +45,30 @@ class BrokerWatch:
         return self._alive
 
 
+@dataclass
+class BlobWatch:
+    """Whether the blob store answers; asked at most every few seconds. Who comes meanwhile gets the last answer."""
+
+    blobs: Blobs
+    _asked: float = -BLOBS_EVERY_S
+    _alive: bool = True
+
+    def alive(self) -> bool:
+        """The last answer, or a new one."""
+        if time.monotonic() - self._asked >= BLOBS_EVERY_S:
+            self._asked = time.monotonic()
+            self._alive = self._answers()
+        return self._alive
+
+    def _answers(self) -> bool:
+        try:
+            self.blobs.ping()
+        except Exception as error:
+            logger.error("the blob store does not answer: %s", type(error.__cause__ or error).__name__)
+            return False
+        return True
+
+
 def ping(url: str) -> bool:
     """Whether a Redis at ``url``, as Celery spells it, answers within half a second."""
     if not url:
@@ -56,7 +81,7 @@ def ping(url: str) -> bool:
         return False
 
 
-async def degraded(app: Services, broker: BrokerWatch) -> list[str]:
+async def degraded(app: Services, broker: BrokerWatch, blobs: BlobWatch) -> list[str]:
     """What does not work but does not stop the serving. Raises ServingUnavailable if the store or a pass fails."""
     try:
         async with asyncio.timeout(STORE_S):
@@ -66,7 +91,8 @@ async def degraded(app: Services, broker: BrokerWatch) -> list[str]:
     except Exception as error:
         logger.error("the store does not answer: %s", type(error).__name__)
         raise ServingUnavailable("The store does not answer.") from error
-    found = [] if await anyio.to_thread.run_sync(broker.alive) else ["broker"]
+    alive = await asyncio.gather(*(_alive(watch, broker.threads) for watch in (broker, blobs)))
+    found = [name for name, lives in zip(("broker", "blobs"), alive, strict=True) if not lives]
     try:
         await app.serving.probe()
     except QueueFull:
@@ -77,6 +103,15 @@ async def degraded(app: Services, broker: BrokerWatch) -> list[str]:
     if app.serving.decoder.stuck_s() > STUCK_S:
         found.append("decoding_stuck")
     return found + [f"encoder_damaged: {name}" for name in damaged]
+
+
+async def _alive(watch: BrokerWatch | BlobWatch, threads: anyio.CapacityLimiter) -> bool:
+    """What ``watch`` says; a directory on a network's disk may hang, and then it is away."""
+    try:
+        async with asyncio.timeout(STORE_S):
+            return await anyio.to_thread.run_sync(watch.alive, abandon_on_cancel=True, limiter=threads)
+    except TimeoutError:
+        return False
 
 
 def _damaged(app: Services) -> list[str]:

@@ -30,6 +30,11 @@ class Places(BaseSettings):
     )
     database_url: str = Field(default="", description="SQLAlchemy URL; empty: sqlite in data_dir")
     blob_url: str = Field(default="", description="fsspec URL of the blobs; empty: a directory in data_dir")
+    blob_timeout_s: float = Field(
+        default=15.0,
+        gt=0,
+        description="seconds of silence of an S3 until a request to it has failed; it is tried twice",
+    )
     broker_url: str = Field(
         default="", description="Redis URL of the queue; empty: the embedded one of `nidim up`"
     )

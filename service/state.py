@@ -15,6 +15,7 @@ from service.tracing import Tracer
 
 if TYPE_CHECKING:
     from service.auth import Caller
+    from service.blob_threads import BlobThreads
     from service.broadcast import Broadcaster
     from service.inference.serving import Serving
     from service.ingestion import Ingestions
@@ -34,6 +35,7 @@ class Services:
 
     settings: Settings
     store: Store
+    blob_threads: BlobThreads
     serving: Serving
     metrics: Metrics
     bell: Bell

@@ -62,16 +62,21 @@ async def upload_dataset(request: Request, app: App, caller: Caller, by: Author)
 
 @router.delete("/{name}", status_code=204)
 @needs("train")
-def delete_dataset(app: App, by: Author, name: NamePath) -> Response:
+async def delete_dataset(app: App, by: Author, name: NamePath) -> Response:
     """Delete an uploaded dataset; not while a job needs it."""
     catalog.require_uploaded(name)
+    gone = await anyio.to_thread.run_sync(_delete, app, by, name)
+    await tidying.discard(app, [gone.blob_digest, gone.index_digest])
+    return Response(status_code=204)
+
+
+def _delete(app: Services, by: By, name: str) -> datasets.Dataset:
     app.ingestions.cancel(name)
     with app.store.begin() as tx:
         catalog.require_settled(tx, name)
         gone = datasets.delete(tx, name)
         audit.record(tx, by, "dataset.delete", name)
-    tidying.discard(app.store, [gone.blob_digest, gone.index_digest])
-    return Response(status_code=204)
+    return gone
 
 
 async def _received(request: Request, app: Services, by: By, *, keep: bool) -> uploads.Upload:

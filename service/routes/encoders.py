@@ -65,21 +65,23 @@ async def delete_encoder(app: App, by: Author, ref: VersionRef) -> Response:
     encoder = await anyio.to_thread.run_sync(_delete, app, by, ref)
     app.encoders.clear()
     app.serving.registry.forget(encoder.id)
+    await tidying.discard(app, [file.digest for file in encoder.files.values()])
     return Response(status_code=204)
 
 
 @router.get("/{ref}/report")
 @needs("read")
-def report(request: Request, app: App, encoder: EncoderAt) -> Response:
+async def report(request: Request, app: App, encoder: EncoderAt) -> Response:
     """The full report: JSON, or a page for people with Accept: text/html."""
     if choose(request, (JSON, HTML)) == HTML:
         if files.PAGE not in encoder.files:
             raise NotAcceptable("This encoder has no page; ask for application/json.")
-        data = _whole(app, encoder, files.PAGE)
+        data = await app.blob_threads.run(_whole, app, encoder, files.PAGE)
         return Response(data, media_type=HTML, headers={"Content-Security-Policy": REPORT_POLICY})
     if files.REPORT not in encoder.files:
         return views.answer(encoder.report)
-    return Response(_whole(app, encoder, files.REPORT), media_type=JSON)
+    data = await app.blob_threads.run(_whole, app, encoder, files.REPORT)
+    return Response(data, media_type=JSON)
 
 
 def _whole(app: Services, encoder: Encoder, name: str) -> bytes:
@@ -91,5 +93,4 @@ def _delete(app: Services, by: By, ref: str) -> Encoder:
     with app.store.begin() as tx:
         encoder = encoders.delete(tx, ref)
         audit.record(tx, by, "encoder.delete", encoder.id, version=f"{encoder.name}@{encoder.version}")
-    tidying.discard(app.store, [file.digest for file in encoder.files.values()])
     return encoder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 from fastapi import Header, Path
 from starlette.requests import Request
@@ -16,6 +16,8 @@ from service.degraded import Ledger
 from service.heads import is_head
 from service.routes.common import App, EncoderAt, found, guarded
 from service.schemas import MAX_COUNT
+from service.state import Services
+from service.store.encoders import Encoder
 
 HeaderText = Annotated[str | None, Header(max_length=1024)]
 
@@ -44,7 +46,7 @@ def list_files(encoder: EncoderAt) -> Response:
     responses={200: {"content": CONTENT}, 206: {"content": CONTENT}, 304: {}},
 )
 @needs("read")
-def get_file(
+async def get_file(
     request: Request,
     app: App,
     encoder: EncoderAt,
@@ -73,6 +75,11 @@ def get_file(
         headers["Content-Range"] = part.content_range
     if is_head(request):
         return Response(status_code=status, headers=headers, media_type=media)
-    with Ledger(app.store).sending(encoder, file):
-        stream = files.open_verified(app.store.blobs, entry, app.ingestions.scratch)
-    return StreamingResponse(files.pieces(stream, start, stop), status, headers=headers, media_type=media)
+    stream = await app.blob_threads.run(_opened, app, encoder, file)
+    body = app.blob_threads.each(files.pieces(stream, start, stop))
+    return StreamingResponse(body, status, headers=headers, media_type=media)
+
+
+def _opened(app: Services, encoder: Encoder, name: str) -> BinaryIO:
+    with Ledger(app.store).sending(encoder, name):
+        return files.open_verified(app.store.blobs, encoder.files[name], app.ingestions.scratch)

@@ -14,7 +14,7 @@ from nidim import __version__
 from service import gauges, views
 from service.answers import HealthOut, ReadyOut
 from service.auth import needs
-from service.health import BrokerWatch, degraded
+from service.health import BlobWatch, BrokerWatch, degraded
 from service.routes.common import App, guarded
 from service.state import Services
 from service.store import figures
@@ -35,6 +35,16 @@ async def broker_watch(request: Request) -> BrokerWatch:
     return watch
 
 
+async def blob_watch(request: Request) -> BlobWatch:
+    """The other one."""
+    watch: BlobWatch = request.app.state.blob_watch
+    return watch
+
+
+Broker = Annotated[BrokerWatch, Depends(broker_watch)]
+BlobStore = Annotated[BlobWatch, Depends(blob_watch)]
+
+
 @public.get("/healthz", response_model=HealthOut)
 async def healthz() -> Response:
     """The process is alive."""
@@ -42,22 +52,22 @@ async def healthz() -> Response:
 
 
 @public.get("/readyz", response_model=ReadyOut)
-async def readyz(app: App, broker: Annotated[BrokerWatch, Depends(broker_watch)]) -> Response:
+async def readyz(app: App, broker: Broker, blobs: BlobStore) -> Response:
     """A real forward pass and the store: 503 only if one of them fails."""
-    return views.answer({"status": "ready", "degraded": await degraded(app, broker)})
+    return views.answer({"status": "ready", "degraded": await degraded(app, broker, blobs)})
 
 
 @protected.get("/metrics", response_class=Response)
 @needs("read")
-def metrics(app: App, broker: Annotated[BrokerWatch, Depends(broker_watch)]) -> Response:
+def metrics(app: App, broker: Broker, blobs: BlobStore) -> Response:
     """Counters in Prometheus' text format."""
     with app.store.session() as tx:
         system = figures.read(tx)
-    present = [*gauges.of_system(system), *gauges.of_process(_moment(app, broker))]
+    present = [*gauges.of_system(system), *gauges.of_process(_moment(app, broker, blobs))]
     return Response(app.metrics.render(present), media_type=app.metrics.content_type)
 
 
-def _moment(app: Services, broker: BrokerWatch) -> gauges.Moment:
+def _moment(app: Services, broker: BrokerWatch, blobs: BlobWatch) -> gauges.Moment:
     handles = app.serving.registry.handles
     return gauges.Moment(
         encoders_loaded=len(handles),
@@ -67,6 +77,7 @@ def _moment(app: Services, broker: BrokerWatch) -> gauges.Moment:
         ingestions=app.ingestions.at_work,
         event_streams=app.broadcaster.streams,
         broker_up=broker.alive(),
+        blobs_up=blobs.alive(),
         data_free_bytes=shutil.disk_usage(app.settings.data_dir).free,
     )
 

@@ -15,35 +15,39 @@ import secrets
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
-import fsspec
-
-from service.errors import BlobDamaged, BlobMissing, BlobsUnavailable, ServiceError
+from service.errors import BlobDamaged, BlobMissing, BlobsUnavailable
 
 CHUNK = 1 << 20
-_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+SILENCE_S = 15.0
+DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 
 
 def blob_path(digest: str) -> str:
     """Where a digest lies, relative to the root. Raises BlobMissing for what is no digest."""
-    match = _DIGEST.fullmatch(digest)
+    match = DIGEST.fullmatch(digest)
     if match is None:
         raise BlobMissing
     name = match[1]
     return f"{name[:2]}/{name[2:4]}/{name}"
 
 
-def open_blobs(url: str, **options: Any) -> Blobs:
-    """The blobs at a path, a ``file://`` URL or another URL of fsspec; ``options`` are those of its file system."""
+def open_blobs(url: str, *, timeout_s: float = SILENCE_S, **options: Any) -> Blobs:
+    """The blobs at a path, a ``file://`` URL or another URL of fsspec; ``options`` are those of its file system.
+
+    An S3 that is silent for ``timeout_s`` is tried once more, then it is unavailable.
+    """
     protocol, _, rest = url.rpartition("://")
     if protocol in ("", "file", "local"):
         return DirectoryBlobs(Path(rest))
-    return RemoteBlobs(url, **options)
+    from service.store.remote import RemoteBlobs
+
+    return RemoteBlobs(url, timeout_s=timeout_s, **options)
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,10 @@ class Blobs(ABC):
     @abstractmethod
     def remove_leftovers(self, before: datetime) -> int:
         """Delete the ``leftovers``; how many."""
+
+    @abstractmethod
+    def ping(self) -> None:
+        """Ask the store something; a remote one has two seconds to answer. Raises BlobsUnavailable."""
 
     @abstractmethod
     def close(self) -> None:
@@ -213,6 +221,12 @@ class DirectoryBlobs(Blobs):
             (self._incoming / name).unlink(missing_ok=True)
         return len(names)
 
+    def ping(self) -> None:
+        try:
+            self._incoming.stat()
+        except OSError as error:
+            raise BlobsUnavailable from error
+
     def close(self) -> None:
         """Nothing is held open between calls."""
 
@@ -235,121 +249,6 @@ class DirectoryBlobs(Blobs):
             _sync_directory(directory)
 
 
-class RemoteBlobs(Blobs):
-    """Blobs behind fsspec, through a file system of our own: one from its cache would outlive us, and its credentials
-    and address are those of whoever asked first. After a fork it is made anew: connections cannot be shared."""
-
-    def __init__(self, url: str, **options: Any) -> None:
-        self._protocol, _, root = url.partition("://")
-        self._root = root.rstrip("/")
-        self._options = options
-        self._opened: tuple[int, Any] | None = None
-
-    def close(self) -> None:
-        self._opened = None  # the file system ends its connections when nobody holds it any more
-
-    def put_file(self, path: Path) -> tuple[str, int]:
-        digest, size = _digest_of(path)
-        with _translated(missing=BlobsUnavailable):
-            self._fs().put_file(str(path), self._place(digest))
-        return digest, size
-
-    def put_bytes(self, data: bytes) -> tuple[str, int]:
-        digest = "sha256:" + hashlib.sha256(data).hexdigest()
-        with _translated(missing=BlobsUnavailable):
-            self._fs().pipe_file(self._place(digest), data)
-        return digest, len(data)
-
-    def open(self, digest: str) -> BinaryIO:
-        with _translated():
-            return self._fs().open(self._place(digest), "rb")
-
-    def fetch(self, digest: str, dest: Path, *, durable: bool = False) -> Path:
-        with _translated():
-            return super().fetch(digest, dest, durable=durable)
-
-    def open_verified(self, digest: str, scratch: Path) -> BinaryIO:
-        with _translated():
-            return super().open_verified(digest, scratch)
-
-    def read(self, digest: str) -> bytes:
-        with _translated():
-            return super().read(digest)
-
-    def stat(self, digest: str) -> BlobInfo:
-        with _translated():
-            return _info(digest, self._fs().info(self._place(digest)))
-
-    def delete(self, digest: str) -> None:
-        with suppress(BlobMissing), _translated():
-            self._fs().rm_file(self._place(digest))
-
-    def list_(self) -> Iterator[BlobInfo]:
-        with _translated():
-            found = self._fs().find(self._root, detail=True)
-        for path, info in found.items():
-            digest = f"sha256:{path.rpartition('/')[2]}"
-            if _DIGEST.fullmatch(digest):
-                yield _info(digest, info)
-
-    def verify(self, digest: str) -> None:
-        with _translated():
-            super().verify(digest)
-
-    def leftovers(self, before: datetime) -> list[str]:
-        with _translated(missing=BlobsUnavailable):
-            return [upload["Key"] for upload in self._unfinished(before)]
-
-    def remove_leftovers(self, before: datetime) -> int:
-        with _translated(missing=BlobsUnavailable):
-            uploads = self._unfinished(before)
-            for upload in uploads:
-                self._fs().abort_mpu(self._bucket, upload["Key"], upload["UploadId"])
-        return len(uploads)
-
-    def _unfinished(self, before: datetime) -> list[dict[str, Any]]:
-        """Uploads in parts below our prefix, where the store has such a thing: they are not visible but paid for."""
-        fs, prefix = self._fs(), self._root.partition("/")[2]
-        if not hasattr(fs, "list_multipart_uploads"):
-            return []
-        uploads: list[dict[str, Any]] = fs.list_multipart_uploads(self._bucket)
-        return [
-            upload for upload in uploads if upload["Key"].startswith(prefix) and upload["Initiated"] < before
-        ]
-
-    @property
-    def _bucket(self) -> str:
-        return self._root.partition("/")[0]
-
-    def _fs(self) -> Any:
-        opened = self._opened
-        if opened is None or opened[0] != os.getpid():
-            own = {"skip_instance_cache": True, "use_listings_cache": False}
-            self._opened = opened = (os.getpid(), fsspec.filesystem(self._protocol, **own, **self._options))
-        return opened[1]
-
-    def _place(self, digest: str) -> str:
-        return f"{self._root}/{blob_path(digest)}"
-
-
-@contextmanager
-def _translated(missing: type[ServiceError] = BlobMissing) -> Iterator[None]:
-    """Errors of whatever library is behind fsspec, as ours; those of this machine's files stay as they are."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise missing from error
-    except (ServiceError, OSError):
-        raise
-    except Exception as error:
-        raise BlobsUnavailable from error
-
-
-def _info(digest: str, info: dict[str, Any]) -> BlobInfo:
-    """fsspec's answer; the time is S3's, or that of its memory file system."""
-    return BlobInfo(digest, int(info["size"]), info.get("LastModified") or info["created"])
-
-
 class _Nowhere:
     """Where bytes go that are only looked at."""
 
@@ -369,11 +268,6 @@ def _copy(source: BinaryIO, target: _Sink) -> tuple[str, int]:
         target.write(chunk)
         size += len(chunk)
     return "sha256:" + hasher.hexdigest(), size
-
-
-def _digest_of(path: Path) -> tuple[str, int]:
-    with path.open("rb") as source:
-        return "sha256:" + hashlib.file_digest(source, "sha256").hexdigest(), path.stat().st_size
 
 
 def _require(wanted: str, found: str) -> None:

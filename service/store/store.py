@@ -13,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from service.errors import StoreBusy
-from service.store.blobs import Blobs, open_blobs
+from service.store.blobs import SILENCE_S, Blobs, open_blobs
 from service.store.engine import BUSY_TIMEOUT_S, database_url, make_engine, reader
 from service.store.migrate import migrate
 from service.store.pepper import load_pepper
@@ -24,7 +24,8 @@ RESTORING = "restoring"
 
 
 class StoreSettings(Protocol):
-    """The settings that a store needs; ``key_pepper`` may be there too, for replicas without a common directory."""
+    """The settings that a store needs; ``blob_timeout_s`` may be there too, and ``key_pepper``, for replicas without a
+    common directory."""
 
     @property
     def data_dir(self) -> Path: ...
@@ -72,7 +73,7 @@ def attach(settings: StoreSettings) -> Store:
     """What is there, as it is: nothing is created or migrated, and no key can be checked. For tools beside a server."""
     data_dir = Path(settings.data_dir)
     engine = make_engine(database_url(settings.database_url, data_dir))
-    return Store(engine=engine, blobs=open_blobs(settings.blob_url or str(data_dir / "blobs")), pepper=b"")
+    return Store(engine=engine, blobs=_blobs(settings), pepper=b"")
 
 
 def open_store(settings: StoreSettings) -> Store:
@@ -89,12 +90,17 @@ def open_store(settings: StoreSettings) -> Store:
         migrate(engine)
         return Store(
             engine=engine,
-            blobs=open_blobs(settings.blob_url or str(data_dir / "blobs")),
+            blobs=_blobs(settings),
             pepper=load_pepper(data_dir, getattr(settings, "key_pepper", None)),
         )
     except BaseException:
         engine.dispose()
         raise
+
+
+def _blobs(settings: StoreSettings) -> Blobs:
+    url = settings.blob_url or str(Path(settings.data_dir) / "blobs")
+    return open_blobs(url, timeout_s=getattr(settings, "blob_timeout_s", SILENCE_S))
 
 
 @contextmanager

@@ -139,7 +139,7 @@ def test_the_probes_ask_for_what_exists() -> None:
         assert asked["port"] in ports
     assert api["livenessProbe"]["httpGet"]["path"] == "/healthz"
     assert api["readinessProbe"]["httpGet"]["path"] == "/readyz"
-    assert api["readinessProbe"]["timeoutSeconds"] > health.STORE_S + health.PING_S
+    assert api["readinessProbe"]["timeoutSeconds"] > 2 * health.STORE_S
     (port,) = of_kind("Service")["nidim-api"]["spec"]["ports"]
     assert port["targetPort"] in ports
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from service.store import damage
@@ -109,3 +112,32 @@ def test_a_damaged_encoder_can_be_deleted(own_server: Any, add_encoder: Any) -> 
     assert own_server.client.delete("/v1/encoders/hopeless@1").status_code == 204
     with own_server.store.session() as tx:
         assert damage.labels(tx) == []
+
+
+@pytest.fixture
+def black_hole(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An S3 that takes every connection and never says a word."""
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as listener:
+        endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        for name, value in (("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "x"), ("ENDPOINT_URL", endpoint)):
+            monkeypatch.setenv(f"AWS_{name}", value)
+        yield
+
+
+@pytest.mark.usefixtures("black_hole")
+def test_a_blob_store_that_hangs_holds_up_nothing_else(
+    start_server: Any, tmp_path: Path, new_encoder: Any, is_problem: Any
+) -> None:
+    with start_server(tmp_path, blob_url="s3://bucket/x", blob_timeout_s=1) as server:
+        new_encoder(server.store, "faces")
+        url = f"{server.url}/v1/encoders/faces/files/model.safetensors"
+        with ThreadPoolExecutor(50) as pool:
+            waiting = [pool.submit(httpx.get, url, timeout=60) for _ in range(50)]
+            for path in ("/v1/datasets", "/v1/encoders/faces", "/metrics"):
+                assert httpx.get(server.url + path, timeout=20).status_code == 200
+            ready = httpx.get(f"{server.url}/readyz", timeout=20)
+            assert (ready.status_code, ready.json()["degraded"]) == (200, ["broker", "blobs"])
+            for answer in (each.result() for each in waiting):
+                is_problem(answer, 503, "blobs_unavailable")
+                assert int(answer.headers["retry-after"]) >= 1
+        assert "\nnidim_blobs_up 0.0\n" in server.client.get("/metrics").text

@@ -18,7 +18,7 @@ import httpx
 import numpy as np
 import pytest
 
-from service.health import BrokerWatch, degraded
+from service.health import BlobWatch, BrokerWatch, degraded
 from service.inference.batcher import QueueFull
 from service.refusals import ServingUnavailable
 from service.serve import configuration
@@ -66,11 +66,13 @@ class Part:
 def test_only_the_store_or_a_forward_pass_makes_it_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.health._damaged", lambda app: app.store.ping() or ["worn@3"])
 
-    def ask(store: Part, serving: Part) -> list[str]:
+    def ask(store: Part, serving: Part, blobs: Part = Part()) -> list[str]:
         app = SimpleNamespace(store=store, serving=serving)
-        return asyncio.run(degraded(app, BrokerWatch("redis+socket:///nowhere")))  # type: ignore[arg-type]
+        watches = BrokerWatch("redis+socket:///nowhere"), BlobWatch(blobs)  # type: ignore[arg-type]
+        return asyncio.run(degraded(app, *watches))  # type: ignore[arg-type]
 
     assert ask(Part(), Part()) == ["broker", "encoder_damaged: worn@3"]
+    assert ask(Part(), Part(), Part(OSError())) == ["broker", "blobs", "encoder_damaged: worn@3"]
     assert "queue_full" in ask(Part(), Part(QueueFull(1)))
     assert "decoding_stuck" in ask(Part(), Part(stuck_s=3600))
     for store, serving in (
