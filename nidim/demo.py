@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -87,6 +88,8 @@ def running_stack(data_dir: Path, datasets_dir: Path | None, *, log: Path) -> It
         str(data_dir),
         "--workers",
         "1",
+        "--parent",
+        str(os.getpid()),
     ]
     if datasets_dir:
         command += ["--datasets-dir", str(datasets_dir.resolve())]

@@ -29,7 +29,7 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from service import datalock, embedded_redis, logs, slots
+from service import datalock, embedded_redis, leash, logs, slots
 from service.exposure import check_exposure, needs_keys
 from service.parts import Part, Plan, stop
 from service.settings import Settings
@@ -269,8 +269,11 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--datasets-dir", type=FOLDER, help="Root in which torchvision's datasets are looked up.")
 @click.option("--workers", type=click.IntRange(0), help="Training slots. [one per GPU, else one]")
 @click.option("--allow-downloads", is_flag=True, default=None, help="Built-in datasets may be downloaded.")
-def up(workers: int | None, **given: Any) -> None:
+@click.option("--parent", type=int, hidden=True, help="Process id of the program that the stack leaves with.")
+def up(workers: int | None, parent: int | None, **given: Any) -> None:
     """Run the whole stack in the foreground until Ctrl-C."""
+    if parent is not None:
+        leash.leave_with_parent(parent)
     try:
         settings = settings_from(given)
         logs.set_up(settings, part="up")

@@ -19,6 +19,7 @@ MIB = 1 << 20
 GIB = 1 << 30
 EXAMPLE = "change-me"
 """Of docker/example.env: everybody knows that one."""
+SHORTEST_PEPPER = 16
 BOOTSTRAP_KEY = re.compile(r"nk_[\x21-\x7e]{32,500}")
 
 
@@ -62,7 +63,7 @@ class Network(BaseSettings):
     )
     key_pepper: SecretStr | None = Field(
         default=None,
-        description="secret with which API keys are hashed, for replicas that share no data_dir; "
+        description="secret (16 bytes or more) with which API keys are hashed, for replicas that share no data_dir; "
         "none: a file in data_dir",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -264,6 +265,18 @@ class Settings(Serving, Bodies, Uploads, Keys, Control, Network, Places):
                 "write nk_ and at least 32 random characters, such as `openssl rand -hex 32` gives"
             )
         return key
+
+    @field_validator("key_pepper")
+    @classmethod
+    def _long_enough(cls, pepper: SecretStr | None) -> SecretStr | None:
+        """A pepper that can be guessed protects nothing; empty is none."""
+        if pepper is None or not pepper.get_secret_value():
+            return None
+        if len(pepper.get_secret_value().encode()) < SHORTEST_PEPPER:
+            raise ValueError(
+                f"write at least {SHORTEST_PEPPER} random bytes, such as `openssl rand -hex 32` gives"
+            )
+        return pepper
 
 
 def is_loopback(host: str) -> bool:

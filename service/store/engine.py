@@ -6,6 +6,8 @@ once instead of waiting. Python's sqlite3 would begin transactions by itself, at
 SQLite's own wait grows to a tenth of a second between looks: beside a process that writes all the time it could look
 for half a minute and never meet the gap. So the wait for BEGIN looks every few milliseconds.
 
+Errors of either carry the statement and never its values: digests of keys and specs of clients do not belong in logs.
+
 PostgreSQL (psycopg 3): connections are tried before use, so a restarted server costs nothing. A process keeps as many
 as it ever uses at a time, since to connect costs more than most transactions.
 """
@@ -61,6 +63,7 @@ def make_engine(url: URL) -> Engine:
             json_serializer=to_json,
             json_deserializer=from_json,
             pool_pre_ping=True,
+            hide_parameters=True,
             **POSTGRESQL_POOL,
             connect_args={"connect_timeout": CONNECT_TIMEOUT_S, **NOTICE_A_DEAD_PEER},
         )
@@ -79,6 +82,7 @@ def _sqlite_engine(url: URL) -> Engine:
         url,
         json_serializer=to_json,
         json_deserializer=from_json,
+        hide_parameters=True,
         connect_args={"timeout": BUSY_TIMEOUT_S},
         **SQLITE_POOL,
     )

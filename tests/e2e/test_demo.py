@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -211,6 +212,17 @@ def test_a_demo_that_is_told_to_end_takes_its_stack_along(tmp_path: Path) -> Non
         process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM
     nothing_is_left(tmp_path)
+
+
+def test_a_demo_that_is_killed_takes_its_stack_along(tmp_path: Path) -> None:
+    with start(tmp_path) as process:
+        assert process.stdout is not None
+        assert "The service runs at" in process.stdout.readline()
+        process.kill()
+    deadline = time.monotonic() + 60
+    while processes(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes(tmp_path) == []
 
 
 def test_a_service_that_does_not_start_ends_the_demo(tmp_path: Path) -> None:

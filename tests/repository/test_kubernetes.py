@@ -169,6 +169,29 @@ def test_nothing_is_killed_before_its_time() -> None:
     assert pod("nidim-api")["terminationGracePeriodSeconds"] > needed
 
 
+def bytes_of(quantity: str) -> int:
+    return int(quantity.removesuffix("Gi")) << 30
+
+
+def test_what_the_settings_allow_fits_the_volumes_and_the_memory() -> None:
+    settings = {
+        name: int(value)
+        for name, value in of_kind("ConfigMap")["nidim-settings"]["data"].items()
+        if name.endswith("_BYTES")
+    }
+    upload = settings["NIDIM_MAX_UPLOAD_BYTES"]
+    data = {
+        name: bytes_of(next(v["emptyDir"]["sizeLimit"] for v in pod(name)["volumes"] if v["name"] == "data"))
+        for name in DEPLOYMENTS
+    }
+    assert data["nidim-api"] >= 2 * Settings().max_ingestions * upload, "as many wait as are at work"
+    for name in ("nidim-worker", "nidim-worker-gpu"):
+        assert data[name] >= settings["NIDIM_CACHE_MAX_BYTES"] + 4 * upload, "a set, its arrays, checkpoints"
+    (api,) = pod("nidim-api")["containers"]
+    serving = settings["NIDIM_SERVE_CACHE_BYTES"] + settings["NIDIM_SERVE_INFLIGHT_BYTES"]
+    assert bytes_of(api["resources"]["limits"]["memory"]) >= 2 * serving, "decoded images and torch itself"
+
+
 def test_images_and_commands_are_those_of_the_dockerfile() -> None:
     dockerfile = (ROOT / "docker" / "Dockerfile").read_text()
     targets = set(re.findall(r" AS (\w+)$", dockerfile, re.MULTILINE))

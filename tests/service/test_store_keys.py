@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from service.errors import NotFound, WeakKey
 from service.store import keys
@@ -103,6 +104,12 @@ def test_use_is_noted_once_a_minute(store):
         first = keys.list_(tx)[0].last_used_at
         keys.touch(tx, key.id)
         assert keys.list_(tx)[0].last_used_at == first is not None
+
+
+def test_an_error_of_the_database_shows_no_values(store):
+    with pytest.raises(DBAPIError) as caught, store.session() as tx:
+        tx.execute(text("SELECT no_such_column FROM api_keys WHERE digest = :digest"), {"digest": "a-digest"})
+    assert "a-digest" not in str(caught.value)
 
 
 def test_a_bootstrap_key_is_created_once(store):

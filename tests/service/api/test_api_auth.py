@@ -160,3 +160,14 @@ def test_settings_hide_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
         assert f"NIDIM_{name.upper()}=" in shown
         assert field.description
     assert json.dumps(SECRET) not in repr(Settings())
+
+
+def test_a_short_pepper_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIDIM_KEY_PEPPER", "peppercorn")
+    with pytest.raises(ValidationError, match="openssl rand") as caught:
+        Settings()
+    assert "peppercorn" not in str(caught.value)
+    monkeypatch.setenv("NIDIM_KEY_PEPPER", "p" * 16)
+    assert Settings().key_pepper is not None
+    monkeypatch.setenv("NIDIM_KEY_PEPPER", "")
+    assert Settings().key_pepper is None
