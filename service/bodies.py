@@ -1,5 +1,8 @@
 """Request bodies: counted while they arrive, never trusted to be as long as they say.
 
+A client has ``body_timeout_s`` seconds to keep the server waiting. What arrives gives them back, at
+``body_min_bytes_per_s``, never beyond the first sum: silence ends a request, and so does a byte now and then.
+
 The routes read their bodies themselves, after the key was checked; so nobody without a key makes the server read.
 JSON nests at most 200 levels (the parser's own limit).
 """
@@ -7,16 +10,19 @@ JSON nests at most 200 levels (the parser's own limit).
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message
 
 from service.accept import JSON, media_type
 from service.pointers import blames
 from service.refusals import BodyTimeout, InvalidBody, MalformedBody, TooLarge, UnsupportedMediaType
+from service.settings import Settings
 from service.state import services
 
 M = TypeVar("M", bound=BaseModel)
@@ -26,16 +32,10 @@ async def chunks(request: Request, limit: int) -> AsyncIterator[bytes]:
     """The body as it arrives. Raises TooLarge, BodyTimeout, UnsupportedMediaType, ClientDisconnect."""
     _refuse_compression(request)
     _refuse_declared_length(request, limit)
-    silence = services(request).settings.body_timeout_s
+    patience = _Patience(services(request).settings)
     total, more = 0, True
     while more:
-        try:
-            async with asyncio.timeout(silence):
-                message = await request.receive()
-        except TimeoutError:
-            raise BodyTimeout from None
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
+        message = await patience.next(request)
         total += len(message.get("body", b""))
         if total > limit:
             raise _over(limit)
@@ -44,9 +44,36 @@ async def chunks(request: Request, limit: int) -> AsyncIterator[bytes]:
             yield message["body"]
 
 
-async def read(request: Request, limit: int) -> bytes:
-    """The whole body, at most ``limit`` bytes."""
-    return b"".join([chunk async for chunk in chunks(request, limit)])
+class _Patience:
+    """With one client: the seconds that it may still keep the server waiting."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._most_s = self._left_s = settings.body_timeout_s
+        self._s_per_byte = 1 / settings.body_min_bytes_per_s
+
+    async def next(self, request: Request) -> Message:
+        """The next piece of the body. Raises BodyTimeout, ClientDisconnect."""
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(self._left_s):
+                message = await request.receive()
+        except TimeoutError:
+            raise BodyTimeout from None
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        waited_s = time.monotonic() - started
+        earned_s = len(message.get("body", b"")) * self._s_per_byte
+        self._left_s = min(self._most_s, self._left_s - waited_s + earned_s)
+        return message
+
+
+async def read(request: Request, limit: int, taken: Callable[[int], None] = lambda _: None) -> bytes:
+    """The whole body, at most ``limit`` bytes; ``taken`` hears of the length of each piece as it arrives."""
+    pieces = []
+    async for chunk in chunks(request, limit):
+        taken(len(chunk))
+        pieces.append(chunk)
+    return b"".join(pieces)
 
 
 def json_body(model: type[M]) -> Callable[[Request], Awaitable[M]]:

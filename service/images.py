@@ -16,6 +16,7 @@ from starlette.requests import Request
 from service import bodies, forms
 from service.accept import JSON, NPY, media_type
 from service.inference import npy
+from service.inference.room import Room
 from service.refusals import Blame, InvalidBody, MalformedBody, TooLarge, UnsupportedMediaType
 from service.schemas import EmbeddingsIn, ImagesIn
 from service.settings import Settings
@@ -36,9 +37,12 @@ Images = Files | NDArray[np.uint8]
 Embeddings = NDArray[np.float32]
 
 
-async def images(request: Request) -> Images:
-    """The images of an embedding request. Raises UnsupportedMediaType, TooLarge, MalformedBody, InvalidBody."""
-    kind, raw = await _body(request)
+async def images(request: Request, room: Room) -> Images:
+    """The images of an embedding request, each byte of which takes ``room`` as it arrives.
+
+    Raises UnsupportedMediaType, TooLarge, MalformedBody, InvalidBody, TooManyBytes.
+    """
+    kind, raw = await _body(request, room)
     settings = services(request).settings
     if isinstance(raw, list):
         return _counted(raw, settings)
@@ -49,9 +53,11 @@ async def images(request: Request) -> Images:
     return [raw]
 
 
-async def images_or_embeddings(request: Request, dim: int) -> tuple[Images | None, Embeddings | None]:
+async def images_or_embeddings(
+    request: Request, dim: int, room: Room
+) -> tuple[Images | None, Embeddings | None]:
     """What a scoring request holds: images as for embedding, or rows (n, ``dim``)."""
-    kind, raw = await _body(request)
+    kind, raw = await _body(request, room)
     settings = services(request).settings
     if isinstance(raw, list):
         return _counted(raw, settings), None
@@ -69,27 +75,39 @@ async def _off_loop(read: Callable[..., T], raw: bytes, *rest: Any) -> T:
     return await anyio.to_thread.run_sync(read, raw, *rest)
 
 
-async def _body(request: Request) -> tuple[str, bytes | list[bytes]]:
+async def _body(request: Request, room: Room) -> tuple[str, bytes | list[bytes]]:
     """Content-Type and the body; the files of a multipart one."""
     settings, kind = services(request).settings, media_type(request)
     if kind == forms.MULTIPART:
-        return kind, await _files(request, settings)
+        return kind, await _files(request, settings, room)
     if kind not in TAKEN:
         if not kind and not await bodies.read(request, settings.max_embed_bytes):
             raise MalformedBody("The request needs a body with images.")
         raise UnsupportedMediaType(f"Content-Type must be one of {', '.join(TAKEN)}.")
-    return kind, await bodies.read(request, settings.max_embed_bytes)
+    return kind, await bodies.read(request, settings.max_embed_bytes, room.take)
 
 
-async def _files(request: Request, settings: Settings) -> list[bytes]:
-    sinks: list[forms.MemorySink] = []
+class _Sink(forms.MemorySink):
+    """One image of a form, in the room of its request."""
+
+    def __init__(self, limit: int, room: Room) -> None:
+        super().__init__(limit, what="An image")
+        self._room = room
+
+    async def write(self, data: bytes) -> None:
+        self._room.take(len(data))
+        await super().write(data)
+
+
+async def _files(request: Request, settings: Settings, room: Room) -> list[bytes]:
+    sinks: list[_Sink] = []
 
     def open_sink(part: forms.Part) -> forms.Sink:
         if part.name != FIELD:
             raise InvalidBody(
                 errors=[Blame("", f"Unknown field {part.name[:100]!r}; the files are {FIELD!r}.")]
             )
-        sinks.append(forms.MemorySink(settings.max_embed_bytes, what="An image"))
+        sinks.append(_Sink(settings.max_embed_bytes, room))
         return sinks[-1]
 
     await forms.read_form(

@@ -198,6 +198,11 @@ class Bodies(BaseSettings):
     body_timeout_s: float = Field(
         default=30.0, gt=0, description="longest silence of a client that sends a body"
     )
+    body_min_bytes_per_s: float = Field(
+        default=1024.0,
+        gt=0,
+        description="least rate of a body: slower, a client's time runs out as if it were silent",
+    )
     idempotency_hours: float = Field(default=24.0, gt=0, description="hours that an Idempotency-Key is kept")
 
 
@@ -217,7 +222,9 @@ class Serving(BaseSettings):
         description="images waiting for one encoder from which requests are answered 429",
     )
     serve_inflight_bytes: int = Field(
-        default=GIB, ge=1, description="bytes of embedding requests at work from which more are answered 429"
+        default=GIB,
+        ge=1,
+        description="bytes of embedding requests, as they arrive, from which more are answered 429",
     )
     serve_cache_bytes: int = Field(
         default=2 * GIB, ge=1, description="bytes of loaded encoders; the oldest leave"

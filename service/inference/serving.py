@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from service.inference import dummy, engine
 from service.inference.batcher import Batcher
 from service.inference.decoding import Decoded, DecodePool, Wanted
 from service.inference.registry import Notes, Registry, label
+from service.inference.room import Budget
 from service.inference.watch import Unwatched, Watch
 from service.settings import Settings
 from service.store import Blobs
@@ -38,10 +38,6 @@ class BadImagesFound(Exception):
     def __init__(self, bad: Bad) -> None:
         super().__init__(f"{len(bad)} images cannot be decoded")
         self.bad = bad
-
-
-class TooManyBytes(Exception):
-    """Embedding requests of too many bytes are at work already."""
 
 
 @dataclass(frozen=True)
@@ -100,23 +96,12 @@ class Serving:
         self._dummy = Batcher(
             dummy.embed, dim=dummy.DIM, max_batch=8, max_waiting=64, executor=self._dummy_thread
         )
-        self._max_inflight, self._inflight = settings.serve_inflight_bytes, 0
+        self.budget = Budget(settings.serve_inflight_bytes)
 
     @property
     def waiting(self) -> int:
         """Images in all queues."""
         return sum(handle.batcher.waiting for handle in self.registry.handles)
-
-    @contextlib.contextmanager
-    def admitted(self, size: int) -> Iterator[None]:
-        """Reserve ``size`` bytes for a request. Raises TooManyBytes; an idle server takes any one request."""
-        if self._inflight and self._inflight + size > self._max_inflight:
-            raise TooManyBytes
-        self._inflight += size
-        try:
-            yield
-        finally:
-            self._inflight -= size
 
     async def embed(
         self, encoder: Encoder, images: Sequence[bytes | None] | Pixels, *, keep_going: bool = False

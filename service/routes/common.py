@@ -19,7 +19,8 @@ from service.errors import NotFound
 from service.inference.batcher import BatcherClosed, QueueFull
 from service.inference.decoding import DecodersDown
 from service.inference.engine import Damaged
-from service.inference.serving import Bad, BadImagesFound, TooManyBytes
+from service.inference.room import TooManyBytes
+from service.inference.serving import Bad, BadImagesFound
 from service.problems import REQUEST_ID
 from service.refusals import Blame
 from service.state import Services, services

@@ -56,8 +56,8 @@ async def embed(
 
 async def embedded(request: Request, app: Services, encoder: Encoder, *, keep_going: bool) -> Embedded:
     """Read the body and embed it; given up when the client hangs up."""
-    with app.serving.admitted(declared(request, app)):
-        found = await images.images(request)
+    with app.serving.budget.admitted(declared(request, app)) as room:
+        found = await images.images(request, room)
         done = await unless_gone(request, app.serving.embed(encoder, found, keep_going=keep_going))
     checked(app, done, keep_going=keep_going)
     return done
@@ -88,10 +88,9 @@ def trace(tracer: Tracer, done: Embedded) -> None:
 
 
 def declared(request: Request, app: Services) -> int:
-    """The bytes that the body may have."""
+    """The bytes that the body is said to have, as far as they are taken; 0 where nothing is said."""
     length = request.headers.get("content-length", "")
-    limit = app.settings.max_embed_bytes
-    return min(int(length), limit) if length.isdecimal() else limit
+    return min(int(length), app.settings.max_embed_bytes) if length.isdecimal() else 0
 
 
 def timing(done: Embedded) -> dict[str, str]:

@@ -36,8 +36,8 @@ router = guarded("/v1", "embedding")
 async def create_embeddings(request: Request, app: App) -> Response:
     """Embed images given as data URIs. Nothing is ever fetched from an address."""
     async with answering():
-        with app.serving.admitted(declared(request, app)):
-            raw = await bodies.read(request, app.settings.max_embed_bytes)
+        with app.serving.budget.admitted(declared(request, app)) as room:
+            raw = await bodies.read(request, app.settings.max_embed_bytes, room.take)
             bodies.require(request, JSON, empty=not raw)
             wish, images = await anyio.to_thread.run_sync(_parsed, raw, app.settings.max_embed_images)
             encoder = await anyio.to_thread.run_sync(_encoder, app, wish)

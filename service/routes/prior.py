@@ -61,8 +61,8 @@ async def score(request: Request, app: App, encoder: ServedEncoder) -> Response:
     """log p in nats and P(χ²_d ≥ ‖s‖²) of images or embeddings; a small p is an outlier."""
     choose(request, (JSON,))
     async with answering():
-        with app.serving.admitted(declared(request, app)):
-            pictures, embeddings = await images.images_or_embeddings(request, encoder.dim)
+        with app.serving.budget.admitted(declared(request, app)) as room:
+            pictures, embeddings = await images.images_or_embeddings(request, encoder.dim, room)
             if embeddings is None:
                 assert pictures is not None
                 done = await unless_gone(request, app.serving.embed(encoder, pictures))

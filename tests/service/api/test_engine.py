@@ -18,7 +18,7 @@ from service.inference.batcher import BatcherClosed
 from service.inference.decoding import DecodePool, Wanted, chunked
 from service.inference.engine import Damaged, Loaded
 from service.inference.registry import Registry
-from service.inference.serving import BadImagesFound, Serving, TooManyBytes
+from service.inference.serving import BadImagesFound, Serving
 from service.settings import Settings
 from service.store import Store, open_store
 
@@ -256,10 +256,6 @@ def test_serving_without_http(store: Store, registered: Any, tmp_path: Path, pic
         kept = await serving.embed(registered, [b"", None], keep_going=True)
         assert sorted(kept.bad) == [0, 1]
         assert np.isnan(kept.rows).all()
-        with serving.admitted(10), pytest.raises(TooManyBytes), serving.admitted(2**40):
-            pass
-        with serving.admitted(2**40):
-            pass
         await serving.registry.close()
         await serving._dummy.close()
         with pytest.raises(BatcherClosed):
