@@ -12,13 +12,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import anyio.to_thread
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
+from service import marks
 from service.accept import JSON, media_type
 from service.pointers import blames
 from service.refusals import BodyTimeout, InvalidBody, MalformedBody, TooLarge, UnsupportedMediaType
@@ -26,6 +28,10 @@ from service.settings import Settings
 from service.state import services
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+INLINE_BYTES = 1 << 15
+MAX_PLACES = 1_000
+"""To blame in one body; of more, only the number is told."""
 
 
 async def chunks(request: Request, limit: int) -> AsyncIterator[bytes]:
@@ -67,22 +73,26 @@ class _Patience:
         return message
 
 
-async def read(request: Request, limit: int, taken: Callable[[int], None] = lambda _: None) -> bytes:
-    """The whole body, at most ``limit`` bytes; ``taken`` hears of the length of each piece as it arrives."""
+async def read(request: Request, limit: int, *watchers: Callable[[bytes], None]) -> bytes:
+    """The whole body, at most ``limit`` bytes; each of ``watchers`` sees each piece as it arrives, and may refuse."""
     pieces = []
     async for chunk in chunks(request, limit):
-        taken(len(chunk))
+        for watch in watchers:
+            watch(chunk)
         pieces.append(chunk)
     return b"".join(pieces)
 
 
-def json_body(model: type[M]) -> Callable[[Request], Awaitable[M]]:
-    """A dependency that reads a JSON body into ``model``; OpenAPI learns of it through ``body_model``."""
+def json_body(model: type[M], *, values: int = 0) -> Callable[[Request], Awaitable[M]]:
+    """A dependency that reads a JSON body into ``model``, of which ``values`` numbers are the essence, if any.
+
+    OpenAPI learns of it through ``body_model``.
+    """
 
     async def body(request: Request) -> M:
-        raw = await read(request, services(request).settings.max_json_bytes)
+        raw = await read(request, services(request).settings.max_json_bytes, marks.of_fields(values))
         require(request, JSON, empty=not raw)
-        return parse(model, raw)
+        return await off_loop(parse, model, raw, size=len(raw))
 
     body.body_model = model  # type: ignore[attr-defined]
     return body
@@ -109,7 +119,16 @@ def parse(model: type[M], raw: bytes) -> M:
         raise _refusal(error, raw) from None
 
 
+async def off_loop(work: Callable[..., T], *arguments: Any, size: int) -> T:
+    """``work(*arguments)``, in a thread if it is about more than a few bytes."""
+    if size <= INLINE_BYTES:
+        return work(*arguments)
+    return await anyio.to_thread.run_sync(work, *arguments)
+
+
 def _refusal(error: ValidationError, raw: bytes) -> InvalidBody:
+    if (count := error.error_count()) > MAX_PLACES:  # to write them all down takes longer than to find them
+        return InvalidBody(f"{count} values in the body cannot be used.")
     first = error.errors(include_url=False, include_input=False)[0]
     if first["type"] == "json_invalid":
         return MalformedBody(f"{first['msg']}.")

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
 
-import anyio.to_thread
 import numpy as np
 from numpy.typing import NDArray
-from pydantic_core import from_json
 from starlette.requests import Request
 
-from service import bodies, forms
+from service import bodies, forms, marks
 from service.accept import JSON, NPY, media_type
 from service.inference import npy
 from service.inference.room import Room
@@ -28,8 +25,8 @@ RAW = (
 )
 TAKEN = (forms.MULTIPART, *RAW, NPY, JSON)
 FIELD = "images"
-INLINE_BYTES = 1 << 15
-T = TypeVar("T")
+PIECE = 1 << 18
+"""Characters of base64 that are decoded at a time."""
 
 Files = Sequence[bytes | None]
 """Image files; None where the text was not even base64."""
@@ -42,14 +39,14 @@ async def images(request: Request, room: Room) -> Images:
 
     Raises UnsupportedMediaType, TooLarge, MalformedBody, InvalidBody, TooManyBytes.
     """
-    kind, raw = await _body(request, room)
     settings = services(request).settings
+    kind, raw = await _body(request, room, marks.of_images(settings))
     if isinstance(raw, list):
         return _counted(raw, settings)
     if kind == NPY:
         return _counted(_array(raw), settings)
     if kind == JSON:
-        return _counted(await _off_loop(_base64_images, raw), settings)
+        return _counted(await bodies.off_loop(_base64_images, raw, size=len(raw)), settings)
     return [raw]
 
 
@@ -57,34 +54,28 @@ async def images_or_embeddings(
     request: Request, dim: int, room: Room
 ) -> tuple[Images | None, Embeddings | None]:
     """What a scoring request holds: images as for embedding, or rows (n, ``dim``)."""
-    kind, raw = await _body(request, room)
     settings = services(request).settings
+    kind, raw = await _body(request, room, marks.of_rows(settings))
     if isinstance(raw, list):
         return _counted(raw, settings), None
     if kind not in (NPY, JSON):
         return [raw], None
     read = _array_or_rows if kind == NPY else _base64_or_rows
-    images_, rows = await _off_loop(read, raw, dim)
+    images_, rows = await bodies.off_loop(read, raw, dim, size=len(raw))
     return (None, rows) if images_ is None else (_counted(images_, settings), None)
 
 
-async def _off_loop(read: Callable[..., T], raw: bytes, *rest: Any) -> T:
-    """``read(raw, …)`` in a thread if it takes long."""
-    if len(raw) <= INLINE_BYTES:
-        return read(raw, *rest)
-    return await anyio.to_thread.run_sync(read, raw, *rest)
-
-
-async def _body(request: Request, room: Room) -> tuple[str, bytes | list[bytes]]:
-    """Content-Type and the body; the files of a multipart one."""
+async def _body(request: Request, room: Room, count: marks.Count) -> tuple[str, bytes | list[bytes]]:
+    """Content-Type and the body; the files of a multipart one. ``count`` sees what is JSON."""
     settings, kind = services(request).settings, media_type(request)
     if kind == forms.MULTIPART:
         return kind, await _files(request, settings, room)
     if kind not in TAKEN:
-        if not kind and not await bodies.read(request, settings.max_embed_bytes):
+        if not kind and not await bodies.read(request, settings.max_embed_bytes, room.arrived):
             raise MalformedBody("The request needs a body with images.")
         raise UnsupportedMediaType(f"Content-Type must be one of {', '.join(TAKEN)}.")
-    return kind, await bodies.read(request, settings.max_embed_bytes, room.take)
+    watchers = (room.arrived, count) if kind == JSON else (room.arrived,)
+    return kind, await bodies.read(request, settings.max_embed_bytes, *watchers)
 
 
 class _Sink(forms.MemorySink):
@@ -148,7 +139,7 @@ def _base64_images(raw: bytes) -> list[bytes | None]:
 
 
 def _base64_or_rows(raw: bytes, dim: int) -> tuple[Images | None, Embeddings | None]:
-    if not _has_key(raw, "embeddings"):
+    if b'"embeddings"' not in raw:  # neither base64 nor numbers have a quote: it is a key
         return _base64_images(raw), None
     rows = bodies.parse(EmbeddingsIn, raw).embeddings
     for i, row in enumerate(rows):
@@ -163,19 +154,17 @@ def _base64_or_rows(raw: bytes, dim: int) -> tuple[Images | None, Embeddings | N
     return None, found
 
 
-def _has_key(raw: bytes, key: str) -> bool:
-    try:
-        body: Any = from_json(raw)
-    except ValueError:
-        return False
-    return isinstance(body, dict) and key in body
-
-
 def _unbase64(text: str) -> bytes | None:
+    """A piece at a time: while it works, nothing else in this process does."""
     try:
-        return base64.b64decode(text, validate=True)
+        pieces = [
+            base64.b64decode(text[start : start + PIECE], validate=True)
+            for start in range(0, len(text), PIECE)
+        ]
     except (binascii.Error, ValueError):
         return None
+    whole = all(len(piece) == PIECE // 4 * 3 for piece in pieces[:-1])  # padding stands at the end alone
+    return b"".join(pieces) if whole else None
 
 
 def from_data_uri(text: str) -> bytes | None:

@@ -11,6 +11,7 @@ from nidim.spec import Name, TrainSpec
 MAX_SEED = 2**63 - 1
 MAX_COUNT = 2**53
 MAX_DIM = 65_536
+MAX_ROWS = 1_000_000
 MAX_IMAGE_TEXT = 90 * 1024 * 1024
 """Characters of one image as base64; the body limit is reached first."""
 
@@ -21,6 +22,7 @@ Finite = Annotated[float, Field(ge=-1e308, le=1e308, allow_inf_nan=False)]
 Ref = Annotated[str, Field(min_length=1, max_length=127, description="enc_…, name, name@3 or name:alias")]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Vector = Annotated[list[Finite], Field(min_length=1, max_length=MAX_DIM)]
+ImageText = Annotated[str, Field(max_length=MAX_IMAGE_TEXT)]
 Priority = Literal["low", "normal", "high"]
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 KeyScope = Literal["read", "train", "embed", "admin"]
@@ -60,13 +62,13 @@ class AliasIn(Body):
 class ImagesIn(Body):
     """Image files as base64."""
 
-    images: list[Annotated[str, Field(max_length=MAX_IMAGE_TEXT)]] = Field(max_length=1_000_000)
+    images: list[ImageText] = Field(max_length=MAX_ROWS)
 
 
 class EmbeddingsIn(Body):
     """Rows to score."""
 
-    embeddings: list[Vector] = Field(max_length=1_000_000)
+    embeddings: list[Vector] = Field(max_length=MAX_ROWS)
 
 
 class OpenAIEmbeddingsIn(BaseModel):
@@ -75,10 +77,7 @@ class OpenAIEmbeddingsIn(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
     model: Ref
-    input: (
-        Annotated[str, Field(max_length=MAX_IMAGE_TEXT)]
-        | Annotated[list[Annotated[str, Field(max_length=MAX_IMAGE_TEXT)]], Field(max_length=1_000_000)]
-    )
+    input: ImageText | Annotated[list[ImageText], Field(max_length=MAX_ROWS)]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(None, ge=1, le=MAX_DIM, description="if given, it must be the encoder's d")
 

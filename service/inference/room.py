@@ -48,6 +48,10 @@ class Room:
         self.held += size
         self._budget.taken += size
 
+    def arrived(self, piece: bytes) -> None:
+        """A piece of the body. Raises TooManyBytes."""
+        self.take(len(piece))
+
     def give(self, size: int) -> None:
         """Hold ``size`` fewer."""
         self.held -= size

@@ -10,7 +10,7 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service import bodies, views
+from service import bodies, marks, views
 from service.accept import JSON
 from service.answers import OpenAIEmbeddingsOut
 from service.auth import needs
@@ -37,7 +37,9 @@ async def create_embeddings(request: Request, app: App) -> Response:
     """Embed images given as data URIs. Nothing is ever fetched from an address."""
     async with answering():
         with app.serving.budget.admitted(declared(request, app)) as room:
-            raw = await bodies.read(request, app.settings.max_embed_bytes, room.take)
+            raw = await bodies.read(
+                request, app.settings.max_embed_bytes, room.arrived, marks.of_images(app.settings)
+            )
             bodies.require(request, JSON, empty=not raw)
             wish, images = await anyio.to_thread.run_sync(_parsed, raw, app.settings.max_embed_images)
             encoder = await anyio.to_thread.run_sync(_encoder, app, wish)

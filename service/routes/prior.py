@@ -21,7 +21,7 @@ from service.inference.registry import label
 from service.refusals import Blame, InvalidBody, TooLarge
 from service.routes.common import App, ServedEncoder, answering, guarded, unless_gone
 from service.routes.embed import checked, declared
-from service.schemas import MAX_SEED, InterpolateIn, SampleIn
+from service.schemas import MAX_DIM, MAX_SEED, InterpolateIn, SampleIn
 from service.settings import Settings
 from service.store.encoders import Encoder
 
@@ -77,7 +77,7 @@ async def score(request: Request, app: App, encoder: ServedEncoder) -> Response:
 def interpolate(
     request: Request,
     encoder: ServedEncoder,
-    body: Annotated[InterpolateIn, Depends(json_body(InterpolateIn))],
+    body: Annotated[InterpolateIn, Depends(json_body(InterpolateIn, values=2 * MAX_DIM))],
 ) -> Response:
     """Points from a to b, both included, each as likely as a draw when a and b are draws."""
     media = choose(request, rows.OFFERS)
