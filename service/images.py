@@ -46,7 +46,9 @@ async def images(request: Request, room: Room) -> Images:
     if kind == NPY:
         return _counted(_array(raw), settings)
     if kind == JSON:
-        return _counted(await bodies.off_loop(_base64_images, raw, size=len(raw)), settings)
+        with room.holding(2 * len(raw)):  # the texts, and the files in them
+            found = await bodies.off_loop(_base64_images, raw, size=len(raw))
+        return _counted(found, settings)
     return [raw]
 
 
@@ -61,7 +63,8 @@ async def images_or_embeddings(
     if kind not in (NPY, JSON):
         return [raw], None
     read = _array_or_rows if kind == NPY else _base64_or_rows
-    images_, rows = await bodies.off_loop(read, raw, dim, size=len(raw))
+    with room.holding(2 * len(raw)):
+        images_, rows = await bodies.off_loop(read, raw, dim, size=len(raw))
     return (None, rows) if images_ is None else (_counted(images_, settings), None)
 
 

@@ -193,7 +193,9 @@ class Bodies(BaseSettings):
     max_embed_bytes: int = Field(default=64 * MIB, ge=1, description="bytes of one embedding request")
     max_json_rows: int = Field(default=100_000, ge=1, description="rows of a prior sample as JSON or Arrow")
     max_npy_values: int = Field(
-        default=10_000_000, ge=1, description="values (rows x d) of a prior sample as npy"
+        default=10_000_000,
+        ge=1,
+        description="values (rows x d) of a prior sample as npy, or of JSON to score",
     )
     body_timeout_s: float = Field(
         default=30.0, gt=0, description="longest silence of a client that sends a body"
@@ -224,7 +226,8 @@ class Serving(BaseSettings):
     serve_inflight_bytes: int = Field(
         default=GIB,
         ge=1,
-        description="bytes of embedding requests, as they arrive, from which more are answered 429",
+        description="bytes of embedding requests, as they arrive and as prepared pixels, from which more are "
+        "answered 429",
     )
     serve_cache_bytes: int = Field(
         default=2 * GIB, ge=1, description="bytes of loaded encoders; the oldest leave"

@@ -109,11 +109,14 @@ class Batcher:
         self._images_per_s = 1000.0
         self.waiting = 0
 
-    async def submit(self, images: Pixels) -> Answer:
-        """The rows of ``images``. Raises QueueFull or BatcherClosed at once, never after waiting."""
+    async def submit(self, images: Pixels, *, begun: bool = False) -> Answer:
+        """The rows of ``images``. Raises QueueFull or BatcherClosed at once, never after waiting.
+
+        ``begun``: further images of a request that was let in; they are never refused as too many.
+        """
         if self._closed:
             raise BatcherClosed
-        if self.waiting and self.waiting + len(images) > self._max_waiting:
+        if not begun and self.waiting and self.waiting + len(images) > self._max_waiting:
             raise QueueFull(max(1, math.ceil(self.waiting / self._images_per_s)))
         rows = np.full((len(images), self._dim), np.nan, dtype=np.float32)
         if len(images) == 0:

@@ -24,6 +24,7 @@ from service.environment import without_secrets
 from service.inference.decoder import FRAME, READY, pack, unpack
 
 CHUNK_IMAGES, CHUNK_BYTES = 64, 4 << 20
+"""What one process takes at a time: so many images, of so many bytes, which become so many bytes of pixels."""
 CRASHED = ("bad_image", "the image made its decoder crash or hang")
 MAX_CULPRITS = 3
 UNTRIED = (
@@ -46,6 +47,11 @@ class Wanted:
     channels: int
     max_pixels: int
 
+    @property
+    def most(self) -> int:
+        """Images that one process takes at a time."""
+        return max(1, min(CHUNK_IMAGES, CHUNK_BYTES // (self.size * self.size * self.channels)))
+
 
 @dataclass
 class Decoded:
@@ -60,7 +66,7 @@ class DecodersDown(Exception):
 
 
 @dataclass
-class _Patience:
+class Patience:
     """With one request: the images that lost their process twice."""
 
     culprits: int = 0
@@ -155,11 +161,13 @@ class DecodePool:
         """Start every process now, so that the first image does not wait for it."""
         await asyncio.gather(*(slot.start() for slot in self._slots))
 
-    async def decode(self, images: Sequence[bytes], wanted: Wanted) -> Decoded:
-        """The pixels of all ``images``, in order. Raises DecodersDown."""
-        patience = _Patience()
+    async def decode(
+        self, images: Sequence[bytes], wanted: Wanted, patience: Patience | None = None
+    ) -> Decoded:
+        """The pixels of all ``images``, in order; ``patience`` is that with the request. Raises DecodersDown."""
+        patience = patience or Patience()
         answers = await asyncio.gather(
-            *(self._shielded(chunk, wanted, patience) for chunk in chunked(images))
+            *(self._shielded(chunk, wanted, patience) for chunk in chunked(images, wanted.most))
         )
         return joined(answers, wanted)
 
@@ -173,7 +181,7 @@ class DecodePool:
         await asyncio.gather(*self._working, return_exceptions=True)
         await asyncio.gather(*(slot.stop() for slot in self._slots))
 
-    async def _shielded(self, images: Sequence[bytes], wanted: Wanted, patience: _Patience) -> Decoded:
+    async def _shielded(self, images: Sequence[bytes], wanted: Wanted, patience: Patience) -> Decoded:
         """A caller that hangs up must not leave a process in the middle of an exchange."""
         slot = await self._free.get()
         task = asyncio.create_task(self._on(slot, images, wanted, patience))
@@ -181,16 +189,14 @@ class DecodePool:
         task.add_done_callback(self._working.discard)
         return await asyncio.shield(task)
 
-    async def _on(self, slot: _Slot, images: Sequence[bytes], wanted: Wanted, patience: _Patience) -> Decoded:
+    async def _on(self, slot: _Slot, images: Sequence[bytes], wanted: Wanted, patience: Patience) -> Decoded:
         try:
             return await self._ask(slot, images, wanted, patience)
         finally:
             slot.busy_since = None
             self._free.put_nowait(slot)
 
-    async def _ask(
-        self, slot: _Slot, images: Sequence[bytes], wanted: Wanted, patience: _Patience
-    ) -> Decoded:
+    async def _ask(self, slot: _Slot, images: Sequence[bytes], wanted: Wanted, patience: Patience) -> Decoded:
         if patience.over:
             return _refused(images, wanted, UNTRIED)
         if (answer := await self._try(slot, images, wanted)) is not None:
@@ -219,12 +225,12 @@ class DecodePool:
             return None
 
 
-def chunked(images: Sequence[bytes]) -> list[list[bytes]]:
+def chunked(images: Sequence[bytes], most: int = CHUNK_IMAGES) -> list[list[bytes]]:
     """``images`` in order, in pieces that one process takes at a time."""
     chunks: list[list[bytes]] = []
     room = 0
     for image in images:
-        if room <= 0 or len(chunks[-1]) == CHUNK_IMAGES:
+        if room <= 0 or len(chunks[-1]) == most:
             chunks.append([])
             room = CHUNK_BYTES
         chunks[-1].append(image)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import functools
 import os
 import time
@@ -16,18 +18,21 @@ from numpy.typing import NDArray
 
 from service.inference import dummy, engine
 from service.inference.batcher import Batcher
-from service.inference.decoding import Decoded, DecodePool, Wanted
+from service.inference.decoding import Decoded, DecodePool, Patience, Wanted
 from service.inference.registry import Notes, Registry, label
-from service.inference.room import Budget
+from service.inference.room import Budget, Room
 from service.inference.watch import Unwatched, Watch
 from service.settings import Settings
 from service.store import Blobs
 from service.store.encoders import Encoder
 
 Pixels = NDArray[np.uint8]
+Given = Sequence[bytes | None] | Pixels
 Bad = dict[int, tuple[str, str]]
 """Index -> (code, message) of images that cannot be used."""
 
+STEP_BYTES = 32 << 20
+"""Of prepared pixels: what one request holds at a time."""
 NOT_BASE64 = ("bad_image", "not base64")
 PROBE_TIMEOUT_S = 10.0
 
@@ -57,6 +62,39 @@ class Embedded:
     def missing(self) -> frozenset[int]:
         """The rows that have no value."""
         return frozenset(self.bad) | frozenset(self.failed)
+
+
+def prepared_bytes(encoder: Encoder) -> int:
+    """Of one image as the encoder takes it."""
+    size, channels = encoder.resolved["image_size"], encoder.resolved["channels"]
+    return int(size * size * channels)
+
+
+def joined(parts: Sequence[Embedded]) -> Embedded:
+    """Parts of one request, one after the other, as a whole."""
+    if len(parts) == 1:
+        return parts[0]
+    bad: Bad = {}
+    failed: dict[int, Exception] = {}
+    offset = 0
+    for part in parts:
+        bad |= {offset + i: what for i, what in part.bad.items()}
+        failed |= {offset + i: error for i, error in part.failed.items()}
+        offset += len(part.rows)
+    return Embedded(
+        encoder=parts[0].encoder,
+        rows=np.concatenate([part.rows for part in parts]),
+        bad=bad,
+        failed=failed,
+        decode_s=sum(part.decode_s for part in parts),
+        queue_s=sum(part.queue_s for part in parts),
+        forward_s=sum(part.forward_s for part in parts),
+        batch=max(part.batch for part in parts),
+    )
+
+
+def _nowhere(n: int, encoder: Encoder) -> NDArray[np.float32]:
+    return np.full((n, encoder.dim), np.nan, np.float32)
 
 
 class Serving:
@@ -104,34 +142,52 @@ class Serving:
         return sum(handle.batcher.waiting for handle in self.registry.handles)
 
     async def embed(
-        self, encoder: Encoder, images: Sequence[bytes | None] | Pixels, *, keep_going: bool = False
+        self, encoder: Encoder, images: Given, *, keep_going: bool = False, room: Room | None = None
     ) -> Embedded:
         """The rows of image files, or of an array (n, h, w[, c]).
 
-        Raises BadImagesFound unless ``keep_going``; QueueFull, BatcherClosed, Damaged.
+        Prepared and embedded a step at a time: however large the images of the encoder are, a request holds
+        ``STEP_BYTES`` of them in its ``room``, or one.
+        Raises BadImagesFound unless ``keep_going``, with every bad image; TooManyBytes, QueueFull, BatcherClosed,
+        Damaged.
         """
+        each = prepared_bytes(encoder)
+        height = max(1, STEP_BYTES // each)
+        parts: list[Embedded] = []
+        patience = Patience()
+        with room.holding(min(len(images), height) * each) if room else contextlib.nullcontext():
+            for start in range(0, max(len(images), 1), height):
+                decoded, decode_s = await self._decoded(encoder, images[start : start + height], patience)
+                part = Embedded(
+                    label(encoder), _nowhere(len(decoded.pixels), encoder), decoded.bad, {}, decode_s
+                )
+                if keep_going or not any(known.bad for known in [*parts, part]):
+                    part = await self._forward(encoder, decoded, part, begun=start > 0)
+                parts.append(part)
+        done = joined(parts)
+        if done.bad and not keep_going:
+            raise BadImagesFound(done.bad)
+        self._watch.request(decode_s=done.decode_s, queue_s=done.queue_s)
+        return done
+
+    async def _decoded(self, encoder: Encoder, images: Given, patience: Patience) -> tuple[Decoded, float]:
+        """The pixels of one step, and the seconds that they took."""
         started = time.perf_counter()
-        decoded = await self._pixels(encoder, images)
-        decode_s = time.perf_counter() - started
+        decoded = await self._pixels(encoder, images, patience)
         for code, _ in decoded.bad.values():
             self._watch.undecodable(code)
-        if decoded.bad and not keep_going:
-            raise BadImagesFound(decoded.bad)
+        return decoded, time.perf_counter() - started
+
+    async def _forward(self, encoder: Encoder, decoded: Decoded, part: Embedded, *, begun: bool) -> Embedded:
+        """``part`` with the rows of its good images."""
         good = [i for i in range(len(decoded.pixels)) if i not in decoded.bad]
         async with self.registry.use(encoder) as handle:
             pixels = decoded.pixels[good] if decoded.bad else decoded.pixels
-            answer = await handle.batcher.submit(pixels)
-        self._watch.request(decode_s=decode_s, queue_s=answer.queue_s)
-        rows = answer.rows
-        if decoded.bad:
-            rows = np.full((len(decoded.pixels), encoder.dim), np.nan, np.float32)
-            rows[good] = answer.rows
-        return Embedded(
-            encoder=label(encoder),
-            rows=rows,
-            bad=decoded.bad,
+            answer = await handle.batcher.submit(pixels, begun=begun)
+        part.rows[good] = answer.rows
+        return dataclasses.replace(
+            part,
             failed={good[i]: error for i, error in answer.failed.items()},
-            decode_s=decode_s,
             queue_s=answer.queue_s,
             forward_s=answer.forward_s,
             batch=answer.batch,
@@ -157,14 +213,14 @@ class Serving:
         self._dummy_thread.shutdown(wait=False)
         await self.decoder.close()
 
-    async def _pixels(self, encoder: Encoder, images: Sequence[bytes | None] | Pixels) -> Decoded:
+    async def _pixels(self, encoder: Encoder, images: Given, patience: Patience) -> Decoded:
         size, channels = encoder.resolved["image_size"], encoder.resolved["channels"]
         if isinstance(images, np.ndarray):
             if images.shape[1:] == (size, size, channels):
                 return Decoded(images)
             return await asyncio.to_thread(self._prepared, images, size, channels)
         wanted = Wanted(size=size, channels=channels, max_pixels=self._max_pixels)
-        decoded = await self.decoder.decode([image or b"" for image in images], wanted)
+        decoded = await self.decoder.decode([image or b"" for image in images], wanted, patience)
         decoded.bad.update({i: NOT_BASE64 for i, image in enumerate(images) if image is None})
         return decoded
 

@@ -58,7 +58,7 @@ async def embedded(request: Request, app: Services, encoder: Encoder, *, keep_go
     """Read the body and embed it; given up when the client hangs up."""
     with app.serving.budget.admitted(declared(request, app)) as room:
         found = await images.images(request, room)
-        done = await unless_gone(request, app.serving.embed(encoder, found, keep_going=keep_going))
+        done = await unless_gone(request, app.serving.embed(encoder, found, keep_going=keep_going, room=room))
     checked(app, done, keep_going=keep_going)
     return done
 

@@ -41,10 +41,11 @@ async def create_embeddings(request: Request, app: App) -> Response:
                 request, app.settings.max_embed_bytes, room.arrived, marks.of_images(app.settings)
             )
             bodies.require(request, JSON, empty=not raw)
-            wish, images = await anyio.to_thread.run_sync(_parsed, raw, app.settings.max_embed_images)
+            with room.holding(2 * len(raw)):
+                wish, images = await anyio.to_thread.run_sync(_parsed, raw, app.settings.max_embed_images)
             encoder = await anyio.to_thread.run_sync(_encoder, app, wish)
             async with answering("/input/{}" if isinstance(wish.input, list) else "/input"):
-                done = await unless_gone(request, app.serving.embed(encoder, images))
+                done = await unless_gone(request, app.serving.embed(encoder, images, room=room))
     checked(app, done, keep_going=False)
     body = await anyio.to_thread.run_sync(_body, done, wish.encoding_format)
     return views.answer(body, headers=timing(done))

@@ -65,7 +65,7 @@ async def score(request: Request, app: App, encoder: ServedEncoder) -> Response:
             pictures, embeddings = await images.images_or_embeddings(request, encoder.dim, room)
             if embeddings is None:
                 assert pictures is not None
-                done = await unless_gone(request, app.serving.embed(encoder, pictures))
+                done = await unless_gone(request, app.serving.embed(encoder, pictures, room=room))
                 checked(app, done, keep_going=False)
                 embeddings = done.rows
     body = await anyio.to_thread.run_sync(_scores, encoder, embeddings)

@@ -140,8 +140,9 @@ def test_the_queue_is_bounded_but_an_idle_engine_takes_anything(executor: Thread
         with pytest.raises(QueueFull) as full:
             await queue.submit(some(1))
         assert full.value.retry_after_s >= 1
+        accepted.append(asyncio.create_task(queue.submit(some(3, 30), begun=True)))
         engine.gate.set()
-        assert [len(answer.rows) for answer in await asyncio.gather(*accepted)] == [2, 2, 2]
+        assert [len(answer.rows) for answer in await asyncio.gather(*accepted)] == [2, 2, 2, 3]
         assert queue.waiting == 0
         assert len((await queue.submit(some(1))).rows) == 1
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.tiny_encoder import SIZE
 from service.inference import dummy, engine
 from service.inference.batcher import BatcherClosed
 from service.inference.decoding import DecodePool, Wanted, chunked
 from service.inference.engine import Damaged, Loaded
 from service.inference.registry import Registry
+from service.inference.room import TooManyBytes
 from service.inference.serving import BadImagesFound, Serving
 from service.settings import Settings
 from service.store import Store, open_store
@@ -214,6 +218,13 @@ def test_chunks_are_bounded_in_number_and_bytes() -> None:
     assert all(len(piece) <= 64 for piece in pieces)
     assert len(pieces[0]) == 2
     assert chunked([]) == []
+    assert [len(piece) for piece in chunked([b"y"] * 12, 5)] == [5, 5, 2]
+    assert [Wanted(size=size, channels=3, max_pixels=1).most for size in (8, 224, 512, 4096)] == [
+        64,
+        27,
+        5,
+        1,
+    ]
 
 
 @pytest.fixture
@@ -263,6 +274,61 @@ def test_serving_without_http(store: Store, registered: Any, tmp_path: Path, pic
 
     run_serving(store, tmp_path, work)
     assert not list(tmp_path.glob("encoder-*"))
+
+
+def test_a_request_in_steps_is_the_same_request(
+    store: Store, registered: Any, tmp_path: Path, pictures: Any, image_file: Any, monkeypatch: Any
+) -> None:
+    """Seven images a step; bad ones keep their number, and every one is named however early the first is."""
+    files: list[bytes | None] = [image_file(picture) for picture in pictures]
+    files[3], files[20], files[39] = b"", None, b"x"
+    good = [i for i in range(40) if i not in (3, 20, 39)]
+
+    async def work(serving: Serving) -> None:
+        whole = await serving.embed(registered, pictures)
+        monkeypatch.setattr("service.inference.serving.STEP_BYTES", 7 * SIZE * SIZE)
+        for given in (pictures, pictures[..., None], [image_file(picture) for picture in pictures]):
+            steps = await serving.embed(registered, given)
+            np.testing.assert_allclose(steps.rows, whole.rows, atol=1e-6)
+            assert steps.batch == 7
+        kept = await serving.embed(registered, files, keep_going=True)
+        assert sorted(kept.bad) == sorted(kept.missing) == [3, 20, 39]
+        np.testing.assert_allclose(kept.rows[good], whole.rows[good], atol=1e-6)
+        with pytest.raises(BadImagesFound) as refused:
+            await serving.embed(registered, files)
+        assert sorted(refused.value.bad) == [3, 20, 39]
+
+    run_serving(store, tmp_path, work)
+
+
+@pytest.mark.parametrize("kind", ["array", "files"])
+def test_large_images_of_an_encoder_are_prepared_in_bounded_memory(
+    store: Store, tmp_path: Path, add_encoder: Any, image_file: Any, monkeypatch: Any, kind: str
+) -> None:
+    """Pictures of one pixel become 256 KiB each: 50 MiB at once, if all were prepared before the first leaves."""
+    n, step_bytes = 200, 2 << 20
+    monkeypatch.setattr("service.inference.serving.STEP_BYTES", step_bytes)
+    pixels = np.arange(n, dtype=np.uint8).reshape(n, 1, 1)
+    given = pixels if kind == "array" else [image_file(pixel) for pixel in pixels]
+    encoder = add_encoder(SimpleNamespace(store=store), "large", image_size=512)
+    first = Loaded(lambda images: images[:, 0, 0, [0, 0]], 2, 512, 1, 10, ThreadPoolExecutor(1))
+
+    async def work(serving: Serving) -> None:
+        serving.registry._load = lambda _: first
+        with serving.budget.admitted(0) as other, serving.budget.admitted(0) as room:
+            tracemalloc.start()
+            try:
+                done = await serving.embed(encoder, given, room=room)
+                assert tracemalloc.get_traced_memory()[1] < 8 * step_bytes
+            finally:
+                tracemalloc.stop()
+            np.testing.assert_array_equal(done.rows[:, 0], pixels[:, 0, 0])
+            other.take(serving.budget.limit)
+            with pytest.raises(TooManyBytes):
+                await serving.embed(encoder, given, room=room)
+            assert room.held == 0
+
+    run_serving(store, tmp_path, work)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "report.json"])
