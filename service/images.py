@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.requests import Request
 
-from service import bodies, forms, marks
+from service import bodies, forms, marks, vectors
 from service.accept import JSON, NPY, media_type
 from service.inference import npy
 from service.inference.room import Room
 from service.refusals import Blame, InvalidBody, MalformedBody, TooLarge, UnsupportedMediaType
-from service.schemas import EmbeddingsIn, ImagesIn
+from service.schemas import ImagesIn
 from service.settings import Settings
 from service.state import services
 
@@ -144,17 +144,7 @@ def _base64_images(raw: bytes) -> list[bytes | None]:
 def _base64_or_rows(raw: bytes, dim: int) -> tuple[Images | None, Embeddings | None]:
     if b'"embeddings"' not in raw:  # neither base64 nor numbers have a quote: it is a key
         return _base64_images(raw), None
-    rows = bodies.parse(EmbeddingsIn, raw).embeddings
-    for i, row in enumerate(rows):
-        if len(row) != dim:
-            raise InvalidBody(
-                errors=[Blame(f"/embeddings/{i}", f"{len(row)} values; the encoder has {dim}.")]
-            )
-    with np.errstate(over="ignore"):
-        found = np.array(rows, dtype=np.float32).reshape(len(rows), dim)
-    if not np.isfinite(found).all():
-        raise InvalidBody(errors=[Blame("/embeddings", "Values must fit in float32.")])
-    return None, found
+    return None, vectors.read(raw, dim)
 
 
 def _unbase64(text: str) -> bytes | None:

@@ -96,3 +96,12 @@ def test_large_base64_is_read_in_pieces_and_as_strictly() -> None:
 def test_a_body_with_both_is_refused(api: httpx.Client, is_problem: Any) -> None:
     is_problem(api.post(SCORE, json={"images": [], "embeddings": [[1, 2]]}), 422, "invalid_value", "/images")
     is_problem(api.post(SCORE, json={"rows": []}), 422, "invalid_value", "/images")
+
+
+def test_many_rows_are_scored_like_few(api: httpx.Client) -> None:
+    """A body that is parsed in pieces."""
+    rows = np.random.default_rng(0).normal(size=(20_000, 2)).tolist()
+    few = api.post(SCORE, json={"embeddings": rows[-3:]}).json()
+    many = api.post(SCORE, json={"embeddings": rows}).json()
+    assert len(many["log_prob"]) == 20_000
+    np.testing.assert_allclose(many["log_prob"][-3:], few["log_prob"], rtol=1e-6)
