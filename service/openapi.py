@@ -38,6 +38,8 @@ ERRORS = {
     "503": "The server cannot answer this now",
     "507": "The server's disk is full",
 }
+CONFLICTING = ("/jobs", "/datasets", "/keys", "/cancel", "/retry", "/rollback")
+"""Ends of the paths that may answer 409 without being a DELETE."""
 BINARY = {"type": "string", "format": "binary", "maxLength": 2**53}
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
@@ -190,8 +192,8 @@ def _errors_of(operation: dict[str, Any], path: str, method: str) -> Iterator[tu
         "404": "{" in path,
         "406": path.startswith("/v1") and path != "/v1/embeddings",
         "408": has_body,
-        "409": method == "delete" or path.endswith(("/jobs", "/datasets", "/keys", "/cancel", "/retry")),
-        "412": "/aliases/" in path and method in ("put", "delete"),
+        "409": method == "delete" or path.endswith(CONFLICTING),
+        "412": "/aliases/" in path and method != "get",
         "413": has_body,
         "415": has_body,
         "416": path.endswith("/files/{file}"),

@@ -56,7 +56,7 @@ def _of_encoders() -> list[tuple[str, str, str, dict[str, str]]]:
 
 def _of_aliases() -> list[tuple[str, str, str, dict[str, str]]]:
     own = {"name": f"{BODY}/name", "alias": f"{BODY}/alias"}
-    targets = ("get_alias", "delete_alias", "alias_history")
+    targets = ("get_alias", "delete_alias", "rollback_alias", "alias_history")
     return [
         ("list_encoders", "200", "put_alias", {"name": f"{BODY}/items/0/name"}),
         *(("put_alias", "200", target, own) for target in targets),

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ import numpy as np
 
 from benchmarks.hostile.attack import Outcome, Tally
 
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = (
     "pillow",
     "numpy",
@@ -54,8 +59,7 @@ def summary(outcome: Outcome, *, n: int, seed: int) -> dict[str, Any]:
         "wall_s": round(outcome.wall_s),
         "kinds": {kind: _row(tally) for kind, tally in sorted(_by_kind(outcome).items())},
         "families": {name: _row(tally) for name, tally in sorted(outcome.tallies.items())},
-        "hardware": {"machine": platform.machine(), "cpus": _cpus(), "python": platform.python_version()},
-        "versions": {name: version(name) for name in PACKAGES},
+        **surroundings(PACKAGES),
     }
 
 
@@ -90,6 +94,33 @@ def text(figures: dict[str, Any]) -> str:
     )
 
 
+def surroundings(packages: Sequence[str]) -> dict[str, Any]:
+    """Of every run: when, with which code, on what."""
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "revision": revision(),
+        "hardware": {
+            "machine": platform.machine(),
+            "processor": _processor(),
+            "cpus": _cpus(),
+            "python": platform.python_version(),
+        },
+        "versions": {name: version(name) for name in packages},
+    }
+
+
+def revision() -> str:
+    """The commit of this checkout; with a mark where files differ from it."""
+    words = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--exclude", "*", "--dirty"]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
 def _by_kind(outcome: Outcome) -> dict[str, Tally]:
     kinds: dict[str, Tally] = {}
     for name, tally in outcome.tallies.items():
@@ -110,6 +141,4 @@ def _quantiles(seconds: list[float]) -> dict[str, float]:
 
 
 def _cpus() -> int:
-    import os
-
     return len(os.sched_getaffinity(0))

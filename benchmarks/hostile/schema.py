@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from benchmarks.hostile import stack
+from benchmarks.hostile import report, stack
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 ROOT = CONFIG.parents[2]
+VERSIONS = 100
+"""Of the encoder: deleting them is tested too, and shall not run out of them."""
+PACKAGES = ("schemathesis", "hypothesis", "fastapi", "starlette", "uvicorn", "pydantic")
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,15 @@ class Run:
     name: str
     keyed: bool
     options: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of a run: exit status, output for people, and Schemathesis' own figures."""
+
+    status: int
+    text: str
+    figures: dict[str, Any]
 
 
 RUNS = (
@@ -41,41 +56,82 @@ def run_all(directory: Path, *, seed: int, examples: int, out: Path) -> int:
     """Every run on a server of its own; the number of runs that found something. Writes ``schemathesis.json``."""
     found = []
     for number, run in enumerate(RUNS):
-        with stack.serving(directory / str(number), keyed=run.keyed, decode_processes=1) as server:
-            status, text = run_one(server, run, seed=seed, examples=examples)
-        sys.stdout.write(text)
-        found.append({"run": run.name, "status": status, "summary": summary(text)})
+        with serving(directory / str(number), run) as server:
+            one = run_one(server, run, seed=seed, examples=examples)
+        print(one.text, flush=True)
+        found.append({"run": run.name, "status": one.status, **_figures(one.figures)})
     figures = {
         "command": f"python -m benchmarks.hostile --schemathesis --examples {examples} --seed {seed}",
+        "seed": seed,
+        "examples": examples,
         "runs": found,
+        **report.surroundings(PACKAGES),
     }
     (out / "schemathesis.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (out / "schemathesis.md").write_text(text(figures))
     return sum(entry["status"] != 0 for entry in found)
 
 
-def run_one(
-    server: stack.Stack, run: Run, *, seed: int, examples: int, more: Sequence[str] = ()
-) -> tuple[int, str]:
-    """Exit status and output of one run."""
+def serving(directory: Path, run: Run, *, versions: int = VERSIONS) -> AbstractContextManager[stack.Stack]:
+    """The server of one run."""
+    return stack.serving(directory, keyed=run.keyed, versions=versions, decode_processes=1)
+
+
+def run_one(server: stack.Stack, run: Run, *, seed: int, examples: int, more: Sequence[str] = ()) -> Found:
+    """One run; ``more`` options of Schemathesis."""
     headers = [word for name, value in server.headers.items() for word in ("-H", f"{name}: {value}")]
+    figures = server.log.with_name("schemathesis.json")
     command = [
-        *(str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIG), "run"),
+        *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run"),
         *(f"{server.url}/openapi.json", "--checks", "all", "--no-color", "--continue-on-failure"),
-        *("--seed", str(seed), "--max-examples", str(examples), "--generation-database", "none"),
+        *("--seed", str(seed), "--max-examples", str(examples), "--generation-deterministic"),
+        *("--report", "json", "--report-json-path", str(figures)),
         *("--request-timeout", "60", *headers, *run.options, *more),
     ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=_environment())
-    return done.returncode, done.stdout + done.stderr
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}  # the strategies are a module of the repository
+    done = subprocess.run(command, cwd=server.log.parent, capture_output=True, text=True, env=env)
+    known = json.loads(figures.read_text()) if figures.exists() else {}
+    return Found(done.returncode, done.stdout + done.stderr, known)
 
 
-def summary(text: str) -> list[str]:
-    """The lines that count what was done and found."""
-    _, _, tail = text.partition("= SUMMARY =")
-    return [line.strip() for line in tail.splitlines() if line.strip() and not line.startswith("=")]
+def text(figures: dict[str, Any]) -> str:
+    """The figures for people."""
+    rows = [
+        f"| {run['run']} | {run['operations']['tested']} of {run['operations']['total']} | {run['cases']} "
+        f"| {', '.join(run['phases'])} | {len(run['failures'])} | {len(run['errors'])} | {run['seconds']:.0f} |"
+        for run in figures["runs"]
+    ]
+    versions, hardware = figures["versions"], figures["hardware"]
+    return "\n".join(
+        [
+            "# Schemathesis",
+            "",
+            f"`{figures['command']}`: Schemathesis {versions['schemathesis']}, all its checks, against a real API "
+            f"process. Seed {figures['seed']}, at most {figures['examples']} examples an operation, and those of the "
+            f"coverage phase. Revision {figures['revision']}.",
+            "",
+            "| run | operations tested | cases | phases | failures | errors | s |",
+            "|---|---|---|---|---|---|---|",
+            *rows,
+            "",
+            f"{figures['at']}, {hardware['cpus']} shared cores of {hardware['processor']} (other measurements ran "
+            f"beside it), Python {hardware['python']}. Operations that a run leaves out are tested by another one. "
+            "What was accepted of each operation is in schemathesis.json.",
+            "",
+        ]
+    )
 
 
-def _environment() -> dict[str, str]:
-    """With the repository on the path: the strategies are a module of it."""
-    import os
-
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
+def _figures(found: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of Schemathesis' own report."""
+    return {
+        "operations": found["operations"],
+        "cases": found["test_cases"]["generated"],
+        "phases": {
+            name: phase["status"] for name, phase in found["phases"].items() if phase["status"] != "skip"
+        },
+        "failures": found["failures"],
+        "errors": found["errors"],
+        "seconds": round(found["running_time"], 1),
+        "valid_rates": found["valid_rates"],
+    }

@@ -42,16 +42,21 @@ class Stack:
 
 @contextmanager
 def serving(
-    directory: Path, *, keyed: bool = False, python_path: Path | None = None, **settings: Any
+    directory: Path,
+    *,
+    keyed: bool = False,
+    versions: int = 1,
+    python_path: Path | None = None,
+    **settings: Any,
 ) -> Iterator[Stack]:
-    """``python -m service.serve`` with ``gauss@1`` registered.
+    """``python -m service.serve`` with ``gauss@1`` registered, and as many more versions as are wanted.
 
     ``keyed``: an admin key exists and is needed. ``python_path``: where its processes look for modules first.
     """
     values = {"data_dir": directory, "reaper_every_s": 1.0, **settings}
     values |= {"bootstrap_key": KEY} if keyed else {}
     directory.mkdir(parents=True, exist_ok=True)
-    with _prepared(Settings(**values)), socket.create_server(("127.0.0.1", 0)) as listener:
+    with _prepared(Settings(**values), versions), socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         log = directory / "server.log"
         process = _start(values, listener, log, python_path)
@@ -69,12 +74,13 @@ def serving(
 
 
 @contextmanager
-def _prepared(settings: Settings) -> Iterator[None]:
+def _prepared(settings: Settings, versions: int) -> Iterator[None]:
     store = open_store(settings)
     try:
         with tempfile.TemporaryDirectory() as bundle:
             facts = write_bundle(Path(bundle))
-            register(store, ENCODER, Path(bundle), facts)
+            for _ in range(versions):
+                register(store, ENCODER, Path(bundle), facts)
         yield
     finally:
         store.close()

@@ -26,6 +26,9 @@ CONTENT = {
     for kind in sorted({"application/octet-stream", *files.MEDIA_TYPES.values()})
 }
 
+WHOLE = {**CONTENT, "application/json": {"schema": {"type": "object"}}}
+"""A range of JSON is only bytes."""
+
 router = guarded("/v1/encoders", "encoders")
 
 
@@ -43,7 +46,7 @@ def list_files(encoder: EncoderAt) -> Response:
 @router.get(
     "/{ref}/files/{file}",
     response_class=Response,
-    responses={200: {"content": CONTENT}, 206: {"content": CONTENT}, 304: {}},
+    responses={200: {"content": WHOLE}, 206: {"content": CONTENT}, 304: {}},
 )
 @needs("read")
 async def get_file(

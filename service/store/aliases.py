@@ -76,10 +76,10 @@ def rollback(tx: Session, name: str, alias: str, *, if_match: str | None = None)
     Raises NotFound (there never was such an alias), NothingBefore, PreconditionFailed.
     """
     lock(tx, name)
-    _require_match(get(tx, name, alias), if_match)
     moves = history(tx, name, alias, limit=2)
     if not moves:
         raise NotFound("There is no such alias; look at the encoder's aliases.")
+    _require_match(get(tx, name, alias), if_match)
     before = moves[1].version if len(moves) > 1 else None
     if before is None:
         raise NothingBefore

@@ -154,7 +154,9 @@ def test_aliases_are_created_once_and_rolled_back(
     for _ in range(2):
         add_encoder(server, "swinging")
     url = "/v1/encoders/swinging/aliases/live"
-    is_problem(api.post(f"{url}/rollback"), 404, "not_found")
+    for nothing in (url, "/v1/encoders/swinging/aliases/%C2%84", "/v1/encoders/swinging/aliases/12"):
+        for headers in ({}, {"If-Match": '"1"'}):
+            is_problem(api.post(f"{nothing}/rollback", headers=headers), 404, "not_found")
     first = api.put(url, json={"version": 1}, headers={"If-None-Match": "*"})
     assert first.status_code == 200
     taken = api.put(url, json={"version": 2}, headers={"If-None-Match": "*"})
