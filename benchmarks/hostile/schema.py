@@ -77,14 +77,19 @@ def serving(directory: Path, run: Run, *, versions: int = VERSIONS) -> AbstractC
     return stack.serving(directory, keyed=run.keyed, versions=versions, decode_processes=1)
 
 
-def run_one(server: stack.Stack, run: Run, *, seed: int, examples: int, more: Sequence[str] = ()) -> Found:
-    """One run; ``more`` options of Schemathesis."""
+def run_one(
+    server: stack.Stack, run: Run, *, seed: int | None, examples: int, more: Sequence[str] = ()
+) -> Found:
+    """One run; without a seed the examples are the same each time. ``more`` options of Schemathesis."""
+    chosen = ("--generation-deterministic",)
+    if seed is not None:
+        chosen = ("--seed", str(seed), "--generation-database", "none")
     headers = [word for name, value in server.headers.items() for word in ("-H", f"{name}: {value}")]
     figures = server.log.with_name("schemathesis.json")
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run"),
         *(f"{server.url}/openapi.json", "--checks", "all", "--no-color", "--continue-on-failure"),
-        *("--seed", str(seed), "--max-examples", str(examples), "--generation-deterministic"),
+        *("--max-examples", str(examples), *chosen),
         *("--report", "json", "--report-json-path", str(figures)),
         *("--request-timeout", "60", *headers, *run.options, *more),
     ]

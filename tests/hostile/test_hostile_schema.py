@@ -15,7 +15,7 @@ EXAMPLES = 3
 @pytest.mark.parametrize("run", schema.RUNS[:1], ids=lambda run: run.name)
 def test_every_operation_is_as_its_description_says(run: schema.Run, tmp_path: Path) -> None:
     with schema.serving(tmp_path, run, versions=10) as server:
-        found = schema.run_one(server, run, seed=0, examples=EXAMPLES, more=SHORT)
+        found = schema.run_one(server, run, seed=None, examples=EXAMPLES, more=SHORT)
     assert found.status == 0, found.text[-10_000:]
     assert found.figures["operations"]["tested"] == found.figures["operations"]["selected"] > 30
     assert found.figures["test_cases"]["generated"] > 100
