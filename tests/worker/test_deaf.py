@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,13 +13,9 @@ import pytest
 from service.queue import publish
 from service.settings import Settings
 from tests.chaos.proxy import Proxy
+from tests.waiting import wait_for
 
-
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return found
+pytestmark = pytest.mark.embedded
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,13 +17,9 @@ import redis
 from service.queue import QUEUE, TASK, publish
 from service.settings import Settings
 from service.store import counters
+from tests.waiting import wait_for
 
-
-def wait_for(condition: Callable[[], bool], seconds: float = 30) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return condition()
+pytestmark = pytest.mark.embedded
 
 
 @pytest.fixture

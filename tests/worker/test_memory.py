@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import resource
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.waiting import wait_for
 from worker import memory
 from worker.process import COMMAND
 from worker.runner import Outcome
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and limits other processes")
+pytestmark = [
+    pytest.mark.embedded,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and limits other processes"),
+]
 
 TINY = {
     "dataset": "digits",
@@ -26,13 +29,6 @@ TINY = {
     "epochs": 200,
 }
 GROUP_BYTES = 64 << 20
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return found
 
 
 def training_of(scratch: Path) -> int | None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,40 +11,29 @@ from sqlalchemy.exc import OperationalError
 
 from service.errors import BlobsUnavailable, StoreBusy
 from service.store import jobs
-from service.store.blobs import Blobs, DirectoryBlobs
 from worker import runner
 from worker.control import Control
 from worker.runner import Outcome
 
 
-class Failing(DirectoryBlobs):
-    """A directory that refuses the next calls with these errors."""
-
-    def __init__(self, root: Path, *errors: Exception) -> None:
-        super().__init__(root)
-        self.errors = list(errors)
-
-    def put_file(self, path: Path) -> tuple[str, int]:
-        if self.errors:
-            raise self.errors.pop(0)
-        return super().put_file(path)
-
-    def fetch(self, digest: str, dest: Path, *, durable: bool = False) -> Path:
-        if self.errors:
-            raise self.errors.pop(0)
-        return super().fetch(digest, dest, durable=durable)
-
-
-def use(bench: Any, blobs: Blobs) -> None:
-    bench.store = dataclasses.replace(bench.store, blobs=blobs)
-
-
 @pytest.fixture
-def failing(bench: Any) -> Any:
-    def make(*errors: Exception) -> Failing:
-        blobs = Failing(bench.settings.data_dir / "blobs", *errors)
-        use(bench, blobs)
-        return blobs
+def failing(bench: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """``failing(*errors)``: the next calls of the blobs raise these; what is left of them."""
+
+    def make(*errors: Exception) -> list[Exception]:
+        left = list(errors)
+
+        def refusing(call: Callable[..., Any]) -> Callable[..., Any]:
+            def refuse(*given: Any, **options: Any) -> Any:
+                if left:
+                    raise left.pop(0)
+                return call(*given, **options)
+
+            return refuse
+
+        for name in ("put_file", "fetch"):
+            monkeypatch.setattr(bench.store.blobs, name, refusing(getattr(bench.store.blobs, name)))
+        return left
 
     return make
 
@@ -55,10 +43,10 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
 
 @pytest.mark.parametrize("error", [FULL, BlobsUnavailable(), ConnectionResetError()])
 def test_a_finished_bundle_waits_for_its_store(bench: Any, failing: Any, error: Exception) -> None:
-    blobs = failing(error, error)
+    left = failing(error, error)
     job = bench.job()
     assert bench.run(job, "slow") is Outcome.SUCCEEDED
-    assert not blobs.errors
+    assert not left
     assert bench.read(job).attempt == 1
 
 

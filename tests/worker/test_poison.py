@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,13 +12,7 @@ from service.queue import publish
 from service.reaper import Reaper
 from service.settings import Settings
 from service.store import Store
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return found
+from tests.waiting import wait_for
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 
 from service.store import datasets, encoders, jobs
 from service.store.tables import JobRow
+from tests.waiting import wait_for
 from worker import control
 from worker.runner import Outcome
 
@@ -30,13 +31,6 @@ def is_alive(pid: int) -> bool:
     except OSError:
         return False
     return state != "Z"
-
-
-def wait_for_death(pid: int, seconds: float = 10) -> bool:
-    deadline = time.monotonic() + seconds
-    while is_alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return not is_alive(pid)
 
 
 def test_a_training_that_ends_well_registers_one_encoder(bench: Any) -> None:
@@ -73,6 +67,7 @@ def test_a_job_that_is_not_in_the_database_is_dropped(bench: Any, forged: str) -
     assert bench.run(forged, "succeed") is Outcome.DROPPED
 
 
+@pytest.mark.embedded
 def test_what_libraries_print_and_broken_lines_disturb_nothing(bench: Any) -> None:
     job = bench.job()
     assert bench.run(job, "noisy") is Outcome.SUCCEEDED
@@ -113,6 +108,7 @@ def test_the_same_checkpoint_again_is_no_progress(bench: Any) -> None:
     assert bench.read(job).failure["code"] == "killed"
 
 
+@pytest.mark.embedded
 @pytest.mark.parametrize(("play", "code"), [("memory", "out_of_memory"), ("killed", "killed")])
 def test_memory_that_runs_out_is_named(bench: Any, play: str, code: str) -> None:
     job = bench.job()
@@ -176,6 +172,7 @@ def test_a_drain_stores_the_checkpoint_and_hands_the_job_back(bench: Any) -> Non
     assert bench.run(job, "succeed") is Outcome.SUCCEEDED
 
 
+@pytest.mark.embedded
 def test_a_training_that_was_told_to_stop_by_somebody_else_is_handed_back(bench: Any) -> None:
     job = bench.job()
     running = bench.start(job, "polite")
@@ -200,8 +197,8 @@ def test_a_worker_that_lost_its_lease_kills_its_training_and_writes_nothing(benc
         )
     before = bench.read(job)
     assert running.result() is Outcome.LOST
-    assert wait_for_death(ready["own"])
-    assert wait_for_death(ready["pid"])
+    assert wait_for(lambda: not is_alive(ready["own"]))
+    assert wait_for(lambda: not is_alive(ready["pid"]))
     assert bench.read(job) == before
     assert not bench.published
 
@@ -219,27 +216,30 @@ def test_a_database_that_stays_away_costs_the_lease(bench: Any, monkeypatch: pyt
     assert running.result() is Outcome.LOST
 
 
+@pytest.mark.embedded
 def test_what_a_finished_training_leaves_running_is_killed(bench: Any) -> None:
     job = bench.job()
     assert bench.run(job, "family_left") is Outcome.SUCCEEDED
-    assert wait_for_death(bench.events(job, "log")[0]["pid"])
+    assert wait_for(lambda: not is_alive(bench.events(job, "log")[0]["pid"]))
 
 
+@pytest.mark.embedded
 def test_a_training_leaves_when_its_worker_is_killed(bench: Any) -> None:
     job = bench.job()
     code = (
-        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from conftest import Bench; from service.settings import Settings; from service.store import open_store\n"
-        "settings = Settings(data_dir=Path(sys.argv[2]))\n"
+        "settings = Settings.model_validate_json(sys.argv[2])\n"
         "Bench(open_store(settings), settings).run(sys.argv[3], 'stubborn')"
     )
-    worker = subprocess.Popen([sys.executable, "-c", code, str(HERE), str(bench.settings.data_dir), job.id])
+    settings = bench.settings.model_dump_json()
+    worker = subprocess.Popen([sys.executable, "-c", code, str(HERE), settings, job.id])
     bench.wait_until_ready(job)
     training = int(Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()[0])
     assert is_alive(training)
     worker.kill()
     worker.wait()
-    assert wait_for_death(training)
+    assert wait_for(lambda: not is_alive(training))
 
 
 def upload(bench: Any, *, state: str) -> None:
@@ -293,6 +293,7 @@ def test_a_dataset_whose_file_is_gone_is_tried_again_and_then_named(bench: Any) 
     assert "gone" in bench.read(job).failure["message"]
 
 
+@pytest.mark.embedded
 def test_scratch_of_a_killed_attempt_is_removed_by_the_next(bench: Any) -> None:
     job = bench.job()
     left = bench.settings.data_dir / "scratch" / f"{job.id}-0"
@@ -322,6 +323,7 @@ def test_a_checkpoint_takes_the_place_of_the_one_before_under_the_quota(bench: A
     assert bench.read(job).warnings == []
 
 
+@pytest.mark.embedded
 def test_a_full_disk_costs_checkpoints_not_the_job(bench: Any) -> None:
     free = shutil.disk_usage(bench.settings.data_dir).free
     bench.settings = bench.settings.model_copy(update={"disk_reserve_bytes": 2 * free})

@@ -65,6 +65,7 @@ def test_a_job_that_cannot_be_published_again_is_counted(bench: Any, store: Stor
     assert counted(store)["publish_failures"] == 1
 
 
+@pytest.mark.embedded
 def test_log_and_trace_of_an_attempt_go_on_where_the_request_was(
     bench: Any, store: Store, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:

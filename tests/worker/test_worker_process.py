@@ -6,8 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +15,8 @@ from service.queue import QUEUE, TASK, publish
 from service.reaper import Reaper
 from service.settings import Settings
 from service.store import Store
+from tests.waiting import wait_for
 from worker.app import make_app
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return condition()
 
 
 @pytest.fixture
@@ -32,6 +24,7 @@ def settings(broker_settings: Settings) -> Settings:
     return broker_settings
 
 
+@pytest.mark.embedded
 def test_it_hears_its_task_and_ignores_everything_else(
     bench: Any, settings: Settings, broker: Any, workers: Any
 ) -> None:
@@ -61,6 +54,7 @@ def test_it_hears_its_task_and_ignores_everything_else(
     assert workers.started[0].poll() is None
 
 
+@pytest.mark.embedded
 def test_a_training_may_read_its_images_with_processes_of_its_own(
     bench: Any, settings: Settings, workers: Any
 ) -> None:
@@ -76,6 +70,7 @@ def test_a_training_may_read_its_images_with_processes_of_its_own(
     assert read["own"] not in read["pids"]
 
 
+@pytest.mark.embedded
 def test_urgent_jobs_come_first(bench: Any, settings: Settings, workers: Any) -> None:
     waiting = {name: bench.job(priority=name, encoder=name) for name in ("low", "normal", "high")}
     for name, job in waiting.items():
@@ -102,6 +97,7 @@ def test_sigterm_hands_the_job_back_with_its_checkpoint(
     assert wait_for(lambda: bench.read(job).state == "succeeded")
 
 
+@pytest.mark.embedded
 def test_an_idle_worker_leaves_on_sigterm(bench: Any, settings: Settings, workers: Any) -> None:
     job = bench.job()
     publish(settings.broker_url, job.id, "normal")
@@ -132,6 +128,7 @@ def test_a_killed_worker_costs_the_work_since_its_checkpoint(
     assert [event["step"] for event in bench.events(job, "checkpoint")] == [5, 3]
 
 
+@pytest.mark.embedded
 def test_it_hears_again_after_redis_died(bench: Any, settings: Settings, broker: Any, workers: Any) -> None:
     first, second = bench.job(encoder="first"), bench.job(encoder="second")
     publish(settings.broker_url, first.id, "normal")
@@ -145,6 +142,7 @@ def test_it_hears_again_after_redis_died(bench: Any, settings: Settings, broker:
     assert wait_for(lambda: bench.read(second).state == "succeeded", 40)
 
 
+@pytest.mark.embedded
 @pytest.mark.parametrize("back", ["before", "after"])
 def test_redis_that_dies_under_a_training_neither_harms_it_nor_deafens_the_worker(
     bench: Any, settings: Settings, broker: Any, workers: Any, back: str
