@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,11 +14,15 @@ from benchmarks.hostile.stack import Stack
 
 
 @pytest.fixture(scope="session")
-def hostile_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """One server for the corpus and for names: open on loopback."""
-    with stack.serving(
-        tmp_path_factory.mktemp("hostile"), body_timeout_s=1.5, decode_processes=2, ingest_timeout_s=60
-    ) as server:
+def hostile_server(
+    column: str,
+    place_in: Callable[[str], AbstractContextManager[dict[str, str]]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Stack]:
+    """One server in each column for the corpus: open on loopback."""
+    directory = tmp_path_factory.mktemp("hostile")
+    quick: dict[str, Any] = {"body_timeout_s": 1.5, "decode_processes": 2, "ingest_timeout_s": 60}
+    with place_in(column) as place, stack.serving(directory, **quick, **place) as server:
         yield server
 
 
