@@ -18,7 +18,9 @@ import pytest
 
 from service.errors import BlobDamaged, BlobMissing, BlobsUnavailable
 from service.store import blobs as store_blobs
+from service.store import remote
 from service.store.blobs import DirectoryBlobs, blob_path, open_blobs
+from tests.chaos.proxy import Proxy
 
 CONTENT = b"content " * 300_000
 DIGEST = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
@@ -322,6 +324,43 @@ def test_a_store_that_does_not_answer(monkeypatch, file, tmp_path):
         with pytest.raises(BlobsUnavailable) as caught:
             act(DIGEST)
         assert isinstance(caught.value, OSError)
+
+
+def test_a_store_that_falls_silent_is_given_up(s3_endpoint, new_bucket, monkeypatch, file):
+    """The client of S3 waits for the word to go on before it sends a body, and has no limit of its own for that."""
+    proxy = Proxy(("127.0.0.1", int(s3_endpoint.rsplit(":", 1)[1])))
+    through = {"endpoint_url": f"http://127.0.0.1:{proxy.port}"}
+    blobs = open_blobs(
+        f"s3://{new_bucket(s3_endpoint)}/x", timeout_s=0.5, **CREDENTIALS, client_kwargs=through
+    )
+    try:
+        blobs.put_bytes(b"before")
+        monkeypatch.setattr(remote, "SLOWEST_BYTES_PER_S", 1 << 30)
+        proxy.mode = "hole"
+        with ThreadPoolExecutor(2) as threads:
+            calls = [threads.submit(blobs.put_file, file), threads.submit(blobs.put_bytes, CONTENT)]
+            errors = [call.exception(timeout=30) for call in calls]
+        assert [type(error) for error in errors] == [BlobsUnavailable] * 2
+        proxy.mode = "pass"
+        assert blobs.put_file(file) == (DIGEST, len(CONTENT))
+    finally:
+        blobs.close()
+        proxy.close()
+
+
+def test_a_full_store_says_so(s3_endpoint, new_bucket, file):
+    proxy = Proxy(("127.0.0.1", int(s3_endpoint.rsplit(":", 1)[1])))
+    through = {"endpoint_url": f"http://127.0.0.1:{proxy.port}"}
+    blobs = open_blobs(f"s3://{new_bucket(s3_endpoint)}/x", **CREDENTIALS, client_kwargs=through)
+    try:
+        proxy.mode = "full"
+        with pytest.raises(BlobsUnavailable):
+            blobs.put_file(file)
+        proxy.mode = "pass"
+        assert blobs.put_file(file) == (DIGEST, len(CONTENT))
+    finally:
+        blobs.close()
+        proxy.close()
 
 
 def test_a_bucket_that_is_not_there(s3_endpoint):
