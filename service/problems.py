@@ -11,7 +11,7 @@ import orjson
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -26,6 +26,8 @@ REQUEST_ID = "nidim.request_id"
 
 CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 DATABASE_DOWN = (OperationalError, InterfaceError, PoolTimeout)
+NO_SUCH_TABLE = "42P01"
+"""PostgreSQL's word for a database that came back empty; SQLite's is an OperationalError."""
 DETAILS = {
     404: "There is nothing at this path; /openapi.json lists what there is.",
     405: "This path does not take this method; Allow lists those that it takes.",
@@ -91,7 +93,14 @@ def install(app: FastAPI) -> None:
         logger.error("the database does not answer: %s", getattr(error, "orig", None) or error)
         return response(StoreUnavailable(), request.scope.get(REQUEST_ID, ""))
 
+    async def lacking_table(request: Request, error: Exception) -> Response:
+        if getattr(getattr(error, "orig", None), "sqlstate", None) != NO_SUCH_TABLE:
+            raise error
+        logger.error("the database has lost its tables: restore a backup, or check its URL")
+        return response(StoreUnavailable(), request.scope.get(REQUEST_ID, ""))
+
     app.add_exception_handler(ServiceError, service_error)
+    app.add_exception_handler(ProgrammingError, lacking_table)
     for kind in DATABASE_DOWN:
         app.add_exception_handler(kind, database_error)
     app.add_exception_handler(HTTPException, http_exception)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -12,15 +12,23 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from service.errors import StoreBusy
+from service.errors import ServiceError, StoreBusy
 from service.store.blobs import SILENCE_S, Blobs, open_blobs
 from service.store.engine import BUSY_TIMEOUT_S, database_url, make_engine, reader
-from service.store.migrate import migrate
+from service.store.migrate import migrate, revision
 from service.store.pepper import load_pepper
 from service.store.turns import Turns
 
 RESTORING = "restoring"
 """Stands in a data_dir while something is restored into it; no server starts there."""
+
+
+class EmptyDatabase(RuntimeError):
+    """The database is empty and the blobs are not: it is the wrong one, or it lost everything. Check the database's
+    URL, run `nidim restore`, or move the blobs away to begin anew."""
+
+    def __init__(self) -> None:
+        super().__init__(" ".join((self.__doc__ or "").split()))
 
 
 class StoreSettings(Protocol):
@@ -79,7 +87,8 @@ def attach(settings: StoreSettings) -> Store:
 def open_store(settings: StoreSettings) -> Store:
     """Create the directories, migrate the database, connect the blobs.
 
-    Raises RuntimeError where a restore was begun and not finished, or the schema is newer than this program.
+    Raises RuntimeError where a restore was begun and not finished, the schema is newer than this program, or there
+    are blobs and a database without tables.
     """
     data_dir = Path(settings.data_dir)
     if (data_dir / RESTORING).exists():
@@ -87,10 +96,12 @@ def open_store(settings: StoreSettings) -> Store:
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     engine = make_engine(database_url(settings.database_url, data_dir))
     try:
+        blobs = _blobs(settings)
+        _require_not_emptied(engine, blobs)
         migrate(engine)
         return Store(
             engine=engine,
-            blobs=_blobs(settings),
+            blobs=blobs,
             pepper=load_pepper(data_dir, getattr(settings, "key_pepper", None)),
         )
     except BaseException:
@@ -101,6 +112,19 @@ def open_store(settings: StoreSettings) -> Store:
 def _blobs(settings: StoreSettings) -> Blobs:
     url = settings.blob_url or str(Path(settings.data_dir) / "blobs")
     return open_blobs(url, timeout_s=getattr(settings, "blob_timeout_s", SILENCE_S))
+
+
+def _require_not_emptied(engine: Engine, blobs: Blobs) -> None:
+    """Raises EmptyDatabase. The second look is for whoever made both between the first and the blobs."""
+    if revision(engine) is None and _any(blobs) and revision(engine) is None:
+        raise EmptyDatabase
+
+
+def _any(blobs: Blobs) -> bool:
+    """Whether a blob is known to be there; blobs that do not answer are no reason not to start."""
+    with suppress(ServiceError, OSError):
+        return next(blobs.list_(), None) is not None
+    return False
 
 
 @contextmanager
