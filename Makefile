@@ -8,6 +8,7 @@ PYTEST_FLAGS ?=
 TEST_PROCESSES ?= 3
 FAULTS ?= 100
 SEED ?= 0
+MINUTES ?= 60
 
 .PHONY: help install demo test check fmt bench chaos up clean
 
@@ -17,7 +18,8 @@ help:
 	@echo "make test     the whole test suite, with real Redis, PostgreSQL and processes"
 	@echo "make check    lint, types, architecture, package files"
 	@echo "make up       the service on http://127.0.0.1:8000, in the foreground"
-	@echo "make chaos    kill, pause and starve whole stacks under load, count what is lost (an hour; FAULTS=100 SEED=0)"
+	@echo "make chaos    kill, pause and starve whole stacks under load, count what is lost (two hours; FAULTS=100 SEED=0"
+	@echo "              MINUTES=60 a column); every SEED has a file of its own, and README.md pools them"
 	@echo "make bench    the MNIST table (hours; DATASETS=DIR)  make fmt    format the code"
 
 install: .venv/installed
@@ -50,8 +52,9 @@ bench: install
 	$(BIN)/python -m benchmarks.mnist_table $(if $(DATASETS),--datasets-dir "$(DATASETS)")
 
 chaos: install
-	$(BIN)/python -m tests.chaos --column embedded --faults $(FAULTS) --seed $(SEED) --out benchmarks/results/chaos
-	$(BIN)/python -m tests.chaos --column servers --faults $(FAULTS) --seed $(SEED) --out benchmarks/results/chaos
+	$(BIN)/python -m tests.chaos --column embedded --faults $(FAULTS) --minutes $(MINUTES) --seed $(SEED) --out benchmarks/results/chaos
+	$(BIN)/python -m tests.chaos --column servers --faults $(FAULTS) --minutes $(MINUTES) --seed $(SEED) --out benchmarks/results/chaos
+	$(BIN)/python -m tests.chaos.deploy --out benchmarks/results/chaos
 
 up: install
 	$(BIN)/nidim up

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.chaos import campaign, report
+from tests.chaos import campaign, pool, report
 from tests.chaos.stacks import COLUMNS
 
 
@@ -16,6 +16,10 @@ def say(words: str) -> None:
     """A line at once, for whoever watches."""
     sys.stderr.write(f"{words}\n")
     sys.stderr.flush()
+
+
+def _forget(_: campaign.Result) -> None:
+    """Where nothing is to be stored."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--short", action="store_true", help="a lease of 3 s instead of 30")
     parser.add_argument("--no-mounts", action="store_true", help="mount nothing, even where it is allowed")
-    parser.add_argument("--out", type=Path, help="directory for the figures, as JSON and Markdown")
+    parser.add_argument("--out", type=Path, help="directory for the figures; its README.md pools all runs")
     parser.add_argument("--keep", type=Path, help="directory in which logs are kept")
     given = parser.parse_args(argv)
     plan = campaign.Plan(
@@ -48,10 +52,11 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="nidim-chaos-") as temporary:
         place = given.keep or Path(temporary)
         place.mkdir(parents=True, exist_ok=True)
-        result = campaign.run(plan, place, say)
+        keep = report.Keeper(given.out, sys.argv[1:] if argv is None else argv).keep if given.out else _forget
+        result = campaign.run(plan, place, say, keep)
     sys.stdout.write(report.table(result))
     if given.out:
-        report.store(result, given.out, sys.argv[1:] if argv is None else argv)
+        pool.write(given.out)
     return 1 if result.violations else 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,16 @@ from typing import Any
 from sqlalchemy import text
 
 from service.store import Store
-from tests.chaos import invariants
-from tests.chaos.faults import Fault, Scene, of_column
+from tests.chaos import invariants, verdicts
+from tests.chaos.faults import Fault, NotInjected, Scene, of_column
 from tests.chaos.load import Load
 from tests.chaos.processes import wait_for
 from tests.chaos.stacks import COLUMNS, FULL, SHORT, Stack
 
-CALM_S = (0.5, 3.0)
+CALM_S = (0.2, 1.0)
+WORK_S = 30.0
+TRIES = 3
+"""So often a fault is tried that did not happen."""
 BROKEN_S = 180.0
 """Not recovered by then: a violation."""
 SNAPSHOT = """
@@ -29,6 +33,8 @@ SELECT id, state, attempt, (
 """
 """``last_said``: the last event that came from a training, not from its runner's mouth about a crash."""
 Say = Callable[[str], None]
+Keep = Callable[["Result"], None]
+"""Called with all that is known, after every fault and at the end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,94 +70,149 @@ class Hit:
 
 @dataclass
 class Result:
-    """What a campaign found."""
+    """What a campaign found. ``missed``: faults that did not happen, and why; they do not count.
+
+    ``complete``: every check was made. Without it no violation means nothing.
+    """
 
     plan: dict[str, Any]
+    complete: bool = False
     hits: list[Hit] = field(default_factory=list)
+    missed: list[dict[str, str]] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     counts: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
 
 
 def draw(plan: Plan, dice: random.Random) -> Iterator[Fault]:
-    """Every fault of the column about equally often, in random order."""
+    """Every fault of the column about equally often, in random order; without end, unless they are named."""
     known = {fault.name: fault for fault in of_column(plan.column)}
     if plan.names:
         yield from (known[name] for name in plan.names)
         return
-    bag: list[Fault] = []
-    for _ in range(plan.faults):
-        if not bag:
-            bag = list(known.values())
-            dice.shuffle(bag)
-        yield bag.pop()
+    while True:
+        bag = list(known.values())
+        dice.shuffle(bag)
+        yield from bag
 
 
-def run(plan: Plan, directory: Path, say: Say = lambda _: None) -> Result:
+def run(plan: Plan, directory: Path, say: Say = lambda _: None, keep: Keep = lambda _: None) -> Result:
     """Start, shake, check, stop. Raises nothing that a fault does."""
     stack = COLUMNS[plan.column](directory, SHORT if plan.short else FULL, disks=plan.disks)
     result = Result(plan=asdict(plan))
     try:
         stack.start()
-        _shake(stack, plan, result, say)
+        _Campaign(stack, plan, result, say, keep).run()
     finally:
         stack.close()
     result.violations += invariants.leftovers(stack)
+    result.complete = True
+    keep(result)
     return result
 
 
-def _shake(stack: Stack, plan: Plan, result: Result, say: Say) -> None:
-    dice = random.Random(plan.seed)
-    load = Load(stack, seed=plan.seed, seeds=plan.seeds, epochs=plan.epochs, in_flight=plan.jobs)
-    load.prepare()
-    orphans, store = invariants.OrphanWatch(stack), stack.open_store()
-    scene = Scene(stack, store, dice)
-    load.start()
-    began = time.monotonic()
-    try:
-        for number, fault in enumerate(draw(plan, dice), start=1):
-            if time.monotonic() - began > 60 * plan.minutes:
-                result.notes["stopped"] = f"after {plan.minutes:g} minutes"
-                break
-            time.sleep(dice.uniform(*CALM_S) if not plan.short else 0.3)
-            hit = inject(fault, scene, load, began)
-            result.hits.append(hit)
-            say(f"{number:4d} {hit.name:28s} lasted {hit.lasted_s:5.1f} s  recovered {hit.recovery_s:6.1f} s")
-            if not hit.recovered:
-                result.violations.append(f"{fault.name}: nothing moved for {BROKEN_S:.0f} s")
-        load.pause_submissions()
-        say("waiting for the last jobs")
-        _settle(store, result)
-        load.stop()
-        result.counts = invariants.check(stack, load)
-        result.violations += [*result.counts.pop("violations"), *orphans.close()]
-        result.counts |= {"embeddings": load.tally.embedded, "embed_failures": load.tally.embed_failures}
-        result.counts |= {"submit_failures": load.tally.submit_failures, "looks_for_orphans": orphans.looks}
-        result.counts["seconds"] = round(time.monotonic() - began, 1)
-        result.notes |= scene.notes
-        if not stack.stop():
-            result.violations.append("a part did not leave by itself when the stack was stopped")
-        result.violations += invariants.leftovers(stack)
-    finally:
-        load.stop()
-        orphans.close()
-        store.close()
+class _Campaign:
+    """One run on a stack that has started."""
+
+    def __init__(self, stack: Stack, plan: Plan, result: Result, say: Say, keep: Keep) -> None:
+        self._stack, self._plan, self._result, self._say, self._keep = stack, plan, result, say, keep
+        self._dice = random.Random(plan.seed)
+        self._load = Load(stack, seed=plan.seed, seeds=plan.seeds, epochs=plan.epochs, in_flight=plan.jobs)
+        self._windows: list[verdicts.Window] = []
+
+    def run(self) -> None:
+        """The load, the faults, the checks."""
+        self._load.prepare()
+        orphans, store = invariants.OrphanWatch(self._stack), self._stack.open_store()
+        scene = Scene(self._stack, store, self._dice, self._load)
+        self._load.start()
+        self._began = time.monotonic()
+        try:
+            self._shake(scene)
+            self._load.pause_submissions()
+            self._say("waiting for the last jobs")
+            _settle(store, self._load, self._result)
+            self._load.stop()
+            self._check()
+            self._result.violations += orphans.close()
+            self._result.counts["looks_for_orphans"] = orphans.looks
+            self._result.notes |= scene.notes
+            if not self._stack.stop():
+                self._violated("a part did not leave by itself when the stack was stopped")
+        finally:
+            self._load.stop()
+            orphans.close()
+            store.close()
+
+    def _shake(self, scene: Scene) -> None:
+        for fault in draw(self._plan, self._dice):
+            for _ in range(TRIES):
+                if time.monotonic() - self._began > 60 * self._plan.minutes:
+                    self._result.notes["stopped"] = f"after {self._plan.minutes:g} minutes"
+                    return
+                time.sleep(self._dice.uniform(*CALM_S) if not self._plan.short else 0.3)
+                if self._one(fault, scene):
+                    break
+            if not self._plan.names and len(self._result.hits) >= self._plan.faults:
+                return
+
+    def _one(self, fault: Fault, scene: Scene) -> bool:
+        """Whether the fault happened."""
+        self._windows.append((time.monotonic(), fault))
+        hit, why = inject(fault, scene, self._load, self._began)
+        if why:
+            self._result.missed.append({"name": fault.name, "why": why})
+            self._say(f"     {fault.name:28s} did not happen: {why}")
+        else:
+            self._result.hits.append(hit)
+            number = len(self._result.hits)
+            self._say(
+                f"{number:4d} {hit.name:28s} lasted {hit.lasted_s:5.1f} s  recovered {hit.recovery_s:6.1f} s"
+            )
+        if not hit.recovered:
+            self._violated(f"{fault.name}: nothing moved for {BROKEN_S:.0f} s")
+        for words in scene.stragglers():
+            self._violated(f"{fault.name}: it was told to stop and did not leave: {words[:120]}")
+        self._keep(self._result)
+        return not why
+
+    def _violated(self, words: str) -> None:
+        self._result.violations.append(words)
+        self._say(f"     VIOLATED: {words}")
+
+    def _check(self) -> None:
+        tally, counts = self._load.tally, invariants.check(self._stack, self._load)
+        for words in (*counts.pop("violations"), *verdicts.unexcused(tally.embed_failures, self._windows)):
+            self._violated(words)
+        self._result.counts = counts | {
+            "embeddings": tally.embedded,
+            "embed_failures": verdicts.by_fault(tally.embed_failures, self._windows),
+            "submit_failures": tally.submit_failures,
+            "seconds": round(time.monotonic() - self._began, 1),
+        }
 
 
-def _settle(store: Store, result: Result) -> None:
+def _settle(store: Store, load: Load, result: Result) -> None:
     """Until every job has ended; those that do not are found by the checks."""
     try:
-        wait_for(lambda: not _alive(store), "every job ends", BROKEN_S * 2, every_s=0.5)
+        wait_for(
+            lambda: not load.submitting and not _alive(store), "every job ends", BROKEN_S * 2, every_s=0.5
+        )
     except TimeoutError as error:
         result.violations.append(str(error))
 
 
-def inject(fault: Fault, scene: Scene, load: Load, began: float) -> Hit:
-    """One fault, and how long it took until everything moved again."""
+def inject(fault: Fault, scene: Scene, load: Load, began: float) -> tuple[Hit, str]:
+    """One fault, and how long it took until everything moved again; and why it did not happen, if so."""
+    with suppress(TimeoutError):  # without a job at work there is less to break
+        wait_for(lambda: _at_work(_snapshot(scene.store)), "a running job", WORK_S, every_s=0.1)
     before = wait_for(lambda: _snapshot(scene.store), "the database", 60)
-    start = time.monotonic()
-    with fault.injected(scene):
-        time.sleep(scene.random.uniform(*fault.hold_s))
+    start, why = time.monotonic(), ""
+    try:
+        with fault.injected(scene):
+            time.sleep(scene.random.uniform(*fault.hold_s))
+    except NotInjected as error:
+        why = str(error)
     over = time.monotonic()
     moved = _Movement(scene, load, before, needs_queue="redis" in fault.name or "broker" in fault.name)
     try:
@@ -160,7 +221,7 @@ def inject(fault: Fault, scene: Scene, load: Load, began: float) -> Hit:
     except TimeoutError:
         recovered = False
     now = time.monotonic()
-    return Hit(
+    hit = Hit(
         name=fault.name,
         at_s=round(start - began, 1),
         lasted_s=round(over - start, 2),
@@ -168,6 +229,7 @@ def inject(fault: Fault, scene: Scene, load: Load, began: float) -> Hit:
         outage_s=round(now - start, 2),
         recovered=recovered,
     )
+    return hit, why
 
 
 class _Movement:
@@ -216,6 +278,11 @@ def _snapshot(store: Store) -> dict[str, Any]:
     except Exception:
         return {}
     return {"jobs": {row.id: row for row in rows}, "starts": sum(row.attempt for row in rows)}
+
+
+def _at_work(snapshot: dict[str, Any]) -> bool:
+    """Whether a training has said something."""
+    return any(row.state == "running" and row.last_said for row in snapshot.get("jobs", {}).values())
 
 
 def _alive(store: Store) -> bool:

@@ -39,6 +39,11 @@ class Disk:
             while ballast.write(b"\0"):
                 pass
 
+    def room(self) -> int:
+        """Bytes that are free."""
+        status = os.statvfs(self.directory)
+        return status.f_bavail * status.f_frsize
+
     def empty(self) -> None:
         """Give the room back."""
         self._ballast.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from service.store import Store, encoders, events, jobs
+from service.store import Store, datasets, encoders, events, jobs
 from service.store.encoders import Encoder
 from tests.chaos.load import Load, client
 from tests.chaos.processes import command_line, marked, parent
@@ -64,12 +64,14 @@ def check(stack: Stack, load: Load) -> dict[str, Any]:
         versions = _all_encoders(store)
         found += [*_registered_once(store, load, versions), *_whole(store, versions)]
         found += [*_weights(store, load, versions), *_embeds(stack, versions)]
+        found += [*_heard(store, load), *_cancelled(store, load), *_uploads(store, load)]
         states = Counter(
             _job(store, job_id).state for job_id in load.tally.accepted if _exists(store, job_id)
         )
         failures = [_job(store, job_id).failure for job_id in load.tally.accepted if _exists(store, job_id)]
     finally:
         store.close()
+    found += load.tally.doubled
     if load.tally.wrong_vectors:
         found.append(f"{load.tally.wrong_vectors} embeddings were not the same as before")
     return {
@@ -79,6 +81,13 @@ def check(stack: Stack, load: Load) -> dict[str, Any]:
         "failures": [failure for failure in failures if failure],
         "encoder_versions": len(versions),
         "weights_compared": sum(version.name != "reference" for version in versions),
+        "sent_twice": load.tally.sent_twice,
+        "cancellations": len(load.tally.cancelled),
+        "uploaded": len(load.tally.uploaded),
+        "upload_failures": dict(load.tally.upload_failures),
+        "streams": sum(heard.streams for heard in load.readers.heard.values()),
+        "streamed_events": sum(len(heard.ids) for heard in load.readers.heard.values()),
+        "streamed_jobs": sum(heard.ended for heard in load.readers.heard.values()),
     }
 
 
@@ -110,13 +119,56 @@ def _jobs(store: Store, load: Load) -> Iterator[str]:
     yield from (f"{job.id} is {job.state} for ever" for job in known.values() if not job.is_terminal)
 
 
+def _log(store: Store, job_id: str) -> list[events.Event]:
+    log: list[events.Event] = []
+    with store.session() as tx:
+        while page := events.list_after(tx, job_id, log[-1].id if log else 0):
+            log += page
+    return log
+
+
+def _heard(store: Store, load: Load) -> Iterator[str]:
+    """Every reader of events had each of its job once and in order, over all its streams."""
+    for job_id, heard in list(load.readers.heard.items()):
+        last = len(_log(store, job_id)) if heard.ended else len(heard.ids)
+        if heard.refused:
+            yield f"{job_id}: its events were answered {heard.refused[0]}"
+        if heard.ids != list(range(1, last + 1)):
+            yield f"{job_id}: of {last} events a reader heard {len(heard.ids)}, over {heard.streams} streams"
+
+
+def _cancelled(store: Store, load: Load) -> Iterator[str]:
+    """A job ends cancelled only if somebody asked for it, and not as if nobody had."""
+    for job_id in load.tally.accepted:
+        state, asked = (
+            _job(store, job_id).state if _exists(store, job_id) else "",
+            job_id in load.tally.cancelled,
+        )
+        if (state == "cancelled" and not asked) or (asked and state not in ("cancelled", "succeeded")):
+            yield f"{job_id}: its cancellation was {'' if asked else 'not '}accepted and it is {state}"
+
+
+def _uploads(store: Store, load: Load) -> Iterator[str]:
+    """What was answered 201 is ready and whole; what was not is our fault only where something is away."""
+    for status in set(load.tally.upload_failures) & {"500", "502", "504"}:
+        yield f"{load.tally.upload_failures[status]} uploads were answered {status}"
+    for name, digest in load.tally.uploaded.items():
+        with store.session() as tx:
+            dataset = datasets.get(tx, name)
+        if dataset is None or dataset.state != "ready" or dataset.digest != digest:
+            yield f"the dataset {name} was answered 201 and is {dataset and dataset.state}"
+            continue
+        for blob in (dataset.blob_digest, dataset.index_digest):
+            try:
+                store.blobs.verify(blob or "")
+            except Exception as error:
+                yield f"the dataset {name} is torn: {error}"
+
+
 def _events(store: Store, load: Load) -> Iterator[str]:
     """Ids from 1 without a gap; one terminal state, at the very end."""
     for job_id in load.tally.accepted:
-        log, after = [], 0
-        with store.session() as tx:
-            while page := events.list_after(tx, job_id, after):
-                log, after = [*log, *page], page[-1].id
+        log = _log(store, job_id)
         if [event.id for event in log] != list(range(1, len(log) + 1)):
             yield f"{job_id}: its events have gaps"
         ends = [event for event in log if event.type == "state" and event.data["state"] in jobs.TERMINAL]

@@ -1,7 +1,8 @@
 """The load under which faults are injected: a seeded stream of tiny trainings, and embeddings all the time.
 
 A submission is repeated with its Idempotency-Key until it is answered 202, as a careful client would do it: from then
-on the job is accepted and must not be lost. Every answer to an embedding must be the same vectors as the first.
+on the job is accepted and must not be lost. Some are sent twice with the same key, some are cancelled. Every answer to
+an embedding must be the same vectors as the first. Beside it datasets are uploaded and event streams are read.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import io
 import random
 import threading
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +20,16 @@ import httpx
 import numpy as np
 
 from tests.chaos.processes import wait_for
+from tests.chaos.readers import Readers
 from tests.chaos.stacks import Stack
 
 NAMES = ("chaos-a", "chaos-b", "chaos-c")
+EMBEDDERS = 2
 EMBED_EVERY_S = 0.1
+READERS = 2
+UPLOAD_EVERY_S = 10.0
+TWICE, CANCELLED = 0.25, 0.1
+"""The shares of submissions that are sent twice at once, and that are cancelled."""
 CLOSE = 1e-5
 
 
@@ -48,14 +57,53 @@ def npy(images: np.ndarray) -> bytes:
     return out.getvalue()
 
 
+@dataclass(frozen=True)
+class Failure:
+    """An embedding that failed, from when to when, how, and in what words.
+
+    refused      no connection: nobody has seen the request
+    reset        the connection was reset: the kernel held the request and no process has read it
+    cut          a process read the request and the connection ended without a whole answer, or none came in time
+    unavailable  429 or 503 with Retry-After: refused, to be sent again
+    failed       any other answer
+    """
+
+    began: float
+    ended: float
+    kind: str
+    words: str
+
+
+def kind_of(error: httpx.HTTPError) -> str:
+    """Which kind of Failure it is."""
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return "refused"
+    return "reset" if isinstance(error, httpx.ReadError | httpx.WriteError) else "cut"
+
+
+def kind_of_answer(answer: httpx.Response) -> str:
+    """Which kind of Failure an answer other than 200 is."""
+    refused = answer.status_code in (429, 503) and "retry-after" in answer.headers
+    return "unavailable" if refused else "failed"
+
+
 @dataclass
 class Tally:
     """What the load saw."""
 
     accepted: dict[str, int] = field(default_factory=dict)
     """Job id -> seed of its training."""
+    sent_twice: int = 0
+    doubled: list[str] = field(default_factory=list)
+    """Keys that gave more than one job."""
+    cancelled: set[str] = field(default_factory=set)
+    """Jobs whose cancellation was answered 202."""
+    uploaded: dict[str, str] = field(default_factory=dict)
+    """Dataset, answered 201 -> the digest in that answer."""
+    upload_failures: Counter[str] = field(default_factory=Counter)
+    """How many ended so: a status, or the name of an error of the connection."""
     embedded: int = 0
-    embed_failures: int = 0
+    embed_failures: list[Failure] = field(default_factory=list)
     wrong_vectors: int = 0
     submit_failures: int = 0
     last_embedded: float = 0.0
@@ -69,7 +117,7 @@ class Load:
         self, stack: Stack, *, seed: int, seeds: int = 2, epochs: int = 12, in_flight: int = 2
     ) -> None:
         self.stack, self.epochs, self.in_flight = stack, epochs, in_flight
-        self.random = random.Random(seed)
+        self.seed, self.random = seed, random.Random(seed)
         self.seeds = tuple(range(1, seeds + 1))
         self.tally = Tally()
         self.references: dict[int, str] = {}
@@ -78,6 +126,9 @@ class Load:
         self._over = threading.Event()
         self._pause = threading.Event()
         self._threads: list[threading.Thread] = []
+        self.submitting = False
+        """Whether a submission is under way; while there are pauses, none begins."""
+        self.readers = Readers(stack, self.tally.accepted, self._over, seed)
         self._images = npy(np.random.default_rng(seed).integers(0, 256, (4, 8, 8), dtype=np.uint8))
         self._first: np.ndarray | None = None
 
@@ -89,6 +140,7 @@ class Load:
             for job_id in self.references.values():
                 wait_for(lambda job_id=job_id: self._ended(http, job_id), "a reference training", patience_s)
             wait_for(lambda: self._embed(http), "the first embedding", 60)
+        self.tally.embed_failures.clear()
 
     def _ended(self, http: httpx.Client, job_id: str) -> bool:
         job = http.get(f"/v1/jobs/{job_id}").json()
@@ -98,13 +150,18 @@ class Load:
 
     def start(self) -> None:
         """Begin."""
-        for action in (self._submitting, self._embedding):
+        several = [self._embedding] * EMBEDDERS + [self.readers.run] * READERS
+        for action in (self._submitting, self._uploading, *several):
             self._threads.append(threading.Thread(target=action, name=action.__name__, daemon=True))
             self._threads[-1].start()
 
     def pause_submissions(self) -> None:
         """No new jobs, so that those that are there can end."""
         self._pause.set()
+
+    def resume_submissions(self) -> None:
+        """New jobs again."""
+        self._pause.clear()
 
     def stop(self) -> None:
         """End the load."""
@@ -115,15 +172,28 @@ class Load:
     def _submitting(self) -> None:
         number = 0
         while not self._over.wait(0.3):
-            if self._pause.is_set() or not self._wanted():
-                continue
-            number += 1
-            seed, name = self.random.choice(self.seeds), self.random.choice(NAMES)
-            while not self._over.is_set():
-                with client(self.stack) as http:
-                    if self._submit(http, seed, name, f"{self._run}-{number}"):
-                        break
-                time.sleep(0.3)
+            self.submitting = True
+            if not self._pause.is_set() and self._wanted():
+                number += 1
+                self._submission(number)
+            self.submitting = False
+
+    def _submission(self, number: int) -> None:
+        seed, name = self.random.choice(self.seeds), self.random.choice(NAMES)
+        twice, cancelled = self.random.random() < TWICE, self.random.random() < CANCELLED
+        pause_s, submit = self.random.uniform(0, 4), self._submit_twice if twice else self._submit
+        job_id = self._insisting(lambda http: submit(http, seed, name, f"{self._run}-{number}"))
+        if job_id and cancelled and not self._over.wait(pause_s):
+            self._insisting(lambda http: self._cancel(http, job_id))
+
+    def _insisting(self, action: Any) -> Any:
+        """The first true answer, asked for until there is one or the load ends; each time on a new connection."""
+        while not self._over.is_set():
+            with client(self.stack) as http:
+                if found := action(http):
+                    return found
+            time.sleep(0.3)
+        return None
 
     def _wanted(self) -> bool:
         """Whether fewer jobs than wanted are alive; when the API does not answer, no."""
@@ -143,11 +213,53 @@ class Load:
             self.tally.submit_failures += 1
             return ""
         if answer.status_code != 202:
-            self.tally.submit_failures += 1
+            self.tally.submit_failures += answer.status_code != 409  # the same key is being answered
             return ""
         job_id = str(answer.json()["id"])
         self.tally.accepted[job_id] = seed
         return job_id
+
+    def _submit_twice(self, http: httpx.Client, seed: int, name: str, key: str) -> str:
+        """The same request twice at once, and again until both are answered: one job."""
+        with ThreadPoolExecutor(2) as both:
+            ids = list(both.map(lambda _: self._submit(http, seed, name, key), range(2)))
+        if not all(ids):
+            return ""
+        self.tally.sent_twice += 1
+        if ids[0] != ids[1]:
+            self.tally.doubled.append(f"the key {key} gave two jobs, {ids[0]} and {ids[1]}")
+        return ids[0]
+
+    def _cancel(self, http: httpx.Client, job_id: str) -> bool:
+        """Whether the question is settled: the job is being cancelled, or has ended already."""
+        try:
+            answer = http.post(f"/v1/jobs/{job_id}/cancel")
+        except httpx.HTTPError:
+            return False
+        if answer.status_code == 202:
+            self.tally.cancelled.add(job_id)
+        return answer.status_code in (202, 409)
+
+    def _uploading(self) -> None:
+        """A small dataset, a new one each time; what was not answered 201 is given up."""
+        dice, number = np.random.default_rng(self.seed), 0
+        while not self._over.wait(UPLOAD_EVERY_S if number else 0):
+            number += 1
+            if self._pause.is_set():
+                continue
+            name, images = f"chaos-{number}", io.BytesIO()
+            np.savez(images, images=dice.integers(0, 256, (40, 8, 8), dtype=np.uint8))
+            try:
+                with client(self.stack, timeout=60) as http:
+                    file = ("images.npz", images.getvalue())
+                    answer = http.post("/v1/datasets", data={"name": name}, files={"file": file})
+            except httpx.HTTPError as error:
+                self.tally.upload_failures[type(error).__name__] += 1
+                continue
+            if answer.status_code == 201:
+                self.tally.uploaded[name] = answer.json()["digest"]
+            else:
+                self.tally.upload_failures[str(answer.status_code)] += 1
 
     def _embedding(self) -> None:
         http = client(self.stack)
@@ -159,14 +271,13 @@ class Load:
 
     def _embed(self, http: httpx.Client) -> bool:
         headers = {"Content-Type": "application/x-npy", "Accept": "application/x-npy"}
+        began = time.monotonic()
         try:
             answer = http.post("/v1/encoders/reference@1/embed", content=self._images, headers=headers)
-        except httpx.HTTPError:
-            self.tally.embed_failures += 1
-            return False
+        except httpx.HTTPError as error:
+            return self._failed(began, kind_of(error), repr(error))
         if answer.status_code != 200:
-            self.tally.embed_failures += 1
-            return False
+            return self._failed(began, kind_of_answer(answer), f"{answer.status_code} {answer.text[:200]}")
         vectors = np.load(io.BytesIO(answer.content), allow_pickle=False)
         if self._first is None:
             self._first = vectors
@@ -175,3 +286,7 @@ class Load:
         self.tally.embedded += 1
         self.tally.last_embedded = time.monotonic()
         return True
+
+    def _failed(self, began: float, kind: str, words: str) -> bool:
+        self.tally.embed_failures.append(Failure(began, time.monotonic(), kind, words))
+        return False

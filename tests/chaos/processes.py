@@ -45,6 +45,13 @@ def parent(pid: int) -> int:
     return 0
 
 
+def state(pid: int) -> str:
+    """As ps shows it (R, S, T stopped, Z zombie); empty if it is gone."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    return ""
+
+
 def children(pid: int) -> list[int]:
     """Its living children."""
     with contextlib.suppress(OSError):

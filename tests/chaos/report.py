@@ -6,7 +6,10 @@ import json
 import math
 import os
 import platform
+import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -32,15 +35,14 @@ def quantile(values: list[float], q: float) -> float:
     return ordered[max(0, math.ceil(q * len(ordered)) - 1)] if ordered else math.nan
 
 
-def by_fault(result: Result) -> list[dict[str, Any]]:
+def by_fault(hits: Sequence[Hit]) -> list[dict[str, Any]]:
     """Recovery times of each kind of fault, and of all together."""
-    names = sorted({hit.name for hit in result.hits})
-    return [_row(name, [hit for hit in result.hits if hit.name == name]) for name in names] + [
-        _row("all", result.hits)
-    ]
+    names = sorted({hit.name for hit in hits})
+    rows = [_row(name, [hit for hit in hits if hit.name == name]) for name in names]
+    return [*rows, _row("all", hits)]
 
 
-def _row(name: str, hits: list[Hit]) -> dict[str, Any]:
+def _row(name: str, hits: Sequence[Hit]) -> dict[str, Any]:
     recovery, outage = [hit.recovery_s for hit in hits], [hit.outage_s for hit in hits]
     return {
         "fault": name,
@@ -52,35 +54,75 @@ def _row(name: str, hits: list[Hit]) -> dict[str, Any]:
     }
 
 
+def rows(hits: Sequence[Hit], failures: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """A table as Markdown; ``failures`` of embeddings by fault and kind."""
+    lines = [
+        "| fault | n | recovery p50 s | p99 s | with the fault itself p50 s | p99 s | failed embeddings |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in by_fault(hits):
+        cells = (row["recovery_p50_s"], row["recovery_p99_s"], row["outage_p50_s"], row["outage_p99_s"])
+        failed = ", ".join(f"{n} {kind}" for kind, n in failures.get(row["fault"], {}).items())
+        times = " | ".join(f"{cell:.1f}" for cell in cells)
+        lines.append(f"| {row['fault']} | {row['n']} | {times} | {failed} |")
+    return lines
+
+
 def table(result: Result) -> str:
-    """As Markdown."""
+    """One campaign, as Markdown."""
     lines = [
         f"**{result.plan['column']}**, seed {result.plan['seed']}: {len(result.hits)} faults, "
         f"{len(result.violations)} violations",
         "",
-        "| fault | n | recovery p50 s | recovery p99 s | with the fault itself p50 s | p99 s |",
-        "|---|---|---|---|---|---|",
+        *rows(result.hits, result.counts.get("embed_failures", {})),
+        "",
+        *(f"- {name}: {value}" for name, value in result.counts.items()),
     ]
-    for row in by_fault(result):
-        cells = (row["recovery_p50_s"], row["recovery_p99_s"], row["outage_p50_s"], row["outage_p99_s"])
-        lines.append(f"| {row['fault']} | {row['n']} | " + " | ".join(f"{cell:.1f}" for cell in cells) + " |")
-    lines += ["", *(f"- {name}: {value}" for name, value in result.counts.items())]
+    lines += [f"- did not happen: {missed['name']}, {missed['why']}" for missed in result.missed]
     lines += [f"- note, {name}: {value}" for name, value in result.notes.items()]
     lines += [f"- VIOLATED: {violation}" for violation in result.violations]
     return "\n".join(lines) + "\n"
 
 
-def store(result: Result, directory: Path, arguments: list[str]) -> None:
-    """Write ``<column>-seed<n>.json`` and ``.md``."""
-    directory.mkdir(parents=True, exist_ok=True)
-    name = f"{result.plan['column']}-seed{result.plan['seed']}"
-    kept = [word for word in arguments if word not in ("--out", str(directory))]
-    command = "python -m tests.chaos " + " ".join(kept)
-    facts = {"command": command, "hardware": hardware(), "versions": versions()}
-    body = facts | {"summary": by_fault(result)} | asdict(result)
-    (directory / f"{name}.json").write_text(json.dumps(body, indent=1) + "\n")
-    words = f"`{command}` on {facts['hardware']}\n\n{table(result)}"
-    (directory / f"{name}.md").write_text(words)
+class Keeper:
+    """Writes ``<column>-seed<n>.json`` again and again, so that a campaign that is killed leaves what it found."""
+
+    def __init__(self, directory: Path, arguments: Sequence[str]) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+        kept = [word for word in arguments if word not in ("--out", str(directory))]
+        self._facts = {"command": f"python -m tests.chaos {' '.join(kept)}", **surroundings()}
+
+    def keep(self, result: Result) -> None:
+        """The whole file, or the one before."""
+        body = self._facts | {"summary": by_fault(result.hits)} | asdict(result)
+        path = self._directory / f"{result.plan['column']}-seed{result.plan['seed']}.json"
+        temporary = path.with_suffix(".part")
+        temporary.write_text(json.dumps(body, indent=1) + "\n")
+        temporary.replace(path)
+
+
+def surroundings() -> dict[str, Any]:
+    """When, on what, with what."""
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "revision": revision(),
+        "hardware": hardware(),
+        "versions": versions(),
+    }
+
+
+def revision() -> str:
+    """Of this repository; with a plus if files differ from it."""
+    git = ("git", "-C", str(Path(__file__).parent))
+    try:
+        head = subprocess.run(
+            [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+        )
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", ":/*.py"], check=False).returncode
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.stdout.strip() + ("+" if changed else "")
 
 
 def hardware() -> str:

@@ -1,7 +1,8 @@
 """Whole stacks of real processes, one for each column of the design.
 
 embedded   ``nidim up`` as a user starts it: SQLite, the embedded Redis, blobs in a directory
-servers    Redis behind a proxy, PostgreSQL, an S3; two API processes on one socket, two workers, a supervisor
+servers    Redis and an S3, each behind a proxy, and PostgreSQL; two API processes on one socket, two workers, and a
+           supervisor
 """
 
 from __future__ import annotations
@@ -162,9 +163,8 @@ class Servers(Stack):
     """Every part a process of its own, nothing shared but the servers."""
 
     column = "servers"
-    parts = ("api", "worker", "training", "redis", "postgresql")
+    parts = ("api", "worker", "training", "redis", "postgresql", "s3")
 
-    proxy: Proxy | None = None
     s3: Service | None = None
     _listener: socket.socket | None = None
 
@@ -172,6 +172,7 @@ class Servers(Stack):
         super().__init__(directory, times, disks=disks)
         self.supervisor = Supervisor()
         self.services: dict[str, Service] = {}
+        self.proxies: dict[str, Proxy] = {}
         self._former: dict[str, str | None] = {}
 
     def start(self) -> None:
@@ -180,7 +181,7 @@ class Servers(Stack):
             data_dir=self.directory / "harness",
             database_url=self.postgresql.url,
             blob_url=f"s3://{servers.BUCKET}/blobs",
-            broker_url=self.proxy.url,
+            broker_url=self.proxies["broker"].url,
         )
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         port = self._listener.getsockname()[1]
@@ -198,7 +199,7 @@ class Servers(Stack):
     def _start_servers(self) -> None:
         self.redis = servers.redis_service(self.directory / "redis", self.redis_socket(), self.env)
         self.redis.start()
-        self.proxy = Proxy(self.redis_socket())
+        self.proxies["broker"] = Proxy(self.redis_socket())
         home = self.disk("database", self.sockets / "postgresql", 512)
         self.sockets.chmod(0o755)
         self.postgresql = servers.Postgresql(home, self.env)
@@ -206,7 +207,9 @@ class Servers(Stack):
         self.postgresql.service.start()
         self.s3 = servers.s3_service(self.directory / "s3.log", self.env)
         self.s3.start()
-        s3 = {**servers.KEYS, "AWS_ENDPOINT_URL": servers.s3_endpoint(self.s3.log)}
+        endpoint = servers.s3_endpoint(self.s3.log)
+        self.proxies["s3"] = Proxy(("127.0.0.1", int(endpoint.rsplit(":", 1)[1])))
+        s3 = {**servers.KEYS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.proxies['s3'].port}"}
         self._former = {name: os.environ.get(name) for name in s3}
         os.environ.update(s3)  # for the harness's own store, and inherited by every process
         wait_for(self.postgresql.answers, "PostgreSQL starts")
@@ -218,7 +221,7 @@ class Servers(Stack):
             "NIDIM_DATA_DIR": str(self.directory / name),
             "NIDIM_DATABASE_URL": self.settings.database_url,
             "NIDIM_BLOB_URL": self.settings.blob_url,
-            "NIDIM_BROKER_URL": self.proxy.url,
+            "NIDIM_BROKER_URL": self.proxies["broker"].url,
             "NIDIM_KEY_PEPPER": "chaos" * 8,
             **more,
         }
@@ -229,6 +232,8 @@ class Servers(Stack):
     def pids(self, part: str) -> list[int]:
         if part == "training":
             return super().pids(part)
+        if part == "s3":
+            return [self.s3.pid] if self.s3 is not None and self.s3.pid is not None else []
         found = [service.pid for name, service in self.services.items() if name.startswith(part)]
         return [pid for pid in found if pid is not None]
 
@@ -252,9 +257,10 @@ class Servers(Stack):
         started = [*self.services.values(), self.s3]
         for service in started:
             if service is not None and service.process is not None:
+                service.process.kill()  # Redis writes its title over its environment, the mark included
                 service.process.wait()
-        if self.proxy is not None:
-            self.proxy.close()
+        for proxy in self.proxies.values():
+            proxy.close()
         if self._listener is not None:
             self._listener.close()
         for name, value in self._former.items():

@@ -35,6 +35,6 @@ def test_nothing_is_lost_doubled_torn_or_orphaned(tmp_path: Path) -> None:
         results = list(both.map(shake, FAULTS))
     for result in results:
         assert not result.violations, report.table(result)
-        assert len(result.hits) == len(FAULTS[result.plan["column"]])
+        assert len(result.hits) == len(result.plan["names"]), result.missed
         assert result.counts["weights_compared"] >= 1
-        assert set(result.counts["states"]) == {"succeeded"}, report.table(result)
+        assert set(result.counts["states"]) <= {"succeeded", "cancelled"}, report.table(result)
