@@ -14,11 +14,12 @@ from benchmarks.load import listing, page, streams, submits, uploads
 from benchmarks.load.figures import store_figures, surroundings
 from benchmarks.load.stack import NewDatabase, databases
 
-Part = Callable[[NewDatabase, bool, int], dict[str, Any]]
+Part = Callable[[NewDatabase, argparse.Namespace], dict[str, Any]]
 
 
-def _measured(part: ModuleType, new_database: NewDatabase, small: bool, seed: int) -> dict[str, Any]:
-    found: dict[str, Any] = part.measure(new_database, part.SMALL if small else part.Size(), seed)
+def _measured(part: ModuleType, new_database: NewDatabase, given: argparse.Namespace) -> dict[str, Any]:
+    full = uploads.of_megabytes(given.upload_mb) if part is uploads else part.Size()
+    found: dict[str, Any] = part.measure(new_database, part.SMALL if given.small else full, given.seed)
     return found
 
 
@@ -42,11 +43,17 @@ def main(argv: list[str] | None = None) -> int:
         "--database", default="sqlite", help="sqlite, postgresql (one of our own), or the URL of a server"
     )
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--upload-mb",
+        type=float,
+        default=100.0,
+        help="MB of each of the 64 uploads; three times that on the disk",
+    )
     given = parser.parse_args(argv)
     for name in [given.only] if given.only else PARTS:
         where = surroundings(given.seed)
         with databases(given.database) as new_database:
-            found = {"where": where, **PARTS[name](new_database, given.small, given.seed)}
+            found = {"where": where, **PARTS[name](new_database, given)}
         if given.small:
             sys.stdout.write(json.dumps(found, indent=2) + "\n")
         else:

@@ -1,13 +1,20 @@
-"""Many uploads at once, quick and slow ones and some that stop: how each ends, the memory, and what others notice."""
+"""Many uploads at once, quick and slow ones and some that stop: how each ends, the memory, and what others notice.
+
+All of them send the same archive from one file, but for its last bytes, so that each is another upload to the server
+and none is held in memory here.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import io
+import math
+import shutil
 import tempfile
 import time
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,42 +28,64 @@ from benchmarks.load.wire import ACCEPT, Answer, Connection, head
 
 BOUNDARY = "load-boundary"
 KIND = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-STALL_S = 4.0
-"""The silence after which the measured server gives a sender up; by default it is 30 s."""
+MARK = 16
+"""Bytes of the archive's comment, at its end, in which uploads differ."""
+PIECES = 100
 
 
 @dataclass(frozen=True)
 class Size:
-    """How many uploads, images in each, pixels of a side; how long a slow sender takes, how many stop."""
+    """How many uploads, images in each, pixels of a side; how long a slow sender takes, how many stop.
+
+    ``stall_s``: the silence after which the measured server gives a sender up; by default it is 30 s.
+    """
 
     uploads: int = 64
-    images: int = 40
-    side: int = 48
+    images: int = 34
+    side: int = 1024
     slow_s: float = 12.0
     stalled: int = 16
+    stall_s: float = 15.0
+
+    @property
+    def image_bytes(self) -> int:
+        """Of one image; noise cannot be compressed."""
+        return 3 * self.side**2
 
 
-SMALL = Size(uploads=8, images=10, slow_s=2.0, stalled=2)
+SMALL = Size(uploads=8, images=10, side=48, slow_s=2.0, stalled=2, stall_s=4.0)
+
+
+def of_megabytes(megabytes: float) -> Size:
+    """Uploads of at least so many MB each."""
+    return Size(images=math.ceil(megabytes * 1e6 / Size().image_bytes))
 
 
 def measure(new_database: NewDatabase, size: Size, seed: int) -> dict[str, Any]:
-    """The three waves, one after the other, on one server."""
-    bodies = [_form(f"load-{number}", size, seed + number) for number in range(2 * size.uploads)]
-    settings = {"body_timeout_s": STALL_S, "ingest_timeout_s": 600}
-    with (
-        tempfile.TemporaryDirectory(prefix="nidim-load-") as directory,
-        api(Path(directory), new_database(), **settings) as server,
-    ):
-        return asyncio.run(_waves(server, size, bodies))
+    """The three waves, one after the other, on one server. Raises RuntimeError where the disk has no room for them."""
+    settings = {"body_timeout_s": size.stall_s, "ingest_timeout_s": 600}
+    with tempfile.TemporaryDirectory(prefix="nidim-load-") as directory:
+        _require_room(Path(directory), size)
+        archive = _archive(Path(directory) / "images.zip", size, seed)
+        with api(Path(directory) / "data", new_database(), **settings) as server:
+            return asyncio.run(_waves(server, size, archive))
 
 
-async def _waves(server: Api, size: Size, bodies: list[bytes]) -> dict[str, Any]:
-    quick, slow = bodies[: size.uploads], bodies[size.uploads :]
-    found: dict[str, Any] = {"size": vars(size), "bytes_each": len(bodies[0])}
+def _require_room(directory: Path, size: Size) -> None:
+    """For what both waves leave, one wave in scratch, and a tenth."""
+    wanted = int(1.1 * (3 * size.uploads + 1) * size.images * size.image_bytes) + (1 << 30)
+    if (free := shutil.disk_usage(directory).free) < wanted:
+        raise RuntimeError(f"the uploads need {wanted / 1e9:.1f} GB of disk and {free / 1e9:.1f} are free")
+
+
+async def _waves(server: Api, size: Size, archive: Path) -> dict[str, Any]:
+    forms = [_Form(archive, number) for number in range(2 * size.uploads)]
+    quick, slow = forms[: size.uploads], forms[size.uploads :]
+    found: dict[str, Any] = {"size": vars(size), "bytes_each": forms[0].length}
     found["alone"] = await _wave(server, [asyncio.sleep(3)])
-    found["quick"] = await _wave(server, [_upload(server, body, 0) for body in quick])
-    found["slow"] = await _wave(server, [_upload(server, body, size.slow_s) for body in slow])
-    found["stopped"] = await _wave(server, [_stop(server, body) for body in quick[: size.stalled]])
+    found["quick"] = await _wave(server, [_upload(server, form, 0) for form in quick])
+    found["slow"] = await _wave(server, [_upload(server, form, size.slow_s) for form in slow])
+    found["stopped"] = await _wave(server, [_stop(server, form) for form in quick[: size.stalled]])
     found["left_in_scratch"] = len(list((server.settings.data_dir / "scratch").rglob("upload-*")))
     return found
 
@@ -93,25 +122,29 @@ async def _others(server: Api, until: asyncio.Future[Any]) -> tuple[list[float],
     return times, failed
 
 
-async def _upload(server: Api, body: bytes, seconds: float) -> Answer:
+async def _upload(server: Api, form: _Form, seconds: float) -> Answer:
     """Send, in a hundred pieces over so many seconds, and wait for the answer."""
     connection = await Connection.open(server.port)
     began = time.perf_counter()
-    connection.writer.write(head("POST", "/v1/datasets", len(body), KIND))
-    step = max(1, len(body) // 100)
-    for start in range(0, len(body), step):
-        connection.writer.write(body[start : start + step])
+    connection.writer.write(head("POST", "/v1/datasets", form.length, KIND))
+    for piece in form.pieces():
+        connection.writer.write(piece)
         await connection.writer.drain()
         if seconds:
-            await asyncio.sleep(seconds / 100)
+            await asyncio.sleep(seconds / PIECES)
     return await _end(connection, began)
 
 
-async def _stop(server: Api, body: bytes) -> Answer:
+async def _stop(server: Api, form: _Form) -> Answer:
     """Send half, then nothing."""
     connection = await Connection.open(server.port)
     began = time.perf_counter()
-    connection.writer.write(head("POST", "/v1/datasets", len(body), KIND) + body[: len(body) // 2])
+    connection.writer.write(head("POST", "/v1/datasets", form.length, KIND))
+    for number, piece in enumerate(form.pieces()):
+        if number == PIECES // 2:
+            break
+        connection.writer.write(piece)
+        await connection.writer.drain()
     return await _end(connection, began)
 
 
@@ -122,20 +155,42 @@ async def _end(connection: Connection, began: float) -> Answer:
     return Answer(status, headers, data, time.perf_counter() - began)
 
 
-def _form(name: str, size: Size, seed: int) -> bytes:
-    """A form with a zip of noise in two class folders; every one is different."""
-    chance, archive = np.random.default_rng(seed), io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as members:
+class _Form:
+    """A form with the archive, as pieces; ``number`` makes it another one."""
+
+    def __init__(self, archive: Path, number: int) -> None:
+        self._archive, self._bytes = archive, archive.stat().st_size
+        self._head = _field("name", "", f"load-{number}".encode()) + _field("file", '; filename="images.zip"')
+        self._tail = f"{number:0{MARK}d}\r\n--{BOUNDARY}--\r\n".encode()
+        self.length = len(self._head) + self._bytes - MARK + len(self._tail)
+
+    def pieces(self) -> Iterator[bytes]:
+        """A hundred of them, and what is around."""
+        left = self._bytes - MARK
+        step = max(1, math.ceil(left / PIECES))
+        yield self._head
+        with self._archive.open("rb") as source:
+            while left > 0:
+                piece = source.read(min(step, left))
+                left -= len(piece)
+                yield piece
+        yield self._tail
+
+
+def _field(name: str, more: str, value: bytes | None = None) -> bytes:
+    """The head of a field, and the whole of it if there is a value."""
+    start = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n'.encode()
+    return start if value is None else start + value + b"\r\n"
+
+
+def _archive(path: Path, size: Size, seed: int) -> Path:
+    """A zip of noise in two class folders."""
+    chance = np.random.default_rng(seed)
+    with zipfile.ZipFile(path, "w") as members:
         for number in range(size.images):
             pixels = chance.integers(0, 256, (size.side, size.side, 3), dtype=np.uint8)
             image = io.BytesIO()
-            Image.fromarray(pixels).save(image, "PNG")
+            Image.fromarray(pixels).save(image, "PNG", compress_level=1)
             members.writestr(f"class-{number % 2}/{number}.png", image.getvalue())
-    parts = [("name", "", name.encode()), ("file", '; filename="images.zip"', archive.getvalue())]
-    lines = [
-        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"{more}\r\n\r\n'.encode()
-        + data
-        + b"\r\n"
-        for field, more, data in parts
-    ]
-    return b"".join(lines) + f"--{BOUNDARY}--\r\n".encode()
+        members.comment = b"0" * MARK
+    return path
