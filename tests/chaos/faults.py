@@ -316,7 +316,7 @@ def _deploy(scene: Scene) -> Iterator[None]:
 
 ONLY_SERVERS = ("servers",)
 ONLY_EMBEDDED = ("embedded",)
-CRASH = frozenset({"refused", "reset", "cut", "unavailable"})
+CRASH = frozenset({"refused", "reset", "cut", "late", "unavailable"})
 """SIGKILL of an API process takes along what it works on."""
 OUTAGE = frozenset({"unavailable"})
 NOBODY_LISTENS = frozenset({"refused", "reset"})

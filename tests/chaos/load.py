@@ -63,7 +63,8 @@ class Failure:
 
     refused      no connection: nobody has seen the request
     reset        the connection was reset: the kernel held the request and no process has read it
-    cut          a process read the request and the connection ended without a whole answer, or none came in time
+    cut          a process read the request and the connection ended without a whole answer
+    late         no answer within the client's patience
     unavailable  429 or 503 with Retry-After: refused, to be sent again
     failed       any other answer
     """
@@ -76,7 +77,9 @@ class Failure:
 
 def kind_of(error: httpx.HTTPError) -> str:
     """Which kind of Failure it is."""
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+    if isinstance(error, httpx.TimeoutException):
+        return "late"
+    if isinstance(error, httpx.ConnectError):
         return "refused"
     return "reset" if isinstance(error, httpx.ReadError | httpx.WriteError) else "cut"
 

@@ -26,7 +26,9 @@ Made by `python -m tests.chaos --out benchmarks/results/chaos` from the JSON fil
 jobs, embeddings, uploads and event streams; one fault after the other at random moments, with the default settings (a
 lease of 30 s) but for `NIDIM_CHECKPOINT_EVERY_S=1`. A fault is counted only if it is known to have happened. Recovery
 runs from the end of the fault until embeddings are answered, every job that ran has moved on and, where the queue was
-hit, another job has started.
+hit, another job has started. Checked at the end of a run: no job lost, doubled or without exactly one end; one job for
+a key; every event read once and in order; encoders and datasets whole; weights and vectors equal; no process left. What
+did not hold is listed as VIOLATED.
 """
 S3_IN_MEMORY = """
 moto keeps its objects in memory, so the S3 is paused, slow, a black hole, full (507) and away for seconds
@@ -112,18 +114,18 @@ def _totals(runs: Sequence[Run]) -> Iterator[str]:
         codes.update(failure["code"] for failure in run["counts"]["failures"])
     ends = ", ".join(f"{n} {state}" for state, n in states.items()) + (f" ({dict(codes)})" if codes else "")
     yield f"- jobs: {total('accepted')} accepted, {ends}; {total('cancellations')} cancelled by a client"
-    yield f"- submissions sent twice at once with one key: {total('sent_twice')}, one job each"
+    yield f"- submissions sent twice at once with one key: {total('sent_twice')}"
     yield (
         f"- weights compared with an uninterrupted training, to the bit: {total('weights_compared')} of "
         f"{total('encoder_versions')} encoder versions"
     )
     yield (
         f"- event streams: {total('streams')} for {total('streamed_jobs')} jobs read to their end, "
-        f"{total('streamed_events')} events, each once and in order"
+        f"{total('streamed_events')} events"
     )
     failed = ", ".join(f"{n} × {how}" for how, n in uploads.items()) or "none"
-    yield f"- datasets answered 201 and whole at the end: {total('uploaded')}; uploads that failed: {failed}"
-    yield f"- embeddings answered: {total('embeddings')}, all with the same vectors"
+    yield f"- datasets answered 201: {total('uploaded')}; uploads that failed: {failed}"
+    yield f"- embeddings answered: {total('embeddings')}"
 
 
 def _deploys(found: Run) -> Iterator[str]:
