@@ -51,13 +51,18 @@ class BlobWatch:
 
     blobs: Blobs
     _asked: float = -BLOBS_EVERY_S
+    _asking: bool = False
     _alive: bool = True
 
     def alive(self) -> bool:
-        """The last answer, or a new one."""
-        if time.monotonic() - self._asked >= BLOBS_EVERY_S:
-            self._asked = time.monotonic()
+        """The last answer, or a new one; a question that is open for long is an answer too."""
+        silence_s = time.monotonic() - self._asked
+        if self._asking:
+            return self._alive and silence_s < STORE_S
+        if silence_s >= BLOBS_EVERY_S:
+            self._asked, self._asking = time.monotonic(), True
             self._alive = self._answers()
+            self._asking = False
         return self._alive
 
     def _answers(self) -> bool:

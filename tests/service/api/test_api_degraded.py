@@ -130,14 +130,15 @@ def test_a_blob_store_that_hangs_holds_up_nothing_else(
 ) -> None:
     with start_server(tmp_path, blob_url="s3://bucket/x", blob_timeout_s=1) as server:
         new_encoder(server.store, "faces")
-        url = f"{server.url}/v1/encoders/faces/files/model.safetensors"
-        with ThreadPoolExecutor(50) as pool:
-            waiting = [pool.submit(httpx.get, url, timeout=60) for _ in range(50)]
-            for path in ("/v1/datasets", "/v1/encoders/faces", "/metrics"):
-                assert httpx.get(server.url + path, timeout=20).status_code == 200
-            ready = httpx.get(f"{server.url}/readyz", timeout=20)
+        url = "/v1/encoders/faces/files/model.safetensors"
+        many = httpx.Client(base_url=server.url, timeout=60, limits=httpx.Limits(max_connections=50))
+        with many, ThreadPoolExecutor(50) as pool:
+            waiting = [pool.submit(many.get, url) for _ in range(50)]
+            for path in ("/v1/datasets", "/v1/encoders/faces", "/v1/jobs"):
+                assert server.client.get(path).status_code == 200
+            ready = server.client.get("/readyz")
             assert (ready.status_code, ready.json()["degraded"]) == (200, ["broker", "blobs"])
+            assert "\nnidim_blobs_up 0.0\n" in server.client.get("/metrics").text
             for answer in (each.result() for each in waiting):
                 is_problem(answer, 503, "blobs_unavailable")
                 assert int(answer.headers["retry-after"]) >= 1
-        assert "\nnidim_blobs_up 0.0\n" in server.client.get("/metrics").text
