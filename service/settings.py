@@ -169,7 +169,7 @@ class Uploads(BaseSettings):
 
     max_upload_bytes: int = Field(default=8 * GIB, ge=1, description="bytes of one uploaded dataset")
     max_receivers: int = Field(
-        default=64,
+        default=128,
         ge=1,
         description="uploads that arrive at a time in each API process, beyond which more are answered 429",
     )
