@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ TINY = {
     "encoder": {"kind": "conv", "dim": 2, "width": 4},
     "batch_size": 64,
     "precision": "float32",
+    "evaluation": "quick",
 }
 READY = "nidim is ready: "
 QUICK = {
@@ -71,8 +72,9 @@ def children(pid: int | str) -> list[int]:
 class Up:
     """A running ``nidim up``."""
 
-    def __init__(self, data_dir: Path) -> None:
-        self.data_dir = data_dir
+    def __init__(self, data_dir: Path, place: Mapping[str, str]) -> None:
+        self.data_dir, self.place = data_dir, place
+        given = {f"NIDIM_{name.upper()}": value for name, value in place.items()}
         command = [
             sys.executable,
             "-m",
@@ -87,7 +89,7 @@ class Up:
         ]
         self.log = (data_dir.parent / f"up-{time.monotonic_ns()}.log").open("w+b")
         self.process = subprocess.Popen(
-            command, env={**os.environ, **QUICK}, stdout=subprocess.PIPE, stderr=self.log, text=True
+            command, env={**os.environ, **QUICK, **given}, stdout=subprocess.PIPE, stderr=self.log, text=True
         )
         self._lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -170,11 +172,11 @@ class Up:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[], Up]]:
+def start(tmp_path: Path, place: dict[str, str]) -> Iterator[Callable[[], Up]]:
     running: list[Up] = []
 
     def begin() -> Up:
-        running.append(Up(tmp_path / "data"))
+        running.append(Up(tmp_path / "data", place))
         return running[-1]
 
     yield begin
@@ -187,8 +189,8 @@ def kill(pid: int | None) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def stored(data_dir: Path, job_id: str) -> jobs.Job:
-    store = open_store(Settings(data_dir=data_dir))
+def stored(up: Up, job_id: str) -> jobs.Job:
+    store = open_store(Settings(data_dir=up.data_dir, **up.place))
     with store.session() as tx:
         job = jobs.get(tx, job_id)
     store.close()
@@ -207,7 +209,7 @@ def test_a_job_ends_once_though_training_worker_and_api_are_killed(start: Callab
     kill(up.part(" worker "))
     wait_for(lambda: up.job(job_id)["attempt"] == 3, "the attempt after the worker was killed")
     ended = wait_for(
-        lambda: (job := up.job(job_id))["state"] not in ("queued", "running") and job, "the end", 90
+        lambda: (job := up.job(job_id))["state"] not in ("queued", "running") and job, "the end", 180
     )
     assert ended["state"] == "succeeded", ended
     assert ended["result"]["version"] == 1
@@ -244,7 +246,7 @@ def test_ctrl_c_loses_no_job_and_a_cancel_is_quick(start: Callable[[], Up]) -> N
     up.process.send_signal(signal.SIGINT)
     assert up.process.wait(60) == 0
     assert not [pid for pid in everything if command_line(pid)]
-    job = stored(up.data_dir, job_id)
+    job = stored(up, job_id)
     assert job.state == "queued"
     assert job.checkpoint_step is not None
     assert not list((up.data_dir / "scratch").glob("job_*"))
@@ -262,6 +264,7 @@ def test_ctrl_c_loses_no_job_and_a_cancel_is_quick(start: Callable[[], Up]) -> N
     assert again.training() is None
 
 
+@pytest.mark.embedded
 def test_nothing_is_orphaned_when_the_launcher_is_killed(start: Callable[[], Up]) -> None:
     up = start()
     job_id = up.submit("orphan", epochs=10_000)
@@ -272,6 +275,6 @@ def test_nothing_is_orphaned_when_the_launcher_is_killed(start: Callable[[], Up]
     kill(up.process.pid)
     up.process.wait()
     wait_for(lambda: not [pid for pid in everything if command_line(pid)], "every part leaves")
-    assert stored(up.data_dir, job_id).state in ("queued", "running")
+    assert stored(up, job_id).state in ("queued", "running")
     again = start()
     wait_for(lambda: again.job(job_id)["attempt"] == 2, "the job goes on")

@@ -18,7 +18,9 @@ from nidim.train import Fitted, fit
 SIDES = {"cifar": 8, "imagenet": 32}
 """The smallest that leave the last block a pixel or more: a CIFAR stem halves three times, an ImageNet one five."""
 CASES = [("resnet18", stem, channels) for stem in SIDES for channels in (1, 3)] + [("resnet50", "cifar", 3)]
-DIM, N = 4, 64
+EXPORTED = [("resnet18", "cifar", 3), ("resnet18", "imagenet", 1), ("resnet50", "cifar", 3)]
+"""Each depth, stem and count of channels once: the exporter takes longer than all the rest."""
+DIM, N = 4, 32
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +34,7 @@ def trained(kind: str, stem: str, channels: int, images: np.ndarray) -> tuple[Fi
             "image_size": side,
             "encoder": {"kind": kind, "dim": DIM, "stem": stem},
             "epochs": 1,
-            "batch_size": 32,
+            "batch_size": 16,
             "precision": "float32",
         }
     ).filled(facts)
@@ -51,6 +53,7 @@ def test_a_resnet_is_trained_stored_and_loaded(kind: str, stem: str, channels: i
     assert z.shape == (N, DIM)
     np.testing.assert_allclose(z.mean(0), 0, atol=1e-3)
     np.testing.assert_allclose(z.var(0), 1, atol=1e-2)
+    exported = (kind, stem, channels) in EXPORTED
     bundle.save(
         tmp_path,
         model=fitted.model,
@@ -60,9 +63,11 @@ def test_a_resnet_is_trained_stored_and_loaded(kind: str, stem: str, channels: i
         page="",
         card="",
         provenance={},
+        onnx=exported,
     )
-    assert (tmp_path / bundle.ONNX).is_file()
     loaded = bundle.load(tmp_path)
     np.testing.assert_array_equal(loaded.embed(images), z)
     assert (loaded.spec.encoder.kind, loaded.spec.encoder.stem) == (kind, stem)
-    assert parity(loaded.model, tmp_path / bundle.ONNX, torch.from_numpy(images[:9])) <= PARITY
+    assert (tmp_path / bundle.ONNX).is_file() == exported
+    if exported:
+        assert parity(loaded.model, tmp_path / bundle.ONNX, torch.from_numpy(images[:9])) <= PARITY
