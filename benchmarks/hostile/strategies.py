@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import itertools
+import re
 import zipfile
 from typing import Any
 
@@ -26,6 +27,8 @@ KINDS = {
 }
 DIM = 2
 """Of the encoder."""
+KEY = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}")
+"""An Idempotency-Key that is taken."""
 TURNS = itertools.count()
 
 
@@ -48,7 +51,7 @@ def archive() -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as target:
         for i in range(12):
-            target.writestr(f"{i % 2}/{i}.png", picture("PNG"))
+            target.writestr(zipfile.ZipInfo(f"{i % 2}/{i}.png"), picture("PNG"))  # a name alone is dated now
     return stream.getvalue()
 
 
@@ -134,10 +137,18 @@ def _wrong_on_purpose(case: Any) -> bool:
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    """Events by turns as a stream and as a list."""
+    """Events by turns as a stream and as a list; no Idempotency-Key twice.
+
+    With the same key and body the first answer comes again, 201 of what was deleted since too. That is as documented,
+    but looks as if something new were lost at once.
+    """
     del context, kwargs
-    if case.operation.path.endswith("/events") and next(TURNS) % 2:
+    turn = next(TURNS)
+    if case.operation.path.endswith("/events") and turn % 2:
         case.headers["Accept"] = "application/json"
+    given = case.headers.get("Idempotency-Key")
+    if isinstance(given, str) and KEY.fullmatch(given):
+        case.headers["Idempotency-Key"] = f"{given[:200]}-{turn}"
 
 
 register()
