@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.hostile import report, stack
+from benchmarks.hostile.cases import EMBED
+from benchmarks.hostile.pictures import of
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 ROOT = CONFIG.parents[2]
@@ -73,9 +75,14 @@ def run_all(directory: Path, *, seed: int, examples: int, out: Path) -> int:
     return sum(entry["status"] != 0 for entry in found)
 
 
-def serving(directory: Path, run: Run, *, versions: int = VERSIONS) -> AbstractContextManager[stack.Stack]:
-    """The server of one run."""
-    return stack.serving(directory, keyed=run.keyed, versions=versions, decode_processes=1)
+@contextmanager
+def serving(directory: Path, run: Run, *, versions: int = VERSIONS) -> Iterator[stack.Stack]:
+    """The server of one run; it has embedded before, because the first time takes seconds."""
+    with stack.serving(directory, keyed=run.keyed, versions=versions, decode_processes=1) as server:
+        with server.client() as client:
+            headers = {"Content-Type": "image/png"}
+            client.post(EMBED, content=of("PNG")[1], headers=headers).raise_for_status()
+        yield server
 
 
 def run_one(
