@@ -119,8 +119,9 @@ def text(figures: dict[str, Any]) -> str:
         [
             "# Schemathesis",
             "",
-            f"`{figures['command']}`: Schemathesis {versions['schemathesis']}, all its checks, against a real API "
-            f"process. Seed {figures['seed']}, at most {figures['examples']} examples an operation, and those of the "
+            f"`{figures['command']}`: Schemathesis {versions['schemathesis']}, all its checks (where no key is "
+            "needed, all but those of keys), against a real API process. "
+            f"Seed {figures['seed']}, at most {figures['examples']} examples an operation, and those of the "
             f"coverage phase. Revision {figures['revision']}.",
             "",
             "| run | operations tested | cases | phases | failures | errors | s |",
