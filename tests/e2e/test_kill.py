@@ -228,6 +228,7 @@ def test_a_job_ends_once_though_training_worker_and_api_are_killed(start: Callab
     assert embedded.status_code == 200
 
 
+@pytest.mark.embedded
 def test_ctrl_c_loses_no_job_and_a_cancel_is_quick(start: Callable[[], Up]) -> None:
     up = start()
     job_id = up.submit("long", epochs=10_000)
