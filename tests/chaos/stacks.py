@@ -32,8 +32,9 @@ SHORT = {
     "NIDIM_REAPER_EVERY_S": "0.5",
     "NIDIM_REPUBLISH_AFTER_S": "5",
     "NIDIM_CHECKPOINT_EVERY_S": "0.3",
+    "NIDIM_MAX_ATTEMPTS_WITHOUT_CHECKPOINT": "10",
 }
-"""Quick times for the short form."""
+"""Quick times for the short form; a busy machine misses such a lease more often than a job may be given up for."""
 FULL = {"NIDIM_CHECKPOINT_EVERY_S": "1"}
 """The figures are measured with the defaults (a lease of 30 s); tiny trainings need quicker checkpoints."""
 PYTHON = (sys.executable, "-P", "-m")

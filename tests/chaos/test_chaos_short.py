@@ -18,8 +18,8 @@ pytestmark = [
 ]
 
 FAULTS = {
-    "embedded": ("kill_training", "kill_worker", "empty_redis"),
-    "servers": ("kill_worker", "kill_postgresql", "clock_forward"),
+    "embedded": ("kill_worker", "empty_redis"),
+    "servers": ("kill_postgresql", "kill_training"),
 }
 
 

@@ -122,7 +122,7 @@ def test_an_archive_as_a_user_uploads_it(
     assert found["skipped"]["count"] == 0
     assert told, "the ingestion said no progress"
     assert peak < LIMIT_MB
-    encoder = train(client, name, image_size=32)
+    encoder = train(client, name, image_size=16)
     size = encoder["resolved"]["image_size"]
     with zipfile.ZipFile(path) as stored:
         members = [m for m in stored.namelist() if m.startswith("test/") and not m.endswith("/")][::200][:20]

@@ -6,7 +6,7 @@ from benchmarks.hostile.attack import attack
 from benchmarks.hostile.corpus import FAMILIES, mutants
 from benchmarks.hostile.stack import Stack
 
-MORE = {"embedded": 120, "servers": 0}
+MORE = {"embedded": 40, "servers": 0}
 """Beyond one of every family."""
 
 
