@@ -330,9 +330,7 @@ def test_a_store_that_falls_silent_is_given_up(s3_endpoint, new_bucket, monkeypa
     """The client of S3 waits for the word to go on before it sends a body, and has no limit of its own for that."""
     proxy = Proxy(("127.0.0.1", int(s3_endpoint.rsplit(":", 1)[1])))
     through = {"endpoint_url": f"http://127.0.0.1:{proxy.port}"}
-    blobs = open_blobs(
-        f"s3://{new_bucket(s3_endpoint)}/x", timeout_s=5, **CREDENTIALS, client_kwargs=through
-    )
+    blobs = open_blobs(f"s3://{new_bucket(s3_endpoint)}/x", timeout_s=5, **CREDENTIALS, client_kwargs=through)
     try:
         blobs.put_bytes(b"before")
         monkeypatch.setattr(remote, "SLOWEST_BYTES_PER_S", 1 << 30)
