@@ -3,7 +3,8 @@
 Counted is what grows with the spec: weights with their gradients and the optimiser's moments, the activations that the
 backward pass needs, the critic's scores and the regulariser's knots, and the largest layer while held-out images are
 embedded. Not counted: the program itself (some hundred MB), the images (resident on a GPU up to 8 GiB, else mapped)
-and what the allocator keeps. Within a factor of 1.6 of the measured peak, see ``tests/nidim/test_footprint.py``.
+and what the allocator keeps. Within a factor of 1.6 of the peak measured on the CPU for each of the specs in
+``tests/nidim/test_footprint.py``.
 """
 
 from __future__ import annotations
@@ -17,10 +18,7 @@ FLOAT = 4
 COPIES = {"adamw": 4, "sgd": 3}
 """Of every weight: itself, its gradient, the moments."""
 BRANCHES = 2
-KNOTS = 17
 EMBED_BATCH, EMBED_PIXELS = 1024, 1024 * 64 * 64
-STAGES = {"resnet18": ((2, 2, 2, 2), 11_200_000), "resnet50": ((3, 4, 6, 3), 23_500_000)}
-"""Blocks of each stage and the weights of the whole network."""
 
 
 class Footprint(NamedTuple):
@@ -65,6 +63,23 @@ def embed_batch(pixels: int) -> int:
     return max(1, min(EMBED_BATCH, EMBED_PIXELS // max(pixels, 1)))
 
 
+class _Blocks(NamedTuple):
+    """Of a ResNet: blocks in each stage; then, in widths of the stage, the values that a block keeps for an image, the
+    largest layer with its input, and the channels at the end; the weights without the last layer."""
+
+    counts: tuple[int, ...]
+    kept: int
+    widest: int
+    out: int
+    weights: int
+
+
+RESNETS = {
+    "resnet18": _Blocks((2, 2, 2, 2), kept=2 * (1 + 1) + 1, widest=2, out=1, weights=11_200_000),
+    "resnet50": _Blocks((3, 4, 6, 3), kept=2 * (1 + 1 + 4) + 4, widest=9, out=4, weights=23_500_000),
+}
+
+
 class _Layers(NamedTuple):
     """``kept``: values an image leaves for the backward pass; ``widest``: of the largest layer and its input.
 
@@ -99,19 +114,17 @@ def _conv(width: int, *, channels: int, size: int, dim: int) -> _Layers:
 
 def _resnet(kind: str, *, size: int, cifar: bool, dim: int) -> _Layers:
     """Kept of every convolution: its output and that of the norm after it; of a block also the sum."""
-    blocks, weights = STAGES[kind]
+    blocks = RESNETS[kind]
     side = size if cifar else -(-size // 2)
-    kept = widest = 64 * side**2 * 2
+    kept = widest = 2 * 64 * side**2
     side = side if cifar else -(-side // 2)
-    for stage, count in enumerate(blocks):
-        width = 64 << stage
-        side = side if stage == 0 else -(-side // 2)
-        values = {"resnet18": 2 * 2 * width + width, "resnet50": 2 * (2 * width + 4 * width) + 4 * width}[
-            kind
-        ]
-        kept += count * values * side**2
-        widest = max(widest, (2 if kind == "resnet18" else 9) * width * side**2)
-    return _Layers(weights + 512 * (1 if kind == "resnet18" else 4) * dim, kept, widest)
+    width = 64
+    for stage, count in enumerate(blocks.counts):
+        if stage > 0:
+            side, width = -(-side // 2), 2 * width
+        kept += count * blocks.kept * width * side**2
+        widest = max(widest, blocks.widest * width * side**2)
+    return _Layers(blocks.weights + blocks.out * width * dim, kept, widest)
 
 
 def _head(head: parts.Head, dim: int) -> _Layers:
@@ -128,11 +141,8 @@ def _critic(spec: FullSpec, n: int, copies: int) -> int:
     if critic is None:  # SimCLR scores 2n views against each other
         return 4 * scores
     if critic.kind == "concat":
-        return (
-            scores
-            + 6 * n * n * critic.hidden * FLOAT
-            + copies * FLOAT * critic.hidden * (2 * d + critic.hidden)
-        )
+        weights = critic.hidden * (2 * d + critic.hidden)
+        return scores + FLOAT * (copies * weights + 6 * n * n * critic.hidden)
     if critic.kind == "separable":
         weights = 2 * critic.hidden * (d + critic.hidden + critic.dim)
         return scores + FLOAT * (copies * weights + 2 * n * (4 * critic.hidden + critic.dim))
@@ -141,4 +151,4 @@ def _critic(spec: FullSpec, n: int, copies: int) -> int:
 
 def _regularizer(term: parts.Regularizer, n: int) -> int:
     """Angles, their cosines and sines, and the gradients of these."""
-    return 0 if term.kind == "none" else 7 * n * term.slices * KNOTS * FLOAT
+    return 0 if term.kind == "none" else 7 * n * term.slices * parts.KNOTS * FLOAT

@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nidim.encoders import EncoderModel
+from nidim.spec.parts import KNOTS
 
-KNOTS, REACH = 17, 3.0  # of the quadrature over the characteristic function
+REACH = 3.0  # of the quadrature over the characteristic function
 
 
 class StepResult(NamedTuple):

@@ -232,6 +232,10 @@ class NoRegularizer(Part):
     kind: Literal["none"] = "none"
 
 
+KNOTS = 17
+"""Of the quadrature over the characteristic function of a slice."""
+
+
 class SlicedEppsPulley(Part):
     """Epps–Pulley distance of random projections of the clean embeddings to N(0, 1), added to the loss.
 

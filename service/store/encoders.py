@@ -54,20 +54,15 @@ class EncoderFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Encoder:
-    """One version of an encoder; ``digest`` is that of its whole bundle."""
+class _Version:
+    """What is known of one version wherever it is shown; ``digest`` is that of its whole bundle."""
 
     id: str
     name: str
     version: int
     aliases: tuple[str, ...]
     dim: int
-    prior: dict[str, Any]
-    spec: dict[str, Any]
-    resolved: dict[str, Any]
-    report: dict[str, Any]
     summary: dict[str, Any]
-    files: dict[str, EncoderFile]
     digest: str
     size_bytes: int
     job_id: str
@@ -76,23 +71,23 @@ class Encoder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listed:
-    """What a list shows of an encoder: no files, no report, and JSON as it is stored, which nobody needs to parse."""
+class Encoder(_Version):
+    """One version of an encoder."""
 
-    id: str
-    name: str
-    version: int
-    aliases: tuple[str, ...]
-    dim: int
+    prior: dict[str, Any]
+    spec: dict[str, Any]
+    resolved: dict[str, Any]
+    report: dict[str, Any]
+    files: dict[str, EncoderFile]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed(_Version):
+    """What a list shows of it: no files, no report, and JSON as it is stored, which nobody needs to parse."""
+
     prior: orjson.Fragment
     spec: orjson.Fragment
     resolved: orjson.Fragment
-    summary: dict[str, Any]
-    digest: str
-    size_bytes: int
-    job_id: str
-    created_at: datetime
-    damage: Damage | None = None
 
 
 def summary(report: dict[str, Any]) -> dict[str, Any]:

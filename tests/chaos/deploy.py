@@ -180,13 +180,14 @@ def main(argv: list[str] | None = None) -> int:
             fleet(Path(directory)) as started,
         ):
             found.append(measure(started, successor, sigterms=given.sigterms))
-            sys.stdout.write(f"{found[-1]}\n")
-    if given.out:
-        command = f"python -m tests.chaos.deploy --sigterms {given.sigterms}"
-        body = {"command": command, **report.surroundings(), "deploys": found}
-        given.out.mkdir(parents=True, exist_ok=True)
-        (given.out / "deploys.json").write_text(json.dumps(body, indent=1) + "\n")
-        pool.write(given.out)
+        sys.stdout.write(f"{found[-1]}\n")
+        sys.stdout.flush()
+        if given.out:
+            command = f"python -m tests.chaos.deploy --sigterms {given.sigterms}"
+            body = {"command": command, **report.surroundings(), "deploys": found}
+            given.out.mkdir(parents=True, exist_ok=True)
+            (given.out / "deploys.json").write_text(json.dumps(body, indent=1) + "\n")
+            pool.write(given.out)
     return 1 if any(row["failed"] for row in found) else 0
 
 

@@ -228,35 +228,14 @@ def test_unfinished_uploads_to_s3_are_ended(s3_blobs):
     assert [upload["Key"] for upload in s3_blobs._fs().list_multipart_uploads(bucket)] == ["elsewhere/half"]
 
 
-def test_a_directory_that_gets_a_blob_is_synced(tmp_path, monkeypatch):
-    """The file before its name, then every directory that the name needs: a power cut loses no stored blob."""
-    blobs, order = open_blobs(str(tmp_path / "blobs")), []
-    fsync, replace = os.fsync, Path.replace
-
-    def note_sync(descriptor):
-        order.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
-        fsync(descriptor)
-
-    def note_name(source, target):
-        order.append("renamed")
-        return replace(source, target)
-
-    monkeypatch.setattr(os, "fsync", note_sync)
-    monkeypatch.setattr(Path, "replace", note_name)
-    digest, _ = blobs.put_bytes(b"x")
-    place = tmp_path / "blobs" / blob_path(digest)
-    assert order[0].startswith(str(tmp_path / "blobs" / "incoming"))
-    assert order[1:] == ["renamed", *(str(parent) for parent in place.parents[:3])]
-
-
-def test_a_durable_copy_is_synced_before_it_has_its_name(tmp_path, monkeypatch):
-    blobs, order = open_blobs(str(tmp_path / "blobs")), []
-    digest, _ = blobs.put_bytes(b"x")
-    fsync, replace = os.fsync, Path.replace
+@pytest.fixture
+def synced(monkeypatch):
+    """What is synced and renamed from now on, in order: for a sync its path as it was then and whether it is empty."""
+    order, fsync, replace = [], os.fsync, Path.replace
 
     def note_sync(descriptor):
         place = Path(f"/proc/self/fd/{descriptor}").readlink()
-        order.append((place.name.split(".")[1] if place.is_file() else place, place.stat().st_size > 0))
+        order.append((place, place.stat().st_size == 0))
         fsync(descriptor)
 
     def note_name(source, target):
@@ -265,8 +244,25 @@ def test_a_durable_copy_is_synced_before_it_has_its_name(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", note_sync)
     monkeypatch.setattr(Path, "replace", note_name)
+    return order
+
+
+def test_a_directory_that_gets_a_blob_is_synced(tmp_path, synced):
+    """The file before its name, then every directory that the name needs: a power cut loses no stored blob."""
+    digest, _ = open_blobs(str(tmp_path / "blobs")).put_bytes(b"x")
+    place = tmp_path / "blobs" / blob_path(digest)
+    (file, empty), renamed, *directories = synced
+    assert (file.parent, empty, renamed) == (tmp_path / "blobs" / "incoming", False, "renamed")
+    assert [directory for directory, _ in directories] == list(place.parents[:3])
+
+
+def test_a_durable_copy_is_synced_before_it_has_its_name(tmp_path, synced):
+    blobs = open_blobs(str(tmp_path / "blobs"))
+    digest, _ = blobs.put_bytes(b"x")
+    synced.clear()
     blobs.fetch(digest, tmp_path / "copy", durable=True)
-    assert order == [("copy", True), "renamed", (tmp_path, True)]
+    (file, empty), renamed, (directory, _) = synced
+    assert (file.name.split(".")[1], empty, renamed, directory) == ("copy", False, "renamed", tmp_path)
 
 
 def test_what_was_verified_is_what_is_read(s3_endpoint, new_bucket, tmp_path):
@@ -326,39 +322,39 @@ def test_a_store_that_does_not_answer(monkeypatch, file, tmp_path):
         assert isinstance(caught.value, OSError)
 
 
-def test_a_store_that_falls_silent_is_given_up(s3_endpoint, new_bucket, monkeypatch, file):
+@pytest.fixture
+def behind(s3_endpoint, new_bucket):
+    """The S3 through a proxy: the blobs, and the proxy."""
+    proxy = Proxy(("127.0.0.1", int(s3_endpoint.rsplit(":", 1)[1])))
+    through = {"endpoint_url": f"http://127.0.0.1:{proxy.port}"}
+    url = f"s3://{new_bucket(s3_endpoint)}/x"
+    blobs = open_blobs(url, timeout_s=5, **CREDENTIALS, client_kwargs=through)
+    yield blobs, proxy
+    blobs.close()
+    proxy.close()
+
+
+def test_a_store_that_falls_silent_is_given_up(behind, monkeypatch, file):
     """The client of S3 waits for the word to go on before it sends a body, and has no limit of its own for that."""
-    proxy = Proxy(("127.0.0.1", int(s3_endpoint.rsplit(":", 1)[1])))
-    through = {"endpoint_url": f"http://127.0.0.1:{proxy.port}"}
-    blobs = open_blobs(f"s3://{new_bucket(s3_endpoint)}/x", timeout_s=5, **CREDENTIALS, client_kwargs=through)
-    try:
-        blobs.put_bytes(b"before")
-        monkeypatch.setattr(remote, "SLOWEST_BYTES_PER_S", 1 << 30)
-        proxy.mode = "hole"
-        with ThreadPoolExecutor(2) as threads:
-            calls = [threads.submit(blobs.put_file, file), threads.submit(blobs.put_bytes, CONTENT)]
-            errors = [call.exception(timeout=30) for call in calls]
-        assert [type(error) for error in errors] == [BlobsUnavailable] * 2
-        proxy.mode = "pass"
-        assert blobs.put_file(file) == (DIGEST, len(CONTENT))
-    finally:
-        blobs.close()
-        proxy.close()
+    blobs, proxy = behind
+    blobs.put_bytes(b"before")
+    monkeypatch.setattr(remote, "SLOWEST_BYTES_PER_S", 1 << 30)
+    proxy.mode = "hole"
+    with ThreadPoolExecutor(2) as threads:
+        calls = [threads.submit(blobs.put_file, file), threads.submit(blobs.put_bytes, CONTENT)]
+        errors = [call.exception(timeout=30) for call in calls]
+    assert [type(error) for error in errors] == [BlobsUnavailable] * 2
+    proxy.mode = "pass"
+    assert blobs.put_file(file) == (DIGEST, len(CONTENT))
 
 
-def test_a_full_store_says_so(s3_endpoint, new_bucket, file):
-    proxy = Proxy(("127.0.0.1", int(s3_endpoint.rsplit(":", 1)[1])))
-    through = {"endpoint_url": f"http://127.0.0.1:{proxy.port}"}
-    blobs = open_blobs(f"s3://{new_bucket(s3_endpoint)}/x", **CREDENTIALS, client_kwargs=through)
-    try:
-        proxy.mode = "full"
-        with pytest.raises(BlobsUnavailable):
-            blobs.put_file(file)
-        proxy.mode = "pass"
-        assert blobs.put_file(file) == (DIGEST, len(CONTENT))
-    finally:
-        blobs.close()
-        proxy.close()
+def test_a_full_store_says_so(behind, file):
+    blobs, proxy = behind
+    proxy.mode = "full"
+    with pytest.raises(BlobsUnavailable):
+        blobs.put_file(file)
+    proxy.mode = "pass"
+    assert blobs.put_file(file) == (DIGEST, len(CONTENT))
 
 
 def test_a_bucket_that_is_not_there(s3_endpoint):
