@@ -67,6 +67,9 @@ def _complete(runs: Sequence[Run]) -> list[Run]:
 
 def _all(runs: Sequence[Run]) -> Iterator[str]:
     counted = _complete(runs)
+    if not counted:
+        yield "No campaign that ran to its end is stored yet."
+        return
     faults, violations = (
         sum(len(run["hits"]) for run in counted),
         sum(len(run["violations"]) for run in counted),
