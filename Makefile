@@ -35,7 +35,7 @@ demo: install
 	$(BIN)/nidim demo --out demo-out $(if $(filter-out file,$(origin DATASETS)),--datasets-dir "$(DATASETS)")
 
 test: install
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
 check: install
 	$(BIN)/ruff check .

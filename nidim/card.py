@@ -35,7 +35,7 @@ embeddings = encoder.embed(images)          # uint8 (n, {size}, {size}, {channel
 draws = encoder.prior.sample(1000, seed=7)  # float32 (1000, {dim}), from the same law
 ```
 
-Without nidim, from `model.onnx` (scaling and normalisation inside, resizing not):
+Without nidim, from `model.onnx` if it is among the files (scaling and normalisation inside, resizing not):
 
 ```python
 import onnxruntime

@@ -99,11 +99,13 @@ def _with(options: list[Any]) -> Any:
     help="Change a field of the spec, e.g. --set noise.sigma=0.2.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory of the new encoder.")
+@click.option("--onnx/--no-onnx", default=True, show_default=True, help="Write model.onnx, too (some seconds).")
 @_with(_dataset_options)
 def train(
     spec_file: Path,
     changes: tuple[str, ...],
     out: Path,
+    onnx: bool,
     data: Path | None,
     datasets_dir: Path | None,
     allow_downloads: bool,
@@ -136,6 +138,7 @@ def train(
             out_dir=out,
             resume=_checkpoint(checkpoint, spec),
             hooks=_hooks(display, checkpoint, stop),
+            onnx=onnx,
         )
     if outcome.report is None:
         raise click.ClickException(f"Stopped; the same command goes on from {checkpoint}.")

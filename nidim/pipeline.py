@@ -68,8 +68,11 @@ def run(
     hooks: Hooks | None = None,
     checkpoint_every_s: float = 60.0,
     provenance: dict[str, Any] | None = None,
+    onnx: bool = True,
 ) -> Outcome:
     """Train on ``dataset`` (already at the spec's image_size) and write the bundle into ``out_dir``.
+
+    ``onnx``: whether model.onnx is among its files.
 
     Raises SpecError, DataError, TrainingDiverged, CheckpointError as its parts do.
     """
@@ -105,6 +108,7 @@ def run(
         page=render_page(full, fitted, dataset, embedded, report),
         card=model_card(full, fitted.resolved, report, facts),
         provenance=facts,
+        onnx=onnx,
         sample=np.asarray(dataset.test.images[:PARITY_IMAGES]),
     )
     return Outcome(fitted, manifest, report)

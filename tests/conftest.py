@@ -1,5 +1,7 @@
 """Shapes and types of the mathematics are checked while tests run, and only then.
 
+Workers that tests start export no ONNX, unless the test is about what a training stores: half the time of a tiny one.
+
 One thread for every numeric library, here and in the processes that tests start: the problems are tiny, and on a busy
 machine threads that wait for each other at barriers are slower by orders of magnitude.
 """
@@ -18,6 +20,7 @@ from tests import columns
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+os.environ.setdefault("NIDIM_EXPORT_ONNX", "false")
 
 CHECKED = [
     f"nidim.{m}" for m in ("objectives", "critics", "normalize", "augment", "methods", "encoders", "noise")

@@ -104,6 +104,7 @@ class Training:
             resume=resume,
             hooks=self._hooks(),
             checkpoint_every_s=self.job["settings"]["checkpoint_every_s"],
+            onnx=self.job["settings"]["export_onnx"],
         )
         if outcome.manifest is None or outcome.report is None:
             self.emit("stopped")

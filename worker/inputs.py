@@ -17,6 +17,9 @@ from service.store.jobs import Job
 
 log = logging.getLogger(__name__)
 
+FOR_CHILD = {"checkpoint_every_s", "export_onnx", "log_level"}
+"""Settings that a training may know."""
+
 
 def prepare(store: Store, settings: Settings, job: Job, scratch: Path) -> Path:
     """Fetch everything and write ``job.json`` into ``scratch``; its path.
@@ -29,7 +32,7 @@ def prepare(store: Store, settings: Settings, job: Job, scratch: Path) -> Path:
         "resolved": job.resolved,
         "dataset": _dataset(store, settings, job),
         "resume": str(resume) if resume else None,
-        "settings": {"checkpoint_every_s": settings.checkpoint_every_s, "log_level": settings.log_level},
+        "settings": settings.model_dump(include=FOR_CHILD),
     }
     path = scratch / "job.json"
     path.write_text(json.dumps(body))

@@ -38,7 +38,7 @@ def start(place: Path, *options: str, **env: str) -> Iterator[subprocess.Popen[s
     place.mkdir(exist_ok=True)
     with subprocess.Popen(
         [sys.executable, "-m", "nidim", "demo", "--out", str(place / "out"), *options],
-        env={**os.environ, "TMPDIR": str(place), **env},
+        env={**os.environ, "TMPDIR": str(place), "NIDIM_EXPORT_ONNX": "true", **env},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -139,9 +139,10 @@ def test_a_class_folder_trains(tmp_path: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(digits.images[i, ..., 0]).save(folder / f"{i}.png")
     (tmp_path / "spec.json").write_text(json.dumps({"dataset": "mine", "epochs": 1}))
-    nidim("train", tmp_path / "spec.json", "--data", tmp_path / "mine", "--out", tmp_path / "out",
+    nidim("train", tmp_path / "spec.json", "--data", tmp_path / "mine", "--out", tmp_path / "out", "--no-onnx",
           "--set", "encoder={\"kind\": \"conv\", \"dim\": 2, \"width\": 4}")  # fmt: skip
     assert bundle.load(tmp_path / "out").spec.dataset == "mine"
+    assert not (tmp_path / "out" / bundle.ONNX).exists()
 
 
 def test_an_interrupt_keeps_a_checkpoint_and_the_same_command_goes_on(tmp_path: Path) -> None:

@@ -39,7 +39,8 @@ class Trial:
     def __init__(self, scratch: Path, body: dict[str, Any]) -> None:
         scratch.mkdir(exist_ok=True)
         job_file = scratch / "job.json"
-        job_file.write_text(json.dumps({"resume": None, "settings": {"checkpoint_every_s": 0.2}, **body}))
+        settings = {"checkpoint_every_s": 0.2, "export_onnx": True}
+        job_file.write_text(json.dumps({"resume": None, "settings": settings, **body}))
         self.child = Child(COMMAND, scratch=scratch, job_file=job_file)
         self.messages: list[dict[str, Any]] = []
         self._lines = self.child.lines(tick_s=0.05)

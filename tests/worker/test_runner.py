@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ from service.store import datasets, encoders, jobs
 from service.store.tables import JobRow
 from tests.waiting import wait_for
 from worker import control
+from worker.inputs import prepare
 from worker.runner import Outcome
 
 HERE = Path(__file__).parent
@@ -53,6 +55,15 @@ def test_a_training_that_ends_well_registers_one_encoder(bench: Any) -> None:
     assert stored == b"config.json None"
     assert not bench.scratch()
     assert not bench.published
+
+
+@pytest.mark.parametrize("onnx", [True, False])
+def test_a_training_learns_the_settings_that_concern_it_and_no_other(
+    onnx: bool, bench: Any, tmp_path: Path
+) -> None:
+    settings = bench.settings.model_copy(update={"export_onnx": onnx})
+    given = json.loads(prepare(bench.store, settings, bench.job(), tmp_path).read_text())["settings"]
+    assert given == {"checkpoint_every_s": 1.0, "export_onnx": onnx, "log_level": "info"}
 
 
 def test_a_second_delivery_is_dropped(bench: Any) -> None:
