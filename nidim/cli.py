@@ -99,7 +99,9 @@ def _with(options: list[Any]) -> Any:
     help="Change a field of the spec, e.g. --set noise.sigma=0.2.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory of the new encoder.")
-@click.option("--onnx/--no-onnx", default=True, show_default=True, help="Write model.onnx, too (some seconds).")
+@click.option(
+    "--onnx/--no-onnx", default=True, show_default=True, help="Write model.onnx, too (some seconds)."
+)
 @_with(_dataset_options)
 def train(
     spec_file: Path,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from service import quotas
 from service.errors import QuotaExceeded
-from service.refusals import Overloaded
+from service.refusals import Overloaded, TooManyInFlight
 from service.settings import Settings
 from service.store import Store, quota
 from service.store.audit import By
@@ -46,11 +46,10 @@ class Arrivals:
 
     @contextmanager
     def one(self, by: By) -> Iterator[Arrival]:
-        """Receive one upload. Raises Overloaded where too many arrive."""
+        """Receive one upload. Raises Overloaded, TooManyInFlight where too many arrive, in all or of this key."""
         arrival = Arrival(self, by)
         with self._lock:
-            if len(self._open) >= self._settings.max_receivers:
-                raise Overloaded("Too many uploads are arriving; try again later.", retry_after_s=RETRY_S)
+            self._check_number(by)
             self._open.append(arrival)
         try:
             yield arrival
@@ -72,6 +71,17 @@ class Arrivals:
         left = self._left(arrival)
         with self._lock:
             self._check(arrival.by, left, max(size - FORM_BYTES, 1))
+
+    def _check_number(self, by: By) -> None:
+        """One key cannot hold the places of all others, however slowly it sends."""
+        mine = sum(one.by.who == by.who for one in self._open)
+        if by.is_key and 0 < self._settings.key_receivers <= mine:
+            raise TooManyInFlight(
+                f"{mine} uploads of this key are arriving already; wait until one has ended.",
+                retry_after_s=RETRY_S,
+            )
+        if len(self._open) >= self._settings.max_receivers:
+            raise Overloaded("Too many uploads are arriving; try again later.", retry_after_s=RETRY_S)
 
     def _check(self, by: By, left: _Left, more: int = 0) -> None:
         quota.check_disk(self._settings, sum(one.writing for one in self._open))

@@ -176,6 +176,12 @@ class Uploads(BaseSettings):
         ge=1,
         description="uploads that arrive at a time in each API process, beyond which more are answered 429",
     )
+    key_receivers: int = Field(
+        default=64,
+        ge=0,
+        description="uploads of one key that arrive at a time in each API process, beyond which more are answered "
+        "429; 0: any",
+    )
     max_pixels: int = Field(default=50_000_000, ge=1, le=89_478_485, description="pixels of one image")
     max_archive_members: int = Field(default=2_000_000, ge=1, description="members of one archive")
     max_archive_bytes: int = Field(default=64 * GIB, ge=1, description="uncompressed bytes of one archive")

@@ -52,40 +52,50 @@ class RemoteBlobs(Blobs):
             self._fs().pipe_file(self._place(digest), data, **self._within(len(data)))
         return digest, len(data)
 
+    @contextmanager
+    def _looked(self) -> Iterator[None]:
+        """Within, what is not found is missing, unless the whole bucket is: that is an unavailable store."""
+        try:
+            with _translated():
+                yield
+        except BlobMissing:
+            self.ping()
+            raise
+
     def open(self, digest: str) -> BinaryIO:
-        with _translated():
+        with self._looked():
             size = int(self._fs().info(self._place(digest), **self._within(0))["size"])
         return cast(BinaryIO, io.BufferedReader(_Reader(self, self._place(digest), size), WINDOW))
 
     def range_of(self, place: str, start: int, stop: int) -> bytes:
         """Bytes [start, stop) of the file there."""
-        with _translated():
+        with self._looked():
             within = self._within(stop - start)
             data: bytes = self._fs().cat_file(place, start=start, end=stop, **within)
         return data
 
     def fetch(self, digest: str, dest: Path, *, durable: bool = False) -> Path:
-        with _translated():
+        with self._looked():
             return super().fetch(digest, dest, durable=durable)
 
     def open_verified(self, digest: str, scratch: Path) -> BinaryIO:
-        with _translated():
+        with self._looked():
             return super().open_verified(digest, scratch)
 
     def read(self, digest: str) -> bytes:
-        with _translated():
+        with self._looked():
             return super().read(digest)
 
     def stat(self, digest: str) -> BlobInfo:
-        with _translated():
+        with self._looked():
             return _info(digest, self._fs().info(self._place(digest), **self._within(0)))
 
     def delete(self, digest: str) -> None:
-        with suppress(BlobMissing), _translated():
+        with suppress(BlobMissing), self._looked():
             self._fs().rm_file(self._place(digest), **self._within(0))
 
     def list_(self) -> Iterator[BlobInfo]:
-        with _translated():
+        with self._looked():
             found = self._fs().find(self._root, detail=True)
         for path, info in found.items():
             digest = f"sha256:{path.rpartition('/')[2]}"
@@ -93,7 +103,7 @@ class RemoteBlobs(Blobs):
                 yield _info(digest, info)
 
     def verify(self, digest: str) -> None:
-        with _translated():
+        with self._looked():
             super().verify(digest)
 
     def ping(self) -> None:

@@ -287,22 +287,44 @@ def count_jobs(settings):
         engine.dispose()
 
 
-def test_an_interrupted_restore_is_done_again(written, empty, sqlite_store, monkeypatch):
+@pytest.mark.parametrize(
+    ("where", "rows"), [("_publish_again", False), ("_finish", True)], ids=["among the rows", "behind them"]
+)
+def test_an_interrupted_restore_is_done_again(written, empty, sqlite_store, monkeypatch, where, rows):
     target = empty()
 
     def interrupted(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("service.store.backup.reading._publish_again", interrupted)
+        patch.setattr(f"service.store.backup.reading.{where}", interrupted)
         with pytest.raises(KeyboardInterrupt):
             backup.restore(written, target)
-    assert count_jobs(target) == 0
+    assert (count_jobs(target) > 0) == rows
     assert (target.data_dir / RESTORING).exists()
     backup.restore(written, target)
     assert not (target.data_dir / RESTORING).exists()
     with opened(target) as restored:
         assert content(restored) == content(sqlite_store)
+
+
+def test_rows_of_others_are_no_interrupted_restore(written, empty, sqlite_store, new_job, monkeypatch):
+    target = empty()
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("service.store.backup.reading._restore_blobs", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            backup.restore(written, target)
+    (target.data_dir / RESTORING).rename(target.data_dir.with_name("marker"))
+    with opened(target) as store:
+        new_job(store)
+    target.data_dir.with_name("marker").rename(target.data_dir / RESTORING)
+    for _ in range(2):
+        with pytest.raises(backup.NotEmpty, match="database"):
+            backup.restore(written, target)
 
 
 def test_only_an_empty_place_is_restored_into(written, empty, store_settings, store, new_job):

@@ -1,8 +1,8 @@
 """Restoring a backup into a place where nothing is yet.
 
 The blobs come first, then all rows in one transaction, then the schema is brought to that of this program. Everything
-is hashed on the way. If the restore is interrupted no row is there; the marker in data_dir keeps servers away until it
-was done again.
+is hashed on the way. If the restore is interrupted there is no row or every one; the marker in data_dir, which names
+the backup, keeps servers away until the same restore was done again.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from service.store.backup.containers import Progress, Reader, untold
 from service.store.backup.manifest import BLOBS, NAME, BlobEntry, Manifest, table_file
 from service.store.blobs import Blobs, blob_path
 from service.store.store import RESTORING, Store, StoreSettings, attach
+from service.store.tables import AuditRow
 
 ALLOWED = frozenset({RESTORING, "pepper"})
 """What may be in the data_dir: an operator may bring the pepper first."""
@@ -49,10 +50,12 @@ def restore(source: Path, settings: StoreSettings, *, progress: Progress = untol
             _require_whole(reader, manifest)
             _require_empty(data_dir)
             data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            (data_dir / RESTORING).touch()
+            begun = _begin(data_dir, manifest)
             store = attach(settings)
             try:
-                _restore_into(store, reader, manifest, data_dir, progress)
+                if not (begun and _has_all_rows(store.engine, manifest)):
+                    _restore_into(store, reader, manifest, data_dir, progress)
+                _finish(store, manifest)
             finally:
                 store.engine.dispose()
     except (tarfile.TarError, ValidationError) as error:
@@ -74,6 +77,9 @@ def _restore_into(
     migrate.migrate(store.engine, manifest.schema_revision)
     with store.engine.begin() as connection:
         _restore_rows(connection, reader, manifest)
+
+
+def _finish(store: Store, manifest: Manifest) -> None:
     migrate.migrate(store.engine)
     with store.begin() as tx:  # not with the rows: an old backup's schema may have no audit log
         made_at = manifest.created_at.isoformat()
@@ -110,16 +116,37 @@ def _require_empty(data_dir: Path) -> None:
         raise NotEmpty(f"{data_dir} is not empty; restore into another --data-dir.")
 
 
+def _begin(data_dir: Path, manifest: Manifest) -> bool:
+    """Set the marker; whether a restore of the same backup into the same place was begun before."""
+    marker = data_dir / RESTORING
+    name = hashlib.sha256(manifest.model_dump_json().encode()).hexdigest()
+    begun = marker.exists() and marker.read_text() == name
+    marker.write_text(name)
+    return begun
+
+
 def _require_no_rows(engine: Engine, manifest: Manifest) -> None:
-    revision = migrate.revision(engine)
-    with engine.connect() as connection:
-        filled = [
-            table.name
-            for table in snapshot.tables(connection)
-            if connection.execute(select(func.count()).select_from(table)).scalar_one()
-        ]
-    if filled or revision not in (None, manifest.schema_revision):
+    if any(_counts(engine).values()) or migrate.revision(engine) not in (None, manifest.schema_revision):
         raise NotEmpty("The database is not empty; restore into another one.")
+
+
+def _has_all_rows(engine: Engine, manifest: Manifest) -> bool:
+    """Whether only what follows the rows was interrupted: they came in one transaction."""
+    found = _counts(engine)
+    return all(
+        found.get(name) == entry.rows
+        for name, entry in manifest.tables.items()
+        if name != AuditRow.__tablename__
+    )
+
+
+def _counts(engine: Engine) -> dict[str, int]:
+    """Rows of every table."""
+    with engine.connect() as connection:
+        return {
+            table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in snapshot.tables(connection)
+        }
 
 
 def _restore_blobs(blobs: Blobs, reader: Reader, room: Path, progress: Progress) -> None:

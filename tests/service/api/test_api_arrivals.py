@@ -17,6 +17,7 @@ import pytest
 
 from service.arrivals import Arrivals
 from service.errors import QuotaExceeded, StorageFull
+from service.refusals import Overloaded, TooManyInFlight
 from service.settings import Settings
 from service.store import datasets, quota
 from service.store.audit import By
@@ -170,6 +171,23 @@ def arriving(arrivals: Arrivals, by: By, *pieces: int) -> Iterator[Any]:
             with arrival.room_for(piece):
                 pass
         yield arrival
+
+
+def test_one_key_holds_not_the_places_of_all_others(sqlite_store: Any) -> None:
+    one, other = By("key_one"), By("key_other")
+    arrivals = Arrivals(sqlite_store, Settings(key_receivers=2, max_receivers=5, disk_reserve_bytes=0))
+    with arriving(arrivals, one), arriving(arrivals, one), arriving(arrivals, other):
+        with pytest.raises(TooManyInFlight, match="2 uploads of this key"), arriving(arrivals, one):
+            pass
+        with (
+            arriving(arrivals, By("open")),
+            arriving(arrivals, By("open")),
+            pytest.raises(Overloaded),
+            arriving(arrivals, other),
+        ):
+            pass
+    with arriving(arrivals, one), arriving(arrivals, one):
+        pass
 
 
 def test_the_bytes_of_a_key_are_counted_over_its_uploads(sqlite_store: Any) -> None:
