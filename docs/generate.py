@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nidim.capacity import resolve
 from nidim.data import builtin_facts
-from nidim.spec import TrainSpec, parts
+from nidim.spec import TrainSpec, laws, parts
 from service.settings import Settings
 
 HERE = Path(__file__).resolve().parent
@@ -23,7 +23,7 @@ UNIONS = {
     "critic": parts.Critic,
     "head": parts.Head,
     "noise": parts.Noise,
-    "prior": parts.PriorSpec,
+    "prior": laws.PriorSpec,
     "normalization": parts.Normalization,
     "regularizer": parts.Regularizer,
     "augmentation": parts.Augmentation,

@@ -12,18 +12,17 @@ from nidim.layers import mlp
 from nidim.methods import InfoMax, Method, SimCLR
 from nidim.normalize import UnitInterval, UnitMoments
 from nidim.objectives import build_objective
-from nidim.priors import UniformPrior, make_prior
+from nidim.priors import make_prior
 from nidim.spec import FullSpec, parts
+from nidim.warp import build_warp
 
 
 def build_encoder(spec: FullSpec, resolved: Resolved) -> EncoderModel:
     """The encoder of a filled spec, randomly initialised from torch's default generator, float32, CPU."""
     network = build_network(spec.encoder, channels=resolved.channels, image_size=resolved.image_size)
     sigmoid = spec.normalization.kind == "sigmoid"
-    prior = make_prior(spec)
-    through_cdf = isinstance(prior, UniformPrior) and prior.construction == "gaussian_cdf"
     constraint = UnitInterval() if sigmoid else UnitMoments(spec.encoder.dim)
-    return EncoderModel(network, constraint, through_cdf=through_cdf)
+    return EncoderModel(network, constraint, build_warp(make_prior(spec)))
 
 
 def build_method(spec: FullSpec, resolved: Resolved) -> Method:

@@ -20,7 +20,8 @@ from pydantic import Field
 
 from nidim.errors import SpecError
 from nidim.spec import DatasetFacts, FullSpec
-from nidim.spec.parts import Noise, Part
+from nidim.spec.base import Part
+from nidim.spec.parts import Noise
 
 SIGMA_RANGE = (0.05, 0.75)
 """σ "auto" stays within; below, the loss saturates before the law is filled, above, little is left."""

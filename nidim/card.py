@@ -7,6 +7,7 @@ from typing import Any
 from nidim.bundle import Preprocessing
 from nidim.capacity import Resolved
 from nidim.evaluate import Report, sentence
+from nidim.priors import make_prior
 from nidim.spec import FullSpec
 
 _TEMPLATE = """\
@@ -17,7 +18,7 @@ tags: [self-supervised, image-feature-extraction, known-prior]
 
 # {title}
 
-A self-supervised image encoder whose embeddings follow a known law: **{law}**.
+A self-supervised image encoder whose embeddings follow a known law: **{law}** in {dim} dimensions.
 {sentence}
 
 | | |
@@ -64,7 +65,7 @@ def model_card(spec: FullSpec, resolved: Resolved, report: Report, provenance: d
     return _TEMPLATE.format(
         license=f"license: {dataset['license']}\n" if dataset.get("license") else "",
         title=f"{spec.encoder.kind} encoder for {spec.dataset}, d = {spec.encoder.dim}",
-        law=_law(spec),
+        law=make_prior(spec).name,
         sentence=sentence(report),
         rows="\n".join(f"| {name} | {value} |" for name, value in _figures(report)),
         size=resolved.image_size,
@@ -84,11 +85,6 @@ def model_card(spec: FullSpec, resolved: Resolved, report: Report, provenance: d
         torch=provenance["torch"],
         processor=provenance["processor"],
     )
-
-
-def _law(spec: FullSpec) -> str:
-    d = spec.encoder.dim
-    return f"N(0, I) in {d} dimensions" if spec.prior.kind == "gaussian" else f"uniform on [0, 1]^{d}"
 
 
 def _noise(resolved: Resolved) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
@@ -78,16 +77,16 @@ class EncoderModel(nn.Module):
     """Image -> embedding in the prior's scale.
 
     ``network`` gives raw outputs; ``constraint`` makes the latent, to which noise is added in training;
-    ``through_cdf`` says that the served embedding is Φ(latent), for an exact uniform law. ``precision`` is that
+    ``warp`` is the map from the latent to the served embedding, in the prior's scale. ``precision`` is that
     of the network alone: moments, noise, critic and objective are always float32, since the log-sum-exp of
     scores in bfloat16 loses the very differences that the bound measures.
     """
 
-    def __init__(self, network: nn.Module, constraint: UnitMoments | UnitInterval, *, through_cdf: bool):
+    def __init__(self, network: nn.Module, constraint: UnitMoments | UnitInterval, warp: nn.Module):
         super().__init__()
         self.network = network
         self.constraint = constraint
-        self.through_cdf = through_cdf
+        self.warp = warp
         self.precision: Dtype | None = "float32"
 
     def latent(self, images: Float[Tensor, "n c h w"], *, track: bool = True) -> Float[Tensor, "n d"]:
@@ -101,10 +100,8 @@ class EncoderModel(nn.Module):
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
         """The clean embedding of images in [0, 1], in the prior's scale."""
-        latent = self.latent(images)
-        if self.through_cdf:
-            return 0.5 * (1 + torch.erf(latent * 2**-0.5))
-        return latent
+        embedding: Tensor = self.warp(self.latent(images))
+        return embedding
 
     def embed_uint8(self, images: UInt8[Tensor, "n h w c"]) -> Float[Tensor, "n d"]:
         """The clean embedding of uint8 images; scaling to [0, 1] inside."""

@@ -3,8 +3,8 @@
 Training draws Z with torch on the training device (:func:`draw`). Serving draws it from the counter-based
 stream (:func:`add_noise`), so row i of a request depends on (seed, i) alone.
 
-For the uniform law through Φ, noise lives in the Gaussian latent: with e = Φ(f), the noisy embedding is
-Φ((f + Z)/√(1+σ²)), uniform when f is standard normal.
+For a law F that is a map of the Gaussian latent, noise lives in that latent: with e = F⁻¹(Φ(f)), the noisy embedding
+is F⁻¹(Φ((f + Z)/√(1+σ²))), which follows F when f is standard normal.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scipy import special
 from torch import Tensor
 
 from nidim.capacity import Resolved
-from nidim.priors import UniformPrior, make_prior
+from nidim.priors import make_prior
 from nidim.spec import FullSpec
 from nidim.streams import NOISE_DRAWS, uniform53
 
@@ -52,7 +52,7 @@ def add_noise(
         return (clean + resolved.epsilon * (2 * uniform - 1)).astype(np.float32)
     noise = (resolved.sigma or 0.0) * special.ndtri(uniform)
     prior = make_prior(spec)
-    if isinstance(prior, UniformPrior):
+    if prior.through_normal:
         latent = (prior.normal_scores(clean) + noise) / math.hypot(1.0, resolved.sigma or 0.0)
-        return special.ndtr(latent).astype(np.float32)
+        return prior.from_normal_scores(latent).astype(np.float32)
     return (clean + noise).astype(np.float32)

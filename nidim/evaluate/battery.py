@@ -1,7 +1,7 @@
 """Everything that compares one set of embeddings with one law with independent coordinates.
 
-The law is carried to N(0, I) by its normal scores, and all tests are made there; only the sliced Wasserstein
-distance stays in the law's own scale.
+The law is carried to N(0, I) by its normal scores, and all tests are made there; the sliced Wasserstein distance and
+``own_scale`` stay in the law's own scale.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from nidim.evaluate.distances import Settings, distances
 from nidim.evaluate.draws import generator
 from nidim.evaluate.epps_pulley import Sliced, sliced
 from nidim.evaluate.laws import finite_scores
+from nidim.evaluate.own_scale import own_scale
 from nidim.evaluate.pairs import energy_test
 from nidim.evaluate.report import Battery, FittedTests, SimpleTests
 from nidim.priors import Prior
@@ -79,6 +80,7 @@ def battery(
         fitted=fitted,
         simple=simple_tests(s, slices, effort=effort, seed=seed),
         distances=distances(values, s, prior, slices.distance, settings=effort.distances),
+        own_scale=own_scale(values, prior, sets=effort.distances.floor_sets),
     )
     return result, {f"{which}.fitted.{name}": why for name, why in absent.items()}
 

@@ -3,7 +3,7 @@
 | construction            | promised to | battery on              | certificate on          |
 |-------------------------|-------------|-------------------------|-------------------------|
 | N(0, I), Gaussian noise | f(X)        | clean                   | clean, σ                |
-| U([0,1]^d) through Φ    | f(X)        | clean                   | normal scores, σ        |
+| any law through F⁻¹ ∘ Φ | f(X)        | clean                   | normal scores, σ        |
 | U([0,1]^d), sigmoid     | f(X) + Z    | noisy; clean as well    | clean, ε                |
 | no noise                | f(X)        | clean                   | none, unless a σ is given |
 """
@@ -14,32 +14,13 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from nidim.evaluate.draws import generator
-from nidim.priors import GaussianPrior, Prior, UniformPrior
+from nidim.priors import Prior, UniformPrior
 
 Floats = NDArray[np.float64]
 
-_SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _EDGE = 8.25  # |Φ⁻¹| of the last double below 1: where a score outside the support is put
-
-
-def name(prior: Prior) -> str:
-    """The law in words, as ``N(0, 1.11 I)`` in dimension d."""
-    if isinstance(prior, GaussianPrior):
-        variance = prior.scale**2
-        return "N(0, I)" if variance == 1 else f"N(0, {variance:.4g} I)"
-    if isinstance(prior, UniformPrior):
-        low, high = f"{prior.low:.4g}", f"{prior.high:.4g}"
-        power = str(prior.dim).translate(_SUPERSCRIPT)
-        return f"U([{low}, {high}]{power})".replace("-", "−")
-    return prior.kind
-
-
-def through_normal(prior: Prior) -> bool:
-    """Whether the embedding is Φ of a Gaussian latent, where its noise lives."""
-    return isinstance(prior, UniformPrior) and prior.construction == "gaussian_cdf"
 
 
 def is_sigmoid(prior: Prior) -> bool:
@@ -63,8 +44,8 @@ def noisy_embeddings(
     if sigma is None:
         return None
     noise = sigma * rng.standard_normal(f.shape)
-    if through_normal(prior):
-        return special.ndtr((prior.normal_scores(f) + noise) / math.hypot(1.0, sigma))
+    if prior.through_normal:
+        return prior.from_normal_scores((prior.normal_scores(f) + noise) / math.hypot(1.0, sigma))
     return f + noise
 
 

@@ -75,7 +75,7 @@ def render(
     )
     return environment.from_string(_TEMPLATE.read_text("utf-8")).render(
         title=title,
-        law=laws.name(prior),
+        law=prior.name,
         report=report,
         sentence=sentence(report),
         keys=tables.key_figures(report),

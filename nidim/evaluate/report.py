@@ -122,6 +122,19 @@ class Distances(Section):
     effective_rank: Distance = Field(description="below 1 when directions collapse")
 
 
+class OwnScale(Section):
+    """The match in the law's own scale, where its tails are."""
+
+    w1: Distance
+    quantile_low: Distance
+    quantile_high: Distance
+    log_score_nats: float | None = Field(
+        description="mean log-density of the law per coordinate at held-out embeddings, nats; None: some lie outside "
+        "its support"
+    )
+    log_score_law_nats: float = Field(description="the same of true draws: minus the law's entropy, nats")
+
+
 class Battery(Section):
     """Everything that compares one set of embeddings with one law."""
 
@@ -133,6 +146,7 @@ class Battery(Section):
     fitted: FittedTests
     simple: SimpleTests
     distances: Distances
+    own_scale: OwnScale | None = Field(None, description="None in reports from before it was measured")
 
 
 class Certificate(Section):

@@ -96,7 +96,7 @@ class Stages:
             return None
         with self._stage(which):
             found, absent = battery(
-                x, prior, which=which, law=laws.name(prior), effort=self._effort, seed=self._seed
+                x, prior, which=which, law=prior.name, effort=self._effort, seed=self._seed
             )
         self.absent |= absent
         return found
@@ -114,15 +114,14 @@ class Stages:
             return None
         with self._stage("certificate"):
             if epsilon is not None:
-                law = laws.name(self._noisy)
+                law = self._noisy.name
                 return certificates.uniform_certificate(f, epsilon=epsilon, law=law, seed=self._seed)
             return self._gaussian(f, sigma or 0.0)
 
     def _gaussian(self, f: NDArray[np.floating], sigma: float) -> Certificate:
         scores = laws.finite_scores(f, self._prior)[0]
-        law = laws.name(GaussianPrior(self._prior.dim, scale=float(np.hypot(1.0, sigma))))
-        if laws.through_normal(self._prior):
-            law = laws.name(self._noisy)
+        noisy = GaussianPrior(self._prior.dim, scale=float(np.hypot(1.0, sigma)))
+        law = self._noisy.name if self._prior.through_normal else noisy.name
         return certificates.gaussian_certificate(scores, sigma=sigma, law=law, seed=self._seed)
 
     def probes(self, *, train_max: int | None) -> Probes | None:

@@ -58,6 +58,11 @@ DISTANCE_NAMES = {
     "kurtosis_rms": "Excess kurtosis",
     "effective_rank": "Effective rank",
 }
+OWN_SCALE_NAMES = {
+    "w1": "Wasserstein-1 per coordinate",
+    "quantile_low": "0.1 % quantile",
+    "quantile_high": "99.9 % quantile",
+}
 SIMPLE_NAMES = {
     "ks": "Kolmogorov–Smirnov",
     "chi2": "Pearson χ²",
@@ -209,7 +214,9 @@ def _outcome_row(name: str, outcome: Outcome) -> TestRow:
 
 def distance_rows(battery: Battery) -> list[DistanceRow]:
     """Every distance with its floor."""
-    found = ((name, getattr(battery.distances, key)) for key, name in DISTANCE_NAMES.items())
+    found = [(name, getattr(battery.distances, key)) for key, name in DISTANCE_NAMES.items()]
+    if battery.own_scale is not None:
+        found += [(name, getattr(battery.own_scale, key)) for key, name in OWN_SCALE_NAMES.items()]
     return [_distance_row(name, distance) for name, distance in found if distance is not None]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from nidim.spec import parts
+from nidim.spec import laws, parts
 from nidim.spec.rules import normalization_for
 from nidim.spec.train import DatasetFacts, TrainSpec
 
@@ -26,7 +26,7 @@ def defaults(spec: TrainSpec, facts: DatasetFacts) -> dict[str, Any]:
     method = spec.method or parts.InfoMaxMethod()
     noise = spec.noise or _noise(spec.normalization, encoder.dim)
     normalization = spec.normalization or normalization_for(noise)
-    prior = spec.prior or (parts.UniformPrior() if normalization.kind == "sigmoid" else parts.GaussianPrior())
+    prior = spec.prior or (laws.UniformPrior() if normalization.kind == "sigmoid" else laws.GaussianPrior())
     contrastive = method.kind == "simclr"
     return {
         "image_size": size,

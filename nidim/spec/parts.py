@@ -7,18 +7,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from nidim.spec.base import Part
 
 LEAST_NOISE = 1e-6
 """Below float32's resolution noise is none, and 1/σ² overflows before σ is zero."""
 CIFAR_STEM_UP_TO = 64
 """Pixels a side up to which the stem "auto" of a ResNet is that for CIFAR."""
-
-
-class Part(BaseModel):
-    """Base of everything in a spec: immutable, refuses unknown fields, infinities and NaN."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 # ---- encoder: image -> R^d before the normalisation -------------------------------------------------
@@ -184,27 +180,6 @@ class NoNoise(Part):
 
 
 Noise = Annotated[GaussianNoise | UniformNoise | NoNoise, Field(discriminator="kind")]
-
-# ---- prior: the law that the embeddings follow --------------------------------------------------------------
-
-
-class GaussianPrior(Part):
-    """N(0, I_d)."""
-
-    kind: Literal["gaussian"] = "gaussian"
-
-
-class UniformPrior(Part):
-    """U([0, 1]^d).
-
-    With Gaussian noise the uniform law is exact: the Gaussian construction through Φ. With uniform noise
-    it is the paper's construction (a sigmoid and noise on the support), exact as ε → 0 only.
-    """
-
-    kind: Literal["uniform"] = "uniform"
-
-
-PriorSpec = Annotated[GaussianPrior | UniformPrior, Field(discriminator="kind")]
 
 # ---- normalisation: the constraint on f ----------------------------------------------------------------------
 

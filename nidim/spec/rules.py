@@ -44,8 +44,11 @@ def _simclr_scores_by_cosine(spec: TrainSpec) -> tuple[str, str] | None:
 def _noise_fits_prior(spec: TrainSpec) -> tuple[str, str] | None:
     if spec.noise is None or spec.prior is None:
         return None
-    if spec.prior.kind == "gaussian" and spec.noise.kind == "uniform":
-        return "noise", "uniform noise cannot make a Gaussian prior; use gaussian noise or prior uniform"
+    if spec.prior.kind != "uniform" and spec.noise.kind == "uniform":
+        return (
+            "noise",
+            f"uniform noise cannot make a prior {spec.prior.kind}; use gaussian noise or prior uniform",
+        )
     return None
 
 
@@ -55,8 +58,9 @@ def _normalization_fits(spec: TrainSpec) -> tuple[str, str] | None:
     if spec.normalization.kind == "sigmoid":
         if spec.noise is not None and spec.noise.kind == "gaussian":
             return "normalization", "gaussian noise needs batchnorm, not sigmoid; leave the field out"
-        if spec.prior is None or spec.prior.kind == "gaussian":
-            return "normalization", "a Gaussian prior needs batchnorm, not sigmoid; leave the field out"
+        if spec.prior is None or spec.prior.kind != "uniform":
+            kind = "gaussian" if spec.prior is None else spec.prior.kind
+            return "normalization", f"a prior {kind} needs batchnorm, not sigmoid; leave the field out"
     elif spec.noise is not None and spec.noise.kind == "uniform":
         return "normalization", "uniform noise needs sigmoid, not batchnorm; leave the field out"
     return None
@@ -74,7 +78,7 @@ def _certificate_fits(spec: TrainSpec) -> tuple[str, str] | None:
         return None
     if spec.normalization is not None and spec.normalization.kind == "batchnorm":
         return "noise", "certificate_epsilon is for a sigmoid output; give certificate_sigma"
-    if spec.prior is not None and spec.prior.kind == "gaussian":
+    if spec.prior is not None and spec.prior.kind != "uniform":
         return "prior", "certificate_epsilon is for a uniform prior; give certificate_sigma"
     return None
 

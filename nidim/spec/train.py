@@ -13,8 +13,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from nidim.spec import parts
-from nidim.spec.parts import Part
+from nidim.spec import laws, parts
+from nidim.spec.base import Part
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 RESERVED_PREFIXES = ("enc_", "gen_", "job_")
@@ -57,7 +57,7 @@ class TrainSpec(Part):
     critic: parts.Critic | None = Field(None, description="how pairs are scored")
     head: parts.Head | None = Field(None, description="projection after the noise")
     noise: parts.Noise | None = Field(None, description="Z, added to the normalised embedding in training")
-    prior: parts.PriorSpec | None = Field(None, description="the law that the embeddings follow")
+    prior: laws.PriorSpec | None = Field(None, description="the law that the embeddings follow")
     normalization: parts.Normalization | None = Field(
         None, description="follows from noise and prior; if given, it must agree"
     )
@@ -112,7 +112,7 @@ class FullSpec(TrainSpec):
     method: parts.Method
     head: parts.Head
     noise: parts.Noise
-    prior: parts.PriorSpec
+    prior: laws.PriorSpec
     normalization: parts.Normalization
     regularizer: parts.Regularizer
     augmentation: parts.Augmentation

@@ -20,6 +20,7 @@ from nidim.spec import DatasetFacts, FullSpec, TrainSpec
 VARIANTS = {
     "gaussian": ((28, 1), {"encoder": {"kind": "conv", "dim": 2}}),
     "uniform through the cdf": ((8, 1), {"prior": {"kind": "uniform"}}),
+    "any law through its quantiles": ((8, 1), {"prior": {"kind": "student_t", "df": 3, "loc": 1}}),
     "uniform by the sigmoid": ((9, 3), {"noise": {"kind": "uniform"}, "encoder": {"kind": "conv", "dim": 3}}),
 }
 

@@ -262,12 +262,6 @@ def test_the_sentence_does_not_hide_behind_one_distance(report):
     assert sentence(without).endswith("(sliced Wasserstein-2).")
 
 
-def test_laws_have_names():
-    assert laws.name(GaussianPrior(3)) == "N(0, I)"
-    assert laws.name(GaussianPrior(3, scale=math.sqrt(1.11))) == "N(0, 1.11 I)"
-    assert laws.name(UniformPrior(12)) == "U([0, 1]¹²)"
-
-
 def test_noise_is_added_where_it_is_served():
     x = UniformPrior(2).sample(4000, seed=0)
     phi = laws.noisy_embeddings(x, UniformPrior(2), sigma=0.5, epsilon=None, seed=0)

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from nidim.spec import DatasetFacts, TrainSpec, parts
+from nidim.spec import DatasetFacts, TrainSpec, laws, parts
+from nidim.spec.base import Part
 
 
-def options(alias: object) -> st.SearchStrategy[parts.Part]:
+def options(alias: object) -> st.SearchStrategy[Part]:
     """Any part of a union, with any values of its fields."""
     classes = typing.get_args(typing.get_args(alias)[0])
     return st.one_of([any_part(cls) for cls in classes])
@@ -23,12 +24,25 @@ def options(alias: object) -> st.SearchStrategy[parts.Part]:
 
 def any_part(cls: type[BaseModel]) -> st.SearchStrategy[Any]:
     """Each field left at its default or given, numbers anywhere within their bounds."""
+    if cls is laws.GaussianMixturePrior:
+        return any_mixture()
     fields = {
         name: any_value(field.annotation, field.metadata)
         for name, field in cls.model_fields.items()
         if name != "kind"
     }
     return st.fixed_dictionaries({}, optional=fields).map(lambda values: cls(**values))
+
+
+def any_mixture() -> st.SearchStrategy[laws.GaussianMixturePrior]:
+    """Components that all reach over 0, so that no gap is between them."""
+
+    def reaching(component: laws.Component) -> laws.Component:
+        bound = laws.REACH * component.scale
+        return component.model_copy(update={"mean": min(max(component.mean, -bound), bound)})
+
+    several = st.lists(any_part(laws.Component).map(reaching), min_size=1, max_size=16)
+    return several.map(lambda components: laws.GaussianMixturePrior(components=tuple(components)))
 
 
 def any_value(annotation: Any, metadata: typing.Iterable[Any] = ()) -> st.SearchStrategy[Any]:
@@ -72,7 +86,7 @@ def specs(draw: st.DrawFn) -> dict:
         "critic": options(parts.Critic),
         "head": options(parts.Head),
         "noise": options(parts.Noise),
-        "prior": options(parts.PriorSpec),
+        "prior": options(laws.PriorSpec),
         "method": options(parts.Method),
         "regularizer": options(parts.Regularizer),
         "augmentation": options(parts.Augmentation),
@@ -84,7 +98,7 @@ def specs(draw: st.DrawFn) -> dict:
     values = {name: draw(given_parts[name]) for name in sorted(chosen)}
     return {
         "dataset": "x",
-        **{k: v.model_dump() if isinstance(v, parts.Part) else v for k, v in values.items()},
+        **{k: v.model_dump() if isinstance(v, Part) else v for k, v in values.items()},
     }
 
 
@@ -108,7 +122,7 @@ def test_a_spec_round_trips_and_filling_is_idempotent(values: dict, facts: Datas
 
 
 UNIONS = (
-    *(parts.Encoder, parts.Objective, parts.Critic, parts.Head, parts.Noise, parts.PriorSpec, parts.Method),
+    *(parts.Encoder, parts.Objective, parts.Critic, parts.Head, parts.Noise, laws.PriorSpec, parts.Method),
     *(parts.Regularizer, parts.Augmentation, parts.Optimizer, parts.Normalization),
 )
 
@@ -118,7 +132,7 @@ def test_a_part_round_trips_whatever_its_numbers(union: Any) -> None:
     adapter = TypeAdapter(union)
 
     @given(part=options(union))
-    def holds(part: parts.Part) -> None:
+    def holds(part: Part) -> None:
         assert adapter.validate_json(part.model_dump_json()) == part
         assert adapter.validate_python(part.model_dump()) == part
 

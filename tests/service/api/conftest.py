@@ -152,6 +152,12 @@ def uniform_encoder(server: Server, add_encoder: Callable[..., Encoder]) -> Enco
 
 
 @pytest.fixture(scope="session")
+def exponential_encoder(server: Server, add_encoder: Callable[..., Encoder]) -> Encoder:
+    """A law on a half-line: ``decay@1``."""
+    return add_encoder(server, "decay", prior={"kind": "exponential"})
+
+
+@pytest.fixture(scope="session")
 def pictures() -> np.ndarray[Any, Any]:
     """Forty different images, uint8 (40, 8, 8)."""
     return np.random.default_rng(0).integers(0, 256, (40, SIZE, SIZE), dtype=np.uint8)

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 
 NPY, ARROW = "application/x-npy", "application/vnd.apache.arrow.stream"
-GAUSS, UNIT = "/v1/encoders/gauss/prior", "/v1/encoders/unit/prior"
-pytestmark = pytest.mark.usefixtures("encoder", "uniform_encoder")
+GAUSS, UNIT, DECAY = (f"/v1/encoders/{name}/prior" for name in ("gauss", "unit", "decay"))
+pytestmark = pytest.mark.usefixtures("encoder", "uniform_encoder", "exponential_encoder")
 
 
 def sample(api: httpx.Client, where: str = GAUSS, **body: Any) -> np.ndarray[Any, Any]:
@@ -29,7 +29,7 @@ def library_rows(kind: str, n: int, **draw: Any) -> np.ndarray[Any, Any]:
     return prior_from_dict({"kind": kind, "dim": 2}).sample(n, **draw)
 
 
-@pytest.mark.parametrize(("where", "kind"), [(GAUSS, "gaussian"), (UNIT, "uniform")])
+@pytest.mark.parametrize(("where", "kind"), [(GAUSS, "gaussian"), (UNIT, "uniform"), (DECAY, "exponential")])
 def test_draws_are_those_of_the_library(api: httpx.Client, where: str, kind: str) -> None:
     rows = sample(api, where, n=50, seed=7)
     assert rows.dtype == np.float32
@@ -112,6 +112,9 @@ def test_outside_the_support_the_log_density_is_null(api: httpx.Client) -> None:
     assert body["log_prob"] == [0.0, None]
     assert body["p_value"][1] == 0.0
     assert body["p_value"][0] == 1.0
+    body = api.post(f"{DECAY}/score", json={"embeddings": [[0.5, 1.5], [-0.5, 1]]}).json()
+    assert body["log_prob"] == [-2.0, None]
+    assert body["p_value"][1] == 0.0
 
 
 def test_images_are_scored_by_their_embedding(

@@ -1,7 +1,8 @@
-"""Both constructions of the uniform law, trained on digits: what each promises is what its report tests.
+"""Laws that are not Gaussian, trained on digits: what each promises is what its report tests.
 
-sigmoid    f(X) in [0, 1]^d by a sigmoid, uniform noise: the promise is about the noisy embedding
-phi        f(X) = Φ(Gaussian latent), Gaussian noise: the promise is about the clean embedding
+sigmoid        f(X) in [0, 1]^d by a sigmoid, uniform noise: the promise is about the noisy embedding
+phi            f(X) = Φ(Gaussian latent), Gaussian noise: the promise is about the clean embedding
+exponential    f(X) = F⁻¹(Φ(Gaussian latent)): the same for a law of another shape
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from nidim.capacity import gaussian_capacity, resolve, uniform_capacity
 from nidim.data import load_builtin
 from nidim.evaluate import Embedded, Report
 from nidim.pipeline import embed_dataset, evaluate_fitted
-from nidim.spec import TrainSpec
+from nidim.priors import MarginalPrior, UniformPrior
+from nidim.spec import TrainSpec, laws
 from nidim.train import Fitted, fit
 
 CONSTRUCTIONS: dict[str, dict[str, Any]] = {
@@ -27,8 +29,14 @@ CONSTRUCTIONS: dict[str, dict[str, Any]] = {
         "prior": {"kind": "uniform"},
     },
     "phi": {"noise": {"kind": "gaussian", "sigma": 0.3}, "prior": {"kind": "uniform"}},
+    "exponential": {"noise": {"kind": "gaussian", "sigma": 0.3}, "prior": {"kind": "exponential"}},
 }
-CAPACITY = {"sigmoid": uniform_capacity(2, 0.1), "phi": gaussian_capacity(2, 0.3)}
+CAPACITY = {
+    "sigmoid": uniform_capacity(2, 0.1),
+    "phi": gaussian_capacity(2, 0.3),
+    "exponential": gaussian_capacity(2, 0.3),
+}
+HIGHEST = {"sigmoid": 1.0, "phi": 1.0, "exponential": math.inf}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,25 +80,47 @@ def test_the_promise_of_the_sigmoid_is_about_the_noisy_embedding(trained: dict[s
     assert (report.sigma, report.epsilon) == (None, 0.1)
 
 
-def test_the_promise_through_phi_is_about_the_clean_embedding(trained: dict[str, Trained]) -> None:
-    report = trained["phi"].report
+@pytest.mark.parametrize(
+    ("construction", "law"), [("phi", "U([0, 1]²)"), ("exponential", "Exponential in every coordinate")]
+)
+def test_the_promise_through_the_latent_is_about_the_clean_embedding(
+    construction: str, law: str, trained: dict[str, Trained]
+) -> None:
+    report = trained[construction].report
     assert report.tested == "clean"
     assert report.promised is report.clean
     assert report.clean is not None
-    assert report.clean.law == "U([0, 1]²)"
+    assert report.clean.law == law
+    assert report.certificate is not None
+    assert report.certificate.law == law
     assert report.noisy is None
     assert (report.sigma, report.epsilon) == (0.3, None)
 
 
 @pytest.mark.parametrize("construction", CONSTRUCTIONS)
-def test_clean_embeddings_lie_in_the_unit_square_and_fill_it(
+def test_clean_embeddings_lie_in_the_support_and_fill_it(
     construction: str, trained: dict[str, Trained]
 ) -> None:
     embedded = trained[construction].embedded
     for split in (embedded.train, embedded.test):
         assert split.min() >= 0
-        assert split.max() <= 1
+        assert split.max() <= HIGHEST[construction]
     assert (np.ptp(embedded.test, axis=0) > 0.8).all()
+
+
+def test_the_same_latent_is_judged_alike_under_either_law(trained: dict[str, Trained]) -> None:
+    """One training, two maps of its latent: scores, and all that is taken from them, agree; only the scale differs."""
+    phi, other = trained["phi"], trained["exponential"]
+    scores = UniformPrior(2).normal_scores(phi.embedded.test)
+    exponential = MarginalPrior(2, laws.ExponentialPrior())
+    np.testing.assert_allclose(exponential.normal_scores(other.embedded.test), scores, atol=1e-4)
+    assert phi.report.hz_p == pytest.approx(other.report.hz_p, abs=1e-3)
+    assert phi.report.kl_bound_nats == pytest.approx(other.report.kl_bound_nats, abs=1e-3)
+    for one, entropy in ((phi.report.clean, 0.0), (other.report.clean, 1.0)):
+        assert one is not None
+        assert one.own_scale is not None
+        assert 0.1 < one.own_scale.w1.ratio < 10
+        assert one.own_scale.log_score_law_nats == pytest.approx(-entropy, abs=0.1)
 
 
 @pytest.mark.parametrize("construction", CONSTRUCTIONS)

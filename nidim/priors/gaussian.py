@@ -1,0 +1,43 @@
+"""N(0, τ²I_d): log p = −½‖x/τ‖² − d·log τ − d/2·log 2π, s = x/τ."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
+
+from nidim.priors.base import Floats, Prior
+
+
+@dataclasses.dataclass(frozen=True)
+class GaussianPrior(Prior):
+    """N(0, τ²I_d); ``scale`` = τ."""
+
+    scale: float = 1.0
+    kind = "gaussian"
+
+    @property
+    def name(self) -> str:
+        variance = self.scale**2
+        return "N(0, I)" if variance == 1 else f"N(0, {variance:.4g} I)"
+
+    def log_prob(self, x: ArrayLike) -> Floats:
+        scores = self.normal_scores(x)
+        constant = self.dim * (math.log(self.scale) + 0.5 * math.log(2 * math.pi))
+        return -0.5 * np.square(scores).sum(axis=1) - constant
+
+    def cdf(self, x: ArrayLike) -> Floats:
+        return special.ndtr(self.normal_scores(x))
+
+    def normal_scores(self, x: ArrayLike) -> Floats:
+        return np.asarray(x, dtype=np.float64) / self.scale
+
+    def from_normal_scores(self, s: ArrayLike) -> Floats:
+        return np.asarray(s, dtype=np.float64) * self.scale
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": self.kind, "dim": self.dim, "scale": self.scale}
