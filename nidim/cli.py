@@ -302,7 +302,7 @@ def read_spec(path: Path, changes: tuple[str, ...] = ()) -> TrainSpec:
     except (ValueError, UnicodeDecodeError) as exc:
         raise click.ClickException(f"{path} cannot be read: {exc}") from exc
     for change in changes:
-        _apply(values, change)
+        apply_change(values, change)
     try:
         return TrainSpec.model_validate(values)
     except ValidationError as exc:
@@ -323,7 +323,8 @@ def _problems(error: ValidationError) -> str:
     return "\n".join(f"  {'.'.join(map(str, e['loc'])) or 'spec'}: {e['msg']}" for e in error.errors())
 
 
-def _apply(values: dict[str, Any], change: str) -> None:
+def apply_change(values: dict[str, Any], change: str) -> None:
+    """Set a field of ``values`` as ``field.field=value`` says; the value is JSON, else text."""
     field, equals, text = change.partition("=")
     if not equals:
         raise click.BadParameter(f"{change!r} is not FIELD=VALUE", param_hint="--set")

@@ -1,0 +1,140 @@
+"""``nidim reproduce``: run what is missing of a table, then write it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+if TYPE_CHECKING:
+    from nidim.reproduce.table import Row, Run, Scale
+
+NAMES = ("tradeoff", "targets", "bounds", "plugins")
+"""Known without importing torch; a test compares them with the tables."""
+
+
+@click.command("reproduce")
+@click.argument("table", type=click.Choice(NAMES))
+@click.option(
+    "--scale",
+    type=click.Choice(["small", "full"]),
+    default="small",
+    show_default=True,
+    help="small: handwritten digits, minutes to an hour on two cores; full: MNIST.",
+)
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1, 100), help="0 to SEEDS − 1.")
+@click.option(
+    "--only", multiple=True, metavar="ROW", help="These rows alone; the names are those of the stored files."
+)
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Change a field of every row's spec, e.g. --set epochs=2 for a trial.",
+)
+@click.option(
+    "--datasets-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Where torchvision's sets (MNIST, ...) are looked up.",
+)
+@click.option("--allow-downloads", is_flag=True, help="Download a built-in set that is not there.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("docs/results"),
+    show_default=True,
+    help="Directory of TABLE-SCALE.md, .json and .png; single runs lie below it.",
+)
+@click.option("--write-only", is_flag=True, help="Write the table from what is stored, run nothing.")
+def reproduce(
+    table: str,
+    scale: str,
+    seeds: int,
+    only: tuple[str, ...],
+    changes: tuple[str, ...],
+    datasets_dir: Path | None,
+    allow_downloads: bool,
+    out: Path,
+    write_only: bool,
+) -> None:
+    """Make TABLE anew: train every row with every seed, evaluate on the test images, write the table.
+
+    \b
+    Runs are kept, so Ctrl-C costs one run and the same command goes on:
+      nidim reproduce targets                                  minutes, on handwritten digits
+      nidim reproduce tradeoff --scale full --datasets-dir DIR     hours, on MNIST
+    """
+    from nidim.reproduce.runs import Runs
+    from nidim.reproduce.table import markdown
+    from nidim.reproduce.tables import TABLES
+
+    wanted, at = TABLES[table], cast("Scale", scale)
+    rows = [_changed(row, changes) for row in wanted.rows(at)]
+    _check_names(only, rows)
+    store = Runs(
+        out / "runs" / f"{table}-{scale}", datasets_dir=datasets_dir, allow_downloads=allow_downloads
+    )
+    if not write_only:
+        _run_missing(store, [row for row in rows if not only or row.name in only], seeds)
+    found = [(row, [run for seed in range(seeds) if (run := store.find(row, seed))]) for row in rows]
+    command = " ".join(
+        [
+            f"nidim reproduce {table} --scale {scale} --seeds {seeds}",
+            *(f"--set {change}" for change in changes),
+        ]
+    )
+    page = out / f"{table}-{scale}.md"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    text = markdown(wanted, found, command=command)
+    if wanted.figure is not None:
+        wanted.figure(found, at, page.with_suffix(".png"))
+        text += f"\n![{wanted.title}]({page.stem}.png)\n"
+    page.write_text(text)
+    page.with_suffix(".json").write_text(json.dumps(_figures(wanted.columns, found), indent=1) + "\n")
+    click.echo(text)
+
+
+def _changed(row: Row, changes: tuple[str, ...]) -> Row:
+    from nidim.cli import apply_change
+
+    values = copy.deepcopy(dict(row.changes))
+    for change in changes:
+        apply_change(values, change)
+    return dataclasses.replace(row, changes=values)
+
+
+def _check_names(only: tuple[str, ...], rows: Any) -> None:
+    known = [row.name for row in rows]
+    for name in only:
+        if name not in known:
+            raise click.BadParameter(f"{name} is no row; there are {', '.join(known)}", param_hint="--only")
+
+
+def _run_missing(store: Any, rows: list[Row], seeds: int) -> None:
+    """Seed by seed, so that a table that is stopped has whole columns."""
+    from nidim.pipeline import Hooks
+    from nidim.progress import TrainingDisplay
+
+    missing = [(row, seed) for seed in range(seeds) for row in rows if store.find(row, seed) is None]
+    for number, (row, seed) in enumerate(missing, start=1):
+        click.echo(f"{number}/{len(missing)}  {row.name}, seed {seed}", err=True)
+        with TrainingDisplay() as display:
+            store.make(row, seed, Hooks(on_step=display.step, on_phase=display.phase))
+
+
+def _figures(columns: Any, found: list[tuple[Row, list[Run]]]) -> list[dict[str, Any]]:
+    """The table as values: a list of rows, each with its seeds' figures by column."""
+    return [
+        {
+            "row": row.name,
+            "labels": list(row.labels),
+            "seeds": [run["seed"] for run in runs],
+            "figures": {column.heading: [column.value(run) for run in runs] for column in columns},
+        }
+        for row, runs in found
+    ]

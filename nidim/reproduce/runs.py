@@ -1,0 +1,131 @@
+"""Runs of a table: trained once, kept as files, found again.
+
+Laws that are maps of the same Gaussian latent share a training: only the last map differs, which no gradient sees.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nidim.data import Dataset, load_builtin
+from nidim.pipeline import Hooks, embed_dataset, evaluate_fitted, provenance_of
+from nidim.priors import make_prior
+from nidim.reproduce.table import Row, Run
+from nidim.spec import FullSpec, TrainSpec
+from nidim.spec.laws import GaussianPrior
+from nidim.train import Fitted, fit
+from nidim.warp import build_warp
+
+FORMAT = 1
+
+
+class Runs:
+    """The runs of one table below ``root``, and how missing ones are made."""
+
+    def __init__(self, root: Path, *, datasets_dir: Path | None, allow_downloads: bool = False) -> None:
+        self._root = root
+        self._datasets_dir, self._allow_downloads = datasets_dir, allow_downloads
+        self._loaded: tuple[str, Dataset] | None = None
+        self._trained: tuple[str, Fitted, float, float] | None = None
+
+    def find(self, row: Row, seed: int) -> Run | None:
+        """The stored run, if it was made by the spec that the row has now."""
+        try:
+            found: Run = json.loads(self._path(row, seed).read_text())
+        except (OSError, ValueError):
+            return None
+        wanted = self._spec(row, seed).digest
+        return (
+            found if found.get("format") == FORMAT and found["provenance"]["spec_digest"] == wanted else None
+        )
+
+    def make(self, row: Row, seed: int, hooks: Hooks) -> Run:
+        """Train, evaluate and store."""
+        dataset, spec = self._dataset(row), self._spec(row, seed)
+        fitted, train_s, peak = self._fit(spec, dataset, hooks)
+        provenance = provenance_of(spec, fitted.resolved, dataset)
+        fitted.model.warp = build_warp(make_prior(spec))
+        report = evaluate_fitted(spec, fitted, embed_dataset(fitted, dataset, hooks), hooks)
+        run = {
+            "format": FORMAT,
+            "row": row.name,
+            "seed": seed,
+            "train_s": round(train_s, 1),
+            "peak_mb": round(peak),
+            "spec": spec.model_dump(mode="json"),
+            "resolved": fitted.resolved.model_dump(mode="json"),
+            "report": report.model_dump(mode="json"),
+            "provenance": provenance,
+        }
+        path = self._path(row, seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(run, indent=1, allow_nan=False))
+        return run
+
+    def _path(self, row: Row, seed: int) -> Path:
+        return self._root / f"{row.name}-seed{seed}.json"
+
+    def _dataset(self, row: Row) -> Dataset:
+        if self._loaded is None or self._loaded[0] != row.dataset:
+            dataset = load_builtin(
+                row.dataset, root=self._datasets_dir, allow_downloads=self._allow_downloads
+            )
+            self._loaded = (row.dataset, dataset)
+        return self._loaded[1]
+
+    def _spec(self, row: Row, seed: int) -> FullSpec:
+        given: Mapping[str, Any] = {"dataset": row.dataset, "seed": seed, **row.changes}
+        return TrainSpec.model_validate(given).filled(self._dataset(row).facts)
+
+    def _fit(self, spec: FullSpec, dataset: Dataset, hooks: Hooks) -> tuple[Fitted, float, float]:
+        """(what was trained, seconds, peak memory in MB), from the run before where only the law differs."""
+        from nidim.capacity import resolve
+
+        key = _latent(spec).digest
+        if self._trained is None or self._trained[0] != key:
+            hooks.phase("training")
+            reset_peak()
+            began = time.perf_counter()
+            fitted = fit(
+                spec,
+                resolve(spec, dataset.facts)[0],
+                dataset.train.images,
+                heldout=dataset.test.images,
+                on_step=hooks.on_step,
+            )
+            self._trained = (key, fitted, time.perf_counter() - began, peak_mb())
+        return self._trained[1:]
+
+
+def _latent(spec: FullSpec) -> FullSpec:
+    """The spec whose training gives the same latent."""
+    if make_prior(spec).through_normal:
+        return spec.model_copy(update={"prior": GaussianPrior()})
+    return spec
+
+
+def reset_peak() -> None:
+    """Let the peak memory of this process begin anew; nothing where the kernel does not offer that."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def peak_mb() -> float:
+    """Peak resident memory of this process since ``reset_peak``, MB; on a GPU that of its allocator."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e6
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1e3

@@ -1,0 +1,121 @@
+"""What a table is: rows that change a spec, columns that read runs, and its text."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+Scale = Literal["small", "full"]
+Run = Mapping[str, Any]
+"""A stored run, see ``runs.run_one``."""
+
+DATASETS: dict[Scale, str] = {"small": "digits", "full": "mnist"}
+"""What a table is made on unless its rows say otherwise: seconds or minutes a run on two cores, or hours in all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of a table: ``changes`` of the default spec; ``labels`` fill the first columns."""
+
+    name: str
+    labels: tuple[str, ...]
+    changes: Mapping[str, Any]
+    dataset: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A figure of a run, shown as mean ± standard deviation over the seeds; None: it does not apply."""
+
+    heading: str
+    value: Callable[[Run], float | None]
+    form: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """``about`` says what the table shows and how to read it; ``figure``: (rows with their runs, path of a PNG)."""
+
+    name: str
+    title: str
+    about: str
+    headings: tuple[str, ...]
+    rows: Callable[[Scale], Sequence[Row]]
+    columns: tuple[Column, ...]
+    figure: Callable[[Sequence[tuple[Row, Sequence[Run]]], Scale, Any], None] | None = None
+
+
+def of_report(key: str, heading: str, form: str) -> Column:
+    """A column of the report's summary."""
+    return Column(heading, lambda run: run["report"].get(key), form)
+
+
+def own_scale(key: str, heading: str, form: str, *, ratio: bool = False) -> Column:
+    """A column of the comparison in the law's own scale, of the embeddings that the promise is about."""
+
+    def value(run: Run) -> float | None:
+        battery = run["report"][run["report"]["tested"]]
+        found = None if battery is None else battery["own_scale"][key]
+        return found["ratio" if ratio else "value"] if isinstance(found, dict) else found
+
+    return Column(heading, value, form)
+
+
+COST = (
+    Column("s", lambda run: run["train_s"], ".0f"),
+    Column("peak MB", lambda run: run["peak_mb"], ".0f"),
+)
+MATCHING = (
+    of_report("hz_p", "HZ p", ".3f"),
+    of_report("hz_p_null", "true draws", ".3f"),
+    of_report("hz_reject", "rejected", ".2f"),
+    of_report("sw2_ratio", "SW2 / floor", ".1f"),
+)
+INFORMATION = (
+    of_report("capacity_nats", "C", ".2f"),
+    of_report("mi_nats", "Î", ".2f"),
+    of_report("kl_bound_nats", "KL ≤", ".2f"),
+    of_report("kl_bound_upper95_nats", "95 %", ".2f"),
+)
+USE = (
+    of_report("linear", "linear", ".3f"),
+    of_report("knn", "kNN", ".3f"),
+    of_report("mlp", "MLP", ".3f"),
+)
+
+
+def markdown(table: Table, found: Iterable[tuple[Row, Sequence[Run]]], *, command: str) -> str:
+    """The whole page: title, what it shows, the table, hardware and versions, the command."""
+    headings = [*table.headings, "seeds", *(column.heading for column in table.columns)]
+    lines = [f"# {table.title}", "", table.about, ""]
+    lines += ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
+    provenances: set[str] = set()
+    for row, runs in found:
+        cells = [*row.labels, str(len(runs)) if runs else "–"]
+        cells += [spread([column.value(run) for run in runs], column.form) for column in table.columns]
+        lines.append("| " + " | ".join(cells) + " |")
+        provenances |= {_provenance(run) for run in runs}
+    lines += ["", *sorted(provenances), "", "Mean ± standard deviation over the seeds. Made by", ""]
+    return "\n".join([*lines, f"    {command}", ""])
+
+
+def _provenance(run: Run) -> str:
+    found = run["provenance"]
+    dataset = found["dataset"]
+    return (
+        f"- {dataset['name']}: {dataset['n_train']} training and {dataset['n_test']} test images; "
+        f"{found['processor']}, {found['threads']} threads, torch {found['torch']}, nidim {found['nidim']}"
+    )
+
+
+def spread(values: Sequence[float | None], form: str) -> str:
+    """mean ± sd; a dash where the figure does not apply."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "–"
+    mean = format(statistics.fmean(known), form)
+    if len(known) == 1:
+        return mean
+    return f"{mean} ± {format(statistics.stdev(known), form)}"
