@@ -9,7 +9,7 @@ from nidim.capacity import Resolved
 from nidim.critics import build_critic
 from nidim.encoders import EncoderModel, build_network
 from nidim.layers import mlp
-from nidim.methods import InfoMax, Method, SimCLR
+from nidim.methods import BYOL, InfoMax, Method, RedundancyReduction, SimCLR, SimSiam, Wiring
 from nidim.normalize import UnitInterval, UnitMoments
 from nidim.objectives import build_objective
 from nidim.priors import make_prior
@@ -28,21 +28,22 @@ def build_encoder(spec: FullSpec, resolved: Resolved) -> EncoderModel:
 def build_method(spec: FullSpec, resolved: Resolved) -> Method:
     """The method of a filled spec with its head, critic and objective."""
     head, width = _build_head(spec.head, spec.encoder.dim)
-    if spec.method.kind == "simclr":
-        return SimCLR(
-            head=head,
-            temperature=spec.method.temperature,
-            augmentation=spec.augmentation,
-            resolved=resolved,
-        )
+    method, wiring = spec.method, Wiring(head, spec.augmentation, resolved)
+    if method.kind == "simclr":
+        return SimCLR(wiring, temperature=method.temperature)
+    if method.kind == "vicreg" or method.kind == "barlow_twins":
+        return RedundancyReduction(wiring, settings=method)
+    if method.kind == "simsiam" or method.kind == "byol":
+        predictor = mlp(width, method.hidden, width, batchnorm=True)
+        if method.kind == "simsiam":
+            return SimSiam(wiring, predictor=predictor)
+        return BYOL(wiring, predictor=predictor, momentum=method.momentum)
     if spec.critic is None or spec.objective is None:
         raise ValueError("infomax needs a critic and an objective: spec.filled(facts)")
     return InfoMax(
-        head=head,
+        wiring,
         critic=build_critic(spec.critic, width, sigma=resolved.sigma),
         objective=build_objective(spec.objective),
-        augmentation=spec.augmentation,
-        resolved=resolved,
     )
 
 
@@ -50,12 +51,12 @@ def _build_head(head: parts.Head, d: int) -> tuple[nn.Module, int]:
     """The projection and the length of what it gives."""
     if head.kind == "none":
         return nn.Identity(), d
-    return mlp(d, head.hidden, head.dim), head.dim
+    return mlp(d, head.hidden, head.dim, batchnorm=head.batchnorm), head.dim
 
 
 def build_optimizer(spec: FullSpec, *modules: nn.Module) -> torch.optim.Optimizer:
     """The optimiser of a filled spec; weight decay on matrices and kernels only."""
-    parameters = [p for module in modules for p in module.parameters()]
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": spec.optimizer.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

@@ -50,8 +50,9 @@ def training(spec: FullSpec, resolved: Resolved) -> Footprint:
     embedding = min(embed_batch(size**2), max(resolved.n_train, resolved.n_heldout)) * network.widest * FLOAT
     head = _head(spec.head, spec.encoder.dim)
     weights = network.weights + head.weights
+    copies = COPIES[spec.optimizer.kind] + (spec.method.kind == "byol")  # its target
     return Footprint(
-        encoder=COPIES[spec.optimizer.kind] * FLOAT * weights,
+        encoder=copies * FLOAT * weights,
         batch_size=max(steps, embedding) + BRANCHES * n * head.kept * FLOAT,
         critic=_critic(spec, n, COPIES[spec.optimizer.kind]),
         regularizer=_regularizer(spec.regularizer, n),

@@ -153,6 +153,7 @@ def _prepare(spec: FullSpec, resolved: Resolved, images: Images, resume: Checkpo
         torch.manual_seed(spec.seed)
         model = build_encoder(spec, resolved)
         method = build_method(spec, resolved)
+        method.begin(model)
     sample = scale(torch.from_numpy(np.array(images[: resolved.batch_size])))
     resolved = choose(spec, resolved, model.network, sample)
     device = torch.device(resolved.device or "cpu")
@@ -203,6 +204,7 @@ def _step(run: _Run, step: int, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     run.optimizer.step()
+    run.method.after_step(run.model, (step + 1) / run.steps)
     return loss.detach(), result.mi_nats.detach(), result.clean.detach()
 
 

@@ -3,8 +3,23 @@
 The one line that nidim adds to a method: normalise the output, add Z, and only then project.
 """
 
-from nidim.methods.base import Method, StepResult, sliced_epps_pulley
+from nidim.methods.base import Method, StepResult, Wiring, sliced_epps_pulley
 from nidim.methods.infomax import InfoMax
+from nidim.methods.predictive import BYOL, SimSiam
+from nidim.methods.redundancy import RedundancyReduction, barlow_twins, vicreg
 from nidim.methods.simclr import SimCLR, nt_xent
 
-__all__ = ["InfoMax", "Method", "SimCLR", "StepResult", "nt_xent", "sliced_epps_pulley"]
+__all__ = [
+    "BYOL",
+    "InfoMax",
+    "Method",
+    "RedundancyReduction",
+    "SimCLR",
+    "SimSiam",
+    "StepResult",
+    "Wiring",
+    "barlow_twins",
+    "nt_xent",
+    "sliced_epps_pulley",
+    "vicreg",
+]

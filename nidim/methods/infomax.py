@@ -11,13 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nidim.augment import augment
-from nidim.capacity import Resolved
 from nidim.encoders import EncoderModel
-from nidim.methods.base import Method, StepResult
-from nidim.noise import draw
+from nidim.methods.base import Method, StepResult, Wiring
 from nidim.objectives import Objective
-from nidim.spec.parts import Augmentation
 
 
 class InfoMax(Method):
@@ -25,22 +21,19 @@ class InfoMax(Method):
 
     def __init__(
         self,
+        wiring: Wiring,
         *,
-        head: nn.Module,
         critic: nn.Module,
         objective: Objective,
-        augmentation: Augmentation,
-        resolved: Resolved,
     ) -> None:
-        super().__init__()
-        self.head, self.critic, self.objective = head, critic, objective
-        self.augmentation, self.resolved = augmentation, resolved
+        super().__init__(wiring)
+        self.critic, self.objective = critic, objective
 
     def forward(
         self, model: EncoderModel, images: Float[Tensor, "n c h w"], *, generator: torch.Generator
     ) -> StepResult:
         clean = model.latent(images)
-        view = model.latent(augment(images, self.augmentation, generator=generator), track=False)
-        noisy = clean + draw(clean, resolved=self.resolved, generator=generator)
+        view = model.latent(self.view(images, generator=generator), track=False)
+        noisy = self.noisy(clean, generator=generator)
         bound = self.objective(self.critic(self.head(noisy), self.head(view)))
         return StepResult(surrogate=bound.surrogate, mi_nats=bound.nats, clean=clean)

@@ -6,16 +6,11 @@ import math
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from nidim.augment import augment
-from nidim.capacity import Resolved
 from nidim.encoders import EncoderModel
-from nidim.methods.base import Method, StepResult
-from nidim.noise import draw
-from nidim.objectives import infonce
-from nidim.spec.parts import Augmentation
+from nidim.methods.base import Method, StepResult, Wiring, shown_nats
 
 
 def nt_xent(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"], *, temperature: float) -> Float[Tensor, ""]:
@@ -34,26 +29,16 @@ class SimCLR(Method):
     NT-Xent itself is no bound: among its negatives are views with and without noise, which have different laws.
     """
 
-    def __init__(
-        self, *, head: nn.Module, temperature: float, augmentation: Augmentation, resolved: Resolved
-    ) -> None:
-        super().__init__()
-        self.head, self.temperature = head, temperature
-        self.augmentation, self.resolved = augmentation, resolved
+    def __init__(self, wiring: Wiring, *, temperature: float) -> None:
+        super().__init__(wiring)
+        self.temperature = temperature
 
     def forward(
         self, model: EncoderModel, images: Float[Tensor, "n c h w"], *, generator: torch.Generator
     ) -> StepResult:
-        first = model.latent(augment(images, self.augmentation, generator=generator))
-        second = model.latent(augment(images, self.augmentation, generator=generator), track=False)
-        noisy = first + draw(first, resolved=self.resolved, generator=generator)
-        anchors, others = self.head(noisy), self.head(second)
+        first = model.latent(self.view(images, generator=generator))
+        second = model.latent(self.view(images, generator=generator), track=False)
+        anchors, others = self.head(self.noisy(first, generator=generator)), self.head(second)
         loss = nt_xent(anchors, others, temperature=self.temperature)
-        with torch.no_grad():
-            nats = infonce(cosines(anchors, others) / self.temperature)
+        nats = shown_nats(anchors, others, temperature=self.temperature)
         return StepResult(surrogate=-loss, mi_nats=nats, clean=first)
-
-
-def cosines(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-    """Of every pair."""
-    return functional.normalize(a, dim=1) @ functional.normalize(b, dim=1).T

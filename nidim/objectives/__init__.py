@@ -7,19 +7,28 @@ in :func:`build_objective`, and the laws in ``tests/nidim/test_objectives.py`` h
 from nidim.objectives.base import Bound, Objective
 from nidim.objectives.donsker_varadhan import DonskerVaradhan, donsker_varadhan
 from nidim.objectives.infonce import InfoNCE, infonce
+from nidim.objectives.jsd import JensenShannon, jensen_shannon
+from nidim.objectives.nishiyama import Nishiyama, nishiyama
 from nidim.objectives.nwj import NWJ, nwj
+from nidim.objectives.smile import SMILE, smile
 from nidim.spec import parts
 
 __all__ = [
     "NWJ",
+    "SMILE",
     "Bound",
     "DonskerVaradhan",
     "InfoNCE",
+    "JensenShannon",
+    "Nishiyama",
     "Objective",
     "build_objective",
     "donsker_varadhan",
     "infonce",
+    "jensen_shannon",
+    "nishiyama",
     "nwj",
+    "smile",
 ]
 
 
@@ -27,4 +36,12 @@ def build_objective(objective: parts.Objective) -> Objective:
     """The objective of a spec."""
     if objective.kind == "donsker_varadhan":
         return DonskerVaradhan(decay=objective.decay)
-    return NWJ() if objective.kind == "nwj" else InfoNCE()
+    if objective.kind == "smile":
+        return SMILE(clip=objective.clip)
+    others: dict[str, type[Objective]] = {
+        "infonce": InfoNCE,
+        "nwj": NWJ,
+        "jsd": JensenShannon,
+        "nishiyama": Nishiyama,
+    }
+    return others[objective.kind]()

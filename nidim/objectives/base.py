@@ -34,6 +34,12 @@ def check_square(scores: Tensor) -> None:
         raise ValueError(f"scores must be (n, n) with n >= 2, got {tuple(scores.shape)}")
 
 
+def off_diagonal(scores: Float[Tensor, "n n"]) -> Float[Tensor, " m"]:
+    """T_ij over i ≠ j, n(n − 1) values."""
+    n = len(scores)
+    return scores.flatten()[1:].view(n - 1, n + 1)[:, :-1].flatten()
+
+
 def log_mean_exp_off_diagonal(scores: Float[Tensor, "n n"]) -> Float[Tensor, ""]:
     """log of the mean of exp T_ij over i ≠ j: pairs that are independent, without the true ones."""
     n = len(scores)

@@ -93,7 +93,14 @@ TARGETS = Table(
 
 
 def _bounds(scale: Scale) -> Sequence[Row]:
-    kinds = (("infonce", "InfoNCE"), ("donsker_varadhan", "Donsker–Varadhan"), ("nwj", "NWJ"))
+    kinds = (
+        ("infonce", "InfoNCE"),
+        ("donsker_varadhan", "Donsker–Varadhan"),
+        ("nwj", "NWJ"),
+        ("jsd", "JSD gradient, NWJ value"),
+        ("smile", "SMILE, τ = 5"),
+        ("nishiyama", "Nishiyama"),
+    )
     critics = (("separable", "separable"), ("bilinear", "bilinear"), ("concat", "concatenated"))
     return [
         Row(
@@ -110,11 +117,21 @@ def _bounds(scale: Scale) -> Sequence[Row]:
 BOUNDS = Table(
     name="bounds",
     title="Bounds on information and critics",
-    about="d = 2, default noise. Î is each bound's own value on held-out pairs; the certificate is the same for all: "
+    about="d = 2, default noise. Î is each bound's own value on held-out pairs (SMILE's may exceed C); the certificate is the same for all: "
     "InfoNCE with the exact critic of the channel.",
     headings=("bound", "critic"),
     rows=_bounds,
     columns=(*INFORMATION, *MATCHING, *USE, *COST),
+)
+
+
+METHODS = (
+    ("infomax", "Deep InfoMax"),
+    ("simclr", "SimCLR"),
+    ("vicreg", "VICReg"),
+    ("barlow_twins", "Barlow Twins"),
+    ("byol", "BYOL"),
+    ("simsiam", "SimSiam"),
 )
 
 
@@ -131,7 +148,7 @@ def _plugins(scale: Scale) -> Sequence[Row]:
             },
             DATASETS[scale],
         )
-        for method, title in (("infomax", "Deep InfoMax"), ("simclr", "SimCLR"))
+        for method, title in METHODS
         for noise in (True, False)
     ]
 
@@ -140,7 +157,8 @@ PLUGINS = Table(
     name="plugins",
     title="Noise in other methods: match, use and overhead",
     about="d = 2. The same method with and without noise before its projection head; without, the certificate is "
-    "evaluated at the same σ.",
+    "evaluated at the same σ. Î is the method's own bound for Deep InfoMax, InfoNCE of the projections' cosines for "
+    "the others.",
     headings=("method", "noise"),
     rows=_plugins,
     columns=(*INFORMATION, *MATCHING, *USE, *COST),

@@ -27,14 +27,14 @@ def defaults(spec: TrainSpec, facts: DatasetFacts) -> dict[str, Any]:
     noise = spec.noise or _noise(spec.normalization, encoder.dim)
     normalization = spec.normalization or normalization_for(noise)
     prior = spec.prior or (laws.UniformPrior() if normalization.kind == "sigmoid" else laws.GaussianPrior())
-    contrastive = method.kind == "simclr"
+    scored = method.kind == "infomax"
     return {
         "image_size": size,
         "encoder": encoder,
         "method": method,
-        "objective": None if contrastive else parts.InfoNCEObjective(),
-        "critic": None if contrastive else parts.SeparableCritic(),
-        "head": parts.MLPHead() if contrastive else parts.NoHead(),
+        "objective": parts.InfoNCEObjective() if scored else None,
+        "critic": parts.SeparableCritic() if scored else None,
+        "head": parts.NoHead() if scored else parts.MLPHead(batchnorm=method.kind != "simclr"),
         "noise": noise,
         "prior": prior,
         "normalization": normalization,

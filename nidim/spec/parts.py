@@ -66,7 +66,43 @@ class SimCLRMethod(Part):
     temperature: float = Field(0.5, gt=0, le=100, description="τ of the NT-Xent loss")
 
 
-Method = Annotated[InfoMaxMethod | SimCLRMethod, Field(discriminator="kind")]
+class VICRegMethod(Part):
+    """Two views pulled together, each coordinate of the projection kept alive and apart from the others."""
+
+    kind: Literal["vicreg"] = "vicreg"
+    invariance: float = Field(25.0, gt=0, le=1e4, description="weight of the distance between the views")
+    variance: float = Field(25.0, ge=0, le=1e4, description="weight of the hinge on standard deviations")
+    covariance: float = Field(1.0, ge=0, le=1e4, description="weight of the covariances")
+
+
+class BarlowTwinsMethod(Part):
+    """The correlations between two views' projections are pulled to the identity."""
+
+    kind: Literal["barlow_twins"] = "barlow_twins"
+    off_diagonal: float = Field(0.005, ge=0, le=100, description="λ, weight of what is off the diagonal")
+
+
+class BYOLMethod(Part):
+    """Each view predicts the other as a slowly following copy of the encoder sees it."""
+
+    kind: Literal["byol"] = "byol"
+    momentum: float = Field(
+        0.99, ge=0, lt=1, description="share that the copy keeps in a step, at the beginning"
+    )
+    hidden: int = Field(256, ge=1, le=8192, description="width of the predictor's hidden layer")
+
+
+class SimSiamMethod(Part):
+    """Each view predicts the other; the predicted one gets no gradient."""
+
+    kind: Literal["simsiam"] = "simsiam"
+    hidden: int = Field(64, ge=1, le=8192, description="width of the predictor's hidden layer")
+
+
+Method = Annotated[
+    InfoMaxMethod | SimCLRMethod | VICRegMethod | BarlowTwinsMethod | BYOLMethod | SimSiamMethod,
+    Field(discriminator="kind"),
+]
 
 # ---- objective: lower bounds on mutual information ----------------------------------------------------
 
@@ -90,7 +126,36 @@ class NWJObjective(Part):
     kind: Literal["nwj"] = "nwj"
 
 
-Objective = Annotated[InfoNCEObjective | DonskerVaradhanObjective | NWJObjective, Field(discriminator="kind")]
+class JensenShannonObjective(Part):
+    """The gradient of the Jensen–Shannon divergence, the value of NWJ."""
+
+    kind: Literal["jsd"] = "jsd"
+
+
+class SMILEObjective(Part):
+    """Donsker–Varadhan with a clipped partition as the value, the Jensen–Shannon gradient; may exceed the truth."""
+
+    kind: Literal["smile"] = "smile"
+    clip: float = Field(
+        5.0, gt=0, le=50, description="τ: exp T of independent pairs counts within [e^−τ, e^τ]"
+    )
+
+
+class NishiyamaObjective(Part):
+    """The least KL of laws with the means and variances of T that are seen."""
+
+    kind: Literal["nishiyama"] = "nishiyama"
+
+
+Objective = Annotated[
+    InfoNCEObjective
+    | DonskerVaradhanObjective
+    | NWJObjective
+    | JensenShannonObjective
+    | SMILEObjective
+    | NishiyamaObjective,
+    Field(discriminator="kind"),
+]
 
 # ---- critic: scores of pairs ---------------------------------------------------------------------------
 
@@ -141,6 +206,7 @@ class MLPHead(Part):
     kind: Literal["mlp"] = "mlp"
     hidden: int = Field(256, ge=1, le=8192, description="width of the hidden layer")
     dim: int = Field(128, ge=1, le=8192, description="length of the projection")
+    batchnorm: bool = Field(False, description="batch norm after the hidden layer")
 
 
 Head = Annotated[NoHead | MLPHead, Field(discriminator="kind")]

@@ -20,7 +20,7 @@ def normalization_for(noise: parts.Noise) -> parts.Normalization:
 def contradiction(spec: TrainSpec) -> tuple[str, str] | None:
     """The first contradiction as (field, advice), or None. Fields that were not given contradict nothing."""
     for rule in (
-        _simclr_scores_by_cosine,
+        _only_infomax_has_a_critic,
         _noise_fits_prior,
         _normalization_fits,
         _certificate_fits,
@@ -32,12 +32,15 @@ def contradiction(spec: TrainSpec) -> tuple[str, str] | None:
     return None
 
 
-def _simclr_scores_by_cosine(spec: TrainSpec) -> tuple[str, str] | None:
-    if spec.method is None or spec.method.kind != "simclr":
+def _only_infomax_has_a_critic(spec: TrainSpec) -> tuple[str, str] | None:
+    if spec.method is None or spec.method.kind == "infomax":
         return None
     for field in ("critic", "objective"):
         if getattr(spec, field) is not None:
-            return field, f"method simclr does not use a {field}: it has NT-Xent on cosines; leave it out"
+            return (
+                field,
+                f"method {spec.method.kind} does not use a {field}: it has a loss of its own; leave it out",
+            )
     return None
 
 

@@ -11,7 +11,7 @@ from nidim.build import build_encoder, build_method
 from nidim.capacity import resolve
 from nidim.critics import build_critic
 from nidim.encoders import scale
-from nidim.methods import nt_xent, sliced_epps_pulley
+from nidim.methods import barlow_twins, nt_xent, sliced_epps_pulley, vicreg
 from nidim.noise import draw
 from nidim.normalize import UnitInterval, UnitMoments
 from nidim.priors import make_prior
@@ -20,6 +20,9 @@ from nidim.spec import DatasetFacts, TrainSpec, parts
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+OWN_LOSS = ("simclr", "vicreg", "barlow_twins", "byol", "simsiam")
 
 
 def built(size: int = 8, channels: int = 1, **values: object):
@@ -203,9 +206,10 @@ def test_epps_pulley_is_small_for_normal_latents_and_large_for_others() -> None:
     "values",
     [
         {},
-        {"method": {"kind": "simclr"}},
+        *({"method": {"kind": kind}} for kind in OWN_LOSS),
         {"objective": {"kind": "donsker_varadhan"}, "critic": {"kind": "concat"}},
         {"objective": {"kind": "nwj"}, "critic": {"kind": "bilinear"}},
+        *({"objective": {"kind": kind}} for kind in ("jsd", "smile", "nishiyama")),
         {"critic": {"kind": "gaussian_channel"}},
         {"head": {"kind": "mlp"}},
         {"noise": {"kind": "uniform", "epsilon": 0.2}},
@@ -215,8 +219,72 @@ def test_epps_pulley_is_small_for_normal_latents_and_large_for_others() -> None:
 def test_gradient_reaches_every_parameter(values: dict) -> None:
     spec, resolved, model = built(**values)
     method = build_method(spec, resolved)
+    method.begin(model)
     result = method(model.train(), torch.rand(16, 1, 8, 8), generator=generator())
     (-result.surrogate).backward()
     assert torch.isfinite(result.mi_nats)
     for name, parameter in [*model.named_parameters(), *method.named_parameters()]:
-        assert parameter.grad is not None, name
+        assert (parameter.grad is not None) == (not name.startswith("target")), name
+
+
+def test_vicreg_equals_a_slow_reference() -> None:
+    a, b = torch.randn(6, 3, generator=generator()), 0.5 * torch.randn(6, 3, generator=generator(1))
+    weights = parts.VICRegMethod(invariance=2, variance=3, covariance=5)
+    hinge = covariances = 0.0
+    for z in (a, b):
+        covariance = torch.cov(z.T)
+        hinge += sum(max(0.0, 1 - float(torch.sqrt(covariance[i, i] + 1e-4))) for i in range(3)) / 3
+        covariances += sum(float(covariance[i, j]) ** 2 for i in range(3) for j in range(3) if i != j) / 3
+    expected = 2 * float(((a - b) ** 2).mean()) + 3 / 2 * hinge + 5 * covariances
+    assert float(vicreg(a, b, weights)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_barlow_twins_equals_a_slow_reference() -> None:
+    a, b = torch.randn(50, 3, generator=generator()), torch.randn(50, 3, generator=generator(1))
+    correlation = torch.corrcoef(torch.cat([a, b], 1).T)[:3, 3:]
+    expected = sum(
+        float((1 - correlation[i, i]) ** 2) if i == j else 0.1 * float(correlation[i, j] ** 2)
+        for i in range(3)
+        for j in range(3)
+    )
+    assert float(barlow_twins(a, b, off_diagonal=0.1)) == pytest.approx(expected, rel=1e-3)
+    assert float(barlow_twins(a, a, off_diagonal=0.0)) == pytest.approx(0, abs=1e-6)
+
+
+def test_byols_target_follows_without_gradient_and_stands_still_at_the_end() -> None:
+    spec, resolved, model = built(method={"kind": "byol", "momentum": 0.9})
+    method = build_method(spec, resolved)
+    method.begin(model)
+    before = [p.clone() for p in method.target.parameters()]
+    for p, q in zip(method.target.parameters(), model.parameters(), strict=True):
+        assert torch.equal(p, q)
+        assert not p.requires_grad
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(1.0)
+    method.after_step(model, 1.0)
+    assert all(torch.equal(p, q) for p, q in zip(method.target.parameters(), before, strict=True))
+    method.after_step(model, 0.0)
+    for p, q in zip(method.target.parameters(), before, strict=True):
+        torch.testing.assert_close(p, q + 0.1)
+    assert {name.split(".")[0] for name in method.state_dict()} == {
+        "head",
+        "predictor",
+        "target",
+        "target_head",
+    }
+
+
+@pytest.mark.parametrize("kind", OWN_LOSS)
+def test_noise_changes_what_a_method_climbs_and_nothing_else(kind: str) -> None:
+    def step(sigma: float) -> tuple[float, torch.Tensor]:
+        torch.manual_seed(0)
+        spec, resolved, model = built(method={"kind": kind}, noise={"kind": "gaussian", "sigma": sigma})
+        method = build_method(spec, resolved)
+        method.begin(model)
+        result = method(model.train(), torch.rand(64, 1, 8, 8, generator=generator()), generator=generator())
+        return float(result.mi_nats), result.clean
+
+    (little, clean), (much, same) = step(1e-3), step(5.0)
+    assert torch.equal(clean, same)
+    assert little > much + 0.1

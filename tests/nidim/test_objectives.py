@@ -11,10 +11,24 @@ from torch.nn import functional
 
 from nidim.capacity import gaussian_capacity, sigma_for
 from nidim.critics import gaussian_channel_scores
-from nidim.objectives import NWJ, DonskerVaradhan, InfoNCE, donsker_varadhan, infonce, nwj
-from nidim.objectives.base import check_square
+from nidim.objectives import (
+    NWJ,
+    SMILE,
+    DonskerVaradhan,
+    InfoNCE,
+    JensenShannon,
+    Nishiyama,
+    donsker_varadhan,
+    infonce,
+    jensen_shannon,
+    nishiyama,
+    nwj,
+    smile,
+)
+from nidim.objectives.base import check_square, off_diagonal
 
 BOUNDS = {"infonce": infonce, "donsker_varadhan": donsker_varadhan, "nwj": nwj}
+"""Tight with the exact critic."""
 
 
 def scores(n: int = 50, seed: int = 0) -> torch.Tensor:
@@ -66,6 +80,58 @@ def test_the_exact_critic_recovers_the_capacity(dim: int, capacity: float) -> No
     assert gaussian_capacity(dim, sigma) == pytest.approx(capacity)
     for name, values in found.items():
         assert sum(values) / len(values) == pytest.approx(capacity, abs=0.06), name
+
+
+def test_off_the_diagonal_is_every_pair_but_the_true_ones() -> None:
+    t = scores(5)
+    expected = t[~torch.eye(5, dtype=torch.bool)]
+    torch.testing.assert_close(off_diagonal(t).sort().values, expected.sort().values)
+
+
+@pytest.mark.parametrize("capacity", [0.5, 1.0, 2.0])
+def test_smile_is_donsker_varadhan_unless_it_clips(capacity: float) -> None:
+    exact = exact_scores(2000, 2, sigma_for(2, capacity), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(smile(exact, clip=50.0), donsker_varadhan(exact))
+    assert float(smile(exact, clip=5.0)) == pytest.approx(capacity, abs=0.1)
+    lifted = smile(exact + 10, clip=5.0) - donsker_varadhan(exact)
+    assert lifted > 1, "where the clip cuts, the value is no bound"
+
+
+def test_the_jensen_shannon_gradient_vanishes_at_the_exact_critic_and_its_value_is_nwj() -> None:
+    """Shifting or scaling the log density ratio lowers it; the value reported is that of NWJ, tight there."""
+    sigma = sigma_for(2, 1.0)
+    exact = exact_scores(3000, 2, sigma, torch.Generator().manual_seed(1))
+    best = jensen_shannon(exact)
+    for other in (exact + 0.3, exact - 0.3, 1.3 * exact, 0.7 * exact):
+        assert jensen_shannon(other) < best
+    shift = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    jensen_shannon(exact + shift).backward()
+    assert abs(float(shift.grad)) < 0.02
+    assert float(JensenShannon()(exact.float()).nats) == pytest.approx(1.0, abs=0.06)
+
+
+def test_nishiyama_is_exact_for_two_values_and_below_the_information_of_a_channel() -> None:
+    """Where T takes two values its moments say everything: KL of Bernoulli(r) from Bernoulli(s)."""
+    n, r, s = 1000, 0.7, 0.2
+    t = (torch.rand((n, n), generator=torch.Generator().manual_seed(0), dtype=torch.float64) < s).double()
+    t.fill_diagonal_(0)
+    t.diagonal()[: round(r * n)] = 1
+    found = off_diagonal(t).mean()
+    expected = r * torch.log(r / found) + (1 - r) * torch.log((1 - r) / (1 - found))
+    torch.testing.assert_close(nishiyama(t), expected, rtol=1e-4, atol=0)
+    torch.testing.assert_close(nishiyama(3 * t - 2), nishiyama(t))
+    for capacity in (0.5, 2.0):
+        exact = exact_scores(2000, 2, sigma_for(2, capacity), torch.Generator().manual_seed(0))
+        assert 0.2 * capacity < float(nishiyama(exact)) < capacity + 0.06
+    assert nishiyama(torch.zeros(5, 5)).isfinite()
+
+
+@pytest.mark.parametrize("objective", [JensenShannon(), SMILE(clip=5.0), Nishiyama()])
+def test_the_gradient_parts_true_pairs_from_others(objective: torch.nn.Module) -> None:
+    t = (scores(40).float() + torch.eye(40)).requires_grad_()
+    objective(t).surrogate.backward()
+    assert t.grad.diagonal().mean() > 0
+    assert off_diagonal(t.grad).mean() < 0
 
 
 def test_at_high_capacity_donsker_varadhan_certifies_nonsense_and_infonce_stays_below_log_n() -> None:
@@ -128,11 +194,11 @@ OTHER_SHAPES = [(3, 4), (1, 1), (0, 0), (5,), (2, 3, 3)]
 
 
 @pytest.mark.parametrize("shape", OTHER_SHAPES)
-@pytest.mark.parametrize("bound", BOUNDS.values())
+@pytest.mark.parametrize("bound", [infonce, donsker_varadhan, nwj, jensen_shannon, smile, nishiyama])
 def test_other_shapes_are_refused(bound, shape: tuple[int, ...]) -> None:
     """By the bound itself: users run without the checks that the tests switch on around it."""
     with pytest.raises(ValueError, match=r"scores must be \(n, n\)") as refused:
-        inspect.unwrap(bound)(torch.zeros(shape))
+        inspect.unwrap(bound)(torch.zeros(shape), **({"clip": 5.0} if bound is smile else {}))
     assert str(shape) in str(refused.value)
 
 

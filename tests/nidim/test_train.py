@@ -64,7 +64,7 @@ def test_it_learns_and_stays_below_capacity(images: np.ndarray) -> None:
 
 MODES = [
     {},
-    {"method": {"kind": "simclr"}},
+    *({"method": {"kind": kind}} for kind in ("simclr", "vicreg", "barlow_twins", "byol", "simsiam")),
     {"objective": {"kind": "donsker_varadhan"}, "optimizer": {"kind": "sgd"}},
     {"regularizer": {"kind": "sliced_epps_pulley"}, "prior": {"kind": "uniform"}},
     {"noise": {"kind": "uniform", "epsilon": 0.2}},
@@ -72,7 +72,9 @@ MODES = [
 ]
 
 
-@pytest.mark.parametrize("values", MODES, ids=lambda v: "-".join(v) or "default")
+@pytest.mark.parametrize(
+    "values", MODES, ids=lambda v: v.get("method", {}).get("kind") or "-".join(v) or "default"
+)
 def test_resume_is_bit_identical(values: dict, images: np.ndarray, tmp_path) -> None:
     s = spec(**values)
     whole = train(s, images)
