@@ -117,8 +117,8 @@ def _bounds(scale: Scale) -> Sequence[Row]:
 BOUNDS = Table(
     name="bounds",
     title="Bounds on information and critics",
-    about="d = 2, default noise. Î is each bound's own value on held-out pairs (SMILE's may exceed C); the certificate is the same for all: "
-    "InfoNCE with the exact critic of the channel.",
+    about="d = 2, default noise. Î is each bound's own value on held-out pairs (SMILE's may exceed C); the "
+    "certificate is the same for all: InfoNCE with the exact critic of the channel.",
     headings=("bound", "critic"),
     rows=_bounds,
     columns=(*INFORMATION, *MATCHING, *USE, *COST),
