@@ -9,7 +9,7 @@ from nidim.capacity import Resolved
 from nidim.critics import build_critic
 from nidim.encoders import EncoderModel, build_network
 from nidim.layers import mlp
-from nidim.methods import BYOL, InfoMax, Method, RedundancyReduction, SimCLR, SimSiam, Wiring
+from nidim.methods import BYOL, InfoMax, LeJEPA, Method, RedundancyReduction, SimCLR, SimSiam, Wiring
 from nidim.normalize import UnitInterval, UnitMoments
 from nidim.objectives import build_objective
 from nidim.priors import make_prior
@@ -33,6 +33,8 @@ def build_method(spec: FullSpec, resolved: Resolved) -> Method:
         return SimCLR(wiring, temperature=method.temperature)
     if method.kind == "vicreg" or method.kind == "barlow_twins":
         return RedundancyReduction(wiring, settings=method)
+    if method.kind == "lejepa":
+        return LeJEPA(wiring, settings=method)
     if method.kind == "simsiam" or method.kind == "byol":
         predictor = mlp(width, method.hidden, width, batchnorm=True)
         if method.kind == "simsiam":

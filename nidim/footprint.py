@@ -55,7 +55,7 @@ def training(spec: FullSpec, resolved: Resolved) -> Footprint:
         encoder=copies * FLOAT * weights,
         batch_size=max(steps, embedding) + BRANCHES * n * head.kept * FLOAT,
         critic=_critic(spec, n, COPIES[spec.optimizer.kind]),
-        regularizer=_regularizer(spec.regularizer, n),
+        regularizer=_regularizer(spec.regularizer, n, spec.encoder.dim),
     )
 
 
@@ -150,6 +150,12 @@ def _critic(spec: FullSpec, n: int, copies: int) -> int:
     return scores + FLOAT * copies * d * d
 
 
-def _regularizer(term: parts.Regularizer, n: int) -> int:
-    """Angles, their cosines and sines, and the gradients of these."""
-    return 0 if term.kind == "none" else 7 * n * term.slices * parts.KNOTS * FLOAT
+def _regularizer(term: parts.Regularizer, n: int, dim: int) -> int:
+    """What the backward pass needs: angles, their cosines and sines; sorted projections; squared distances of pairs."""
+    if term.kind == "sliced_epps_pulley":
+        return 7 * n * term.slices * parts.KNOTS * FLOAT
+    if term.kind == "sliced_wasserstein":
+        return 8 * n * term.slices * FLOAT
+    if term.kind == "adversarial":
+        return FLOAT * (4 * term.hidden * (dim + term.hidden) + 8 * n * term.hidden)
+    return 2 * n * n * FLOAT if term.kind == "uniformity" else 0

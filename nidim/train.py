@@ -21,9 +21,10 @@ from nidim.encoders import EncoderModel, scale
 from nidim.errors import CheckpointError, TrainingDiverged
 from nidim.feed import Feed, chunks
 from nidim.hardware import choose, to_layout
-from nidim.methods import Method, sliced_epps_pulley
+from nidim.methods import Method
+from nidim.regularizers import Term, build_regularizer, sliced_epps_pulley
 from nidim.spec import FullSpec
-from nidim.spec.parts import Optimizer, SlicedEppsPulley
+from nidim.spec.parts import Optimizer
 from nidim.statistics import recompute_statistics
 
 REPORT_EVERY_S = 1.0
@@ -77,6 +78,7 @@ class _Run:
     resolved: Resolved
     model: EncoderModel
     method: Method
+    term: Term | None
     optimizer: torch.optim.Optimizer
     feed: Feed
     generator: torch.Generator
@@ -89,7 +91,8 @@ class _Run:
 
     @property
     def modules(self) -> dict[str, torch.nn.Module]:
-        return {"model": self.model, "method": self.method}
+        found: dict[str, torch.nn.Module] = {"model": self.model, "method": self.method}
+        return found if self.term is None else {**found, "term": self.term}
 
     def checkpoint(self, step: int) -> Checkpoint:
         meta = {
@@ -153,6 +156,7 @@ def _prepare(spec: FullSpec, resolved: Resolved, images: Images, resume: Checkpo
         torch.manual_seed(spec.seed)
         model = build_encoder(spec, resolved)
         method = build_method(spec, resolved)
+        term = build_regularizer(spec.regularizer, spec.encoder.dim)
         method.begin(model)
     sample = scale(torch.from_numpy(np.array(images[: resolved.batch_size])))
     resolved = choose(spec, resolved, model.network, sample)
@@ -161,12 +165,14 @@ def _prepare(spec: FullSpec, resolved: Resolved, images: Images, resume: Checkpo
     to_layout(model.to(device), layout).train()
     model.precision = resolved.dtype
     method = method.to(device).train()
+    term = None if term is None else term.to(device)
     run = _Run(
         spec=spec,
         resolved=resolved,
         model=model,
         method=method,
-        optimizer=build_optimizer(spec, model, method),
+        term=term,
+        optimizer=build_optimizer(spec, model, method, *([] if term is None else [term])),
         feed=Feed(
             images,
             batch_size=resolved.batch_size,
@@ -196,11 +202,8 @@ def _step(run: _Run, step: int, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         group["lr"] = rate
     result = run.method(run.model, batch, generator=run.generator)
     loss = -result.surrogate
-    if isinstance(run.spec.regularizer, SlicedEppsPulley):
-        distance = sliced_epps_pulley(
-            result.clean, slices=run.spec.regularizer.slices, generator=run.generator
-        )
-        loss = loss + run.spec.regularizer.weight * distance
+    if run.term is not None:
+        loss = loss + run.term(result.clean, generator=run.generator)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     run.optimizer.step()

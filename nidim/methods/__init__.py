@@ -3,8 +3,9 @@
 The one line that nidim adds to a method: normalise the output, add Z, and only then project.
 """
 
-from nidim.methods.base import Method, StepResult, Wiring, sliced_epps_pulley
+from nidim.methods.base import Method, StepResult, Wiring
 from nidim.methods.infomax import InfoMax
+from nidim.methods.lejepa import LeJEPA
 from nidim.methods.predictive import BYOL, SimSiam
 from nidim.methods.redundancy import RedundancyReduction, barlow_twins, vicreg
 from nidim.methods.simclr import SimCLR, nt_xent
@@ -12,6 +13,7 @@ from nidim.methods.simclr import SimCLR, nt_xent
 __all__ = [
     "BYOL",
     "InfoMax",
+    "LeJEPA",
     "Method",
     "RedundancyReduction",
     "SimCLR",
@@ -20,6 +22,5 @@ __all__ = [
     "Wiring",
     "barlow_twins",
     "nt_xent",
-    "sliced_epps_pulley",
     "vicreg",
 ]

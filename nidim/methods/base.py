@@ -1,4 +1,4 @@
-"""What a method gives back, and the term that may stand beside its objective."""
+"""What a method is made of and what it gives back."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from nidim.capacity import Resolved
 from nidim.encoders import EncoderModel
 from nidim.noise import draw
 from nidim.objectives import infonce
-from nidim.spec.parts import KNOTS, Augmentation
-
-REACH = 3.0  # of the quadrature over the characteristic function
+from nidim.spec.parts import Augmentation
 
 
 class StepResult(NamedTuple):
@@ -73,22 +71,3 @@ def cosines(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "
 def shown_nats(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"], *, temperature: float) -> Float[Tensor, ""]:
     """InfoNCE of two views by their cosines over a temperature, nats: a bound, whatever the method itself climbs."""
     return infonce(cosines(a, b) / temperature)
-
-
-def sliced_epps_pulley(
-    latent: Float[Tensor, "n d"], *, slices: int, generator: torch.Generator
-) -> Float[Tensor, ""]:
-    """Mean over random directions of n·∫|φ_n(t) − e^{−t²/2}|² N(t; 0, 1) dt, by 17 knots on [−3, 3].
-
-    About .42 for standard normal latents, whatever n; φ_n is the empirical characteristic function of a
-    projection. Epps & Pulley 1983; as a training term on slices: arXiv 2511.08544.
-    """
-    n, d = latent.shape
-    directions = torch.randn((d, slices), generator=generator, device=latent.device)
-    projected = latent @ (directions / directions.norm(dim=0))
-    t = torch.linspace(-REACH, REACH, KNOTS, device=latent.device)
-    normal = torch.exp(-0.5 * t.square())
-    angles = projected[..., None] * t
-    distance = (torch.cos(angles).mean(0) - normal).square() + torch.sin(angles).mean(0).square()
-    weight = normal / (2 * torch.pi) ** 0.5 * (2 * REACH / (KNOTS - 1))
-    return n * (distance * weight).sum(-1).mean()

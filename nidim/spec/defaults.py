@@ -34,16 +34,23 @@ def defaults(spec: TrainSpec, facts: DatasetFacts) -> dict[str, Any]:
         "method": method,
         "objective": parts.InfoNCEObjective() if scored else None,
         "critic": parts.SeparableCritic() if scored else None,
-        "head": parts.NoHead() if scored else parts.MLPHead(batchnorm=method.kind != "simclr"),
+        "head": _head(method),
         "noise": noise,
         "prior": prior,
         "normalization": normalization,
-        "regularizer": _regularizer(encoder.dim, noise, normalization),
+        "regularizer": _regularizer(encoder.dim, noise, normalization, method),
         "augmentation": _augmentation(facts, size),
         "optimizer": parts.AdamWOptimizer(lr=4e-3 if encoder.kind == "conv" else 2e-3),
         "epochs": _epochs(encoder, facts),
         "batch_size": _batch_size(facts),
     }
+
+
+def _head(method: parts.Method) -> parts.Head:
+    """LeJEPA's law is to be that of the embedding itself."""
+    if method.kind in ("infomax", "lejepa"):
+        return parts.NoHead()
+    return parts.MLPHead(batchnorm=method.kind != "simclr")
 
 
 def _encoder(facts: DatasetFacts) -> parts.Encoder:
@@ -77,7 +84,11 @@ def default_sigma(dim: int) -> float:
     return float(min(max(round(0.2 * (dim / 2) ** 0.44, 2), 0.05), 0.75))
 
 
-def _regularizer(dim: int, noise: parts.Noise, normalization: parts.Normalization) -> parts.Regularizer:
+def _regularizer(
+    dim: int, noise: parts.Noise, normalization: parts.Normalization, method: parts.Method
+) -> parts.Regularizer:
+    if method.kind == "lejepa":  # it has the term already
+        return parts.NoRegularizer()
     if noise.kind == "gaussian" and normalization.kind == "batchnorm" and dim >= REGULARIZED_FROM:
         return parts.SlicedEppsPulley()
     return parts.NoRegularizer()

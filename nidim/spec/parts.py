@@ -99,8 +99,22 @@ class SimSiamMethod(Part):
     hidden: int = Field(64, ge=1, le=8192, description="width of the predictor's hidden layer")
 
 
+class LeJEPAMethod(Part):
+    """Two views pulled together, their law pulled to N(0, I) by SIGReg: a rival."""
+
+    kind: Literal["lejepa"] = "lejepa"
+    weight: float = Field(0.05, gt=0, lt=1, description="λ, the share of SIGReg in the loss")
+    slices: int = Field(256, ge=1, le=4096, description="random directions a step")
+
+
 Method = Annotated[
-    InfoMaxMethod | SimCLRMethod | VICRegMethod | BarlowTwinsMethod | BYOLMethod | SimSiamMethod,
+    InfoMaxMethod
+    | SimCLRMethod
+    | VICRegMethod
+    | BarlowTwinsMethod
+    | BYOLMethod
+    | SimSiamMethod
+    | LeJEPAMethod,
     Field(discriminator="kind"),
 ]
 
@@ -288,7 +302,34 @@ class SlicedEppsPulley(Part):
     slices: int = Field(64, ge=1, le=4096, description="random directions a step")
 
 
-Regularizer = Annotated[NoRegularizer | SlicedEppsPulley, Field(discriminator="kind")]
+class SlicedWasserstein(Part):
+    """Wasserstein-2 of random projections of the clean latents to those of prior draws, added to the loss."""
+
+    kind: Literal["sliced_wasserstein"] = "sliced_wasserstein"
+    weight: float = Field(10.0, gt=0, le=1e4, description="factor of the term")
+    slices: int = Field(64, ge=1, le=4096, description="random directions a step")
+
+
+class AdversarialPrior(Part):
+    """A discriminator between clean latents and prior draws: the prior term of the original Deep InfoMax."""
+
+    kind: Literal["adversarial"] = "adversarial"
+    weight: float = Field(0.5, gt=0, le=1000, description="factor of the reversed gradient")
+    hidden: int = Field(256, ge=1, le=8192, description="width of the discriminator's two hidden layers")
+
+
+class Uniformity(Part):
+    """The latents' directions are spread over the sphere (Wang & Isola 2020)."""
+
+    kind: Literal["uniformity"] = "uniformity"
+    weight: float = Field(0.5, gt=0, le=1000, description="factor of the term")
+    temperature: float = Field(2.0, gt=0, le=100, description="t of the Gaussian potential")
+
+
+Regularizer = Annotated[
+    NoRegularizer | SlicedEppsPulley | SlicedWasserstein | AdversarialPrior | Uniformity,
+    Field(discriminator="kind"),
+]
 
 # ---- augmentation ---------------------------------------------------------------------------------------------
 

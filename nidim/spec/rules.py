@@ -97,10 +97,11 @@ def _channel_critic(spec: TrainSpec) -> tuple[str, str] | None:
 
 
 def _pulley(spec: TrainSpec) -> tuple[str, str] | None:
-    if spec.regularizer is None or spec.regularizer.kind != "sliced_epps_pulley":
+    if spec.regularizer is None or spec.regularizer.kind == "none":
         return None
     if (spec.noise is not None and spec.noise.kind == "uniform") or (
         spec.normalization is not None and spec.normalization.kind == "sigmoid"
     ):
-        return "regularizer", "sliced_epps_pulley pulls to a Gaussian; use it with batchnorm normalisation"
+        kind = spec.regularizer.kind
+        return "regularizer", f"{kind} pulls to a Gaussian latent; use it with batchnorm normalisation"
     return None

@@ -64,9 +64,13 @@ def test_it_learns_and_stays_below_capacity(images: np.ndarray) -> None:
 
 MODES = [
     {},
-    *({"method": {"kind": kind}} for kind in ("simclr", "vicreg", "barlow_twins", "byol", "simsiam")),
+    *(
+        {"method": {"kind": kind}}
+        for kind in ("simclr", "vicreg", "barlow_twins", "byol", "simsiam", "lejepa")
+    ),
     {"objective": {"kind": "donsker_varadhan"}, "optimizer": {"kind": "sgd"}},
     {"regularizer": {"kind": "sliced_epps_pulley"}, "prior": {"kind": "uniform"}},
+    {"regularizer": {"kind": "adversarial"}},
     {"noise": {"kind": "uniform", "epsilon": 0.2}},
     {"precision": "bfloat16"},
 ]

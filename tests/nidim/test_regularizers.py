@@ -1,0 +1,113 @@
+"""Terms that pull latents to their law: small on true draws, large off them, and a descent leads there."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch.nn import functional
+
+from nidim.regularizers import Term, build_regularizer, sliced_epps_pulley, sliced_wasserstein, uniformity
+from nidim.spec import parts
+
+TERMS = [
+    parts.SlicedEppsPulley(),
+    parts.SlicedWasserstein(),
+    parts.AdversarialPrior(hidden=32),
+    parts.Uniformity(),
+]
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_epps_pulley_is_small_for_normal_latents_and_large_for_others() -> None:
+    normal = torch.randn(2000, 4, generator=generator())
+    statistic = float(sliced_epps_pulley(normal, slices=256, generator=generator()))
+    assert statistic == pytest.approx(0.42, abs=0.12)
+    for other in (normal + 0.3, normal * 1.3, normal.sign()):
+        assert float(sliced_epps_pulley(other, slices=256, generator=generator())) > 5
+
+
+def test_wasserstein_is_scipys_in_one_dimension_and_finds_every_departure() -> None:
+    """In one dimension every direction is the line itself; W2 of a shifted sample is the shift."""
+    x = torch.randn(500, 1, generator=generator(1))
+    g = generator(2)
+    torch.randn((1, 3), generator=g)  # the directions
+    draws = torch.randn(x.shape, generator=g)
+    found = float(sliced_wasserstein(x, slices=3, generator=generator(2)))
+    expected = np.square(np.sort(x[:, 0].numpy()) - np.sort(draws[:, 0].numpy())).mean()
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert found < stats.wasserstein_distance((x[:, 0] + 1).numpy(), draws[:, 0].numpy())
+    normal = torch.randn(2000, 4, generator=generator())
+    floor = float(sliced_wasserstein(normal, slices=128, generator=generator()))
+    for other in (normal + 0.3, normal * 1.3, normal.sign()):
+        assert float(sliced_wasserstein(other, slices=128, generator=generator())) > 5 * floor
+
+
+def test_uniformity_equals_a_slow_reference() -> None:
+    x = torch.randn(20, 3, generator=generator())
+    u = functional.normalize(x, dim=1)
+    pairs = [math.exp(-2 * float((u[i] - u[j]).square().sum())) for i in range(20) for j in range(i)]
+    assert float(uniformity(x, temperature=2.0)) == pytest.approx(math.log(np.mean(pairs)), rel=1e-4)
+    assert uniformity(x, temperature=2.0) < uniformity(x + 3, temperature=2.0)
+
+
+def test_the_discriminator_descends_and_the_latents_climb() -> None:
+    """One gradient, two players: better for the discriminator, worse for it through the latents."""
+    term = built(parts.AdversarialPrior(hidden=32, weight=0.7))
+    latent = (torch.randn(256, 2, generator=generator()) + 1).requires_grad_()
+    loss = term(latent, generator=generator(1))
+    loss.backward()
+    with torch.no_grad():
+        for parameter in term.parameters():
+            parameter.sub_(0.05 * parameter.grad)
+        assert term(latent, generator=generator(1)) < loss
+        for parameter in term.parameters():
+            parameter.add_(0.05 * parameter.grad)
+        moved = latent - 5.0 * latent.grad
+        assert term(moved, generator=generator(1)) > loss
+    (unit,) = torch.autograd.grad(
+        built(parts.AdversarialPrior(hidden=32, weight=1.4))(latent, generator=generator(1)), latent
+    )
+    torch.testing.assert_close(unit, 2 * latent.grad)
+
+
+@pytest.mark.parametrize("part", [*TERMS[:2], TERMS[2]], ids=lambda part: part.kind)
+def test_a_descent_leads_to_the_law(part: parts.Regularizer) -> None:
+    """Latents of their own, far from N(0, I) at the start, moved by the term alone."""
+    term, random = built(part), generator(3)
+    latent = (0.4 * torch.rand(400, 2, generator=random) + 0.5).requires_grad_()
+    optimizer = torch.optim.Adam([latent, *term.parameters()], lr=0.02, betas=(0.5, 0.9))
+    before = distance(latent)
+    for _ in range(600):
+        optimizer.zero_grad()
+        term(latent, generator=random).backward()
+        optimizer.step()
+    assert distance(latent) < before / 8
+
+
+def distance(latent: torch.Tensor) -> float:
+    """Sliced Wasserstein-2 to N(0, I), squared."""
+    return float(sliced_wasserstein(latent.detach(), slices=64, generator=generator(9)))
+
+
+@pytest.mark.parametrize("part", TERMS, ids=lambda part: part.kind)
+def test_weights_scale_and_numbers_come_from_the_generator(part: parts.Regularizer) -> None:
+    latent = torch.randn(64, 2, generator=generator())
+    once = built(part)(latent, generator=generator(5))
+    assert torch.equal(once, built(part)(latent, generator=generator(5)))
+    if part.kind != "adversarial":
+        double = built(part.model_copy(update={"weight": 2 * part.weight}))
+        torch.testing.assert_close(double(latent, generator=generator(5)), 2 * once)
+
+
+def built(part: parts.Regularizer) -> Term:
+    torch.manual_seed(0)
+    term = build_regularizer(part, 2)
+    assert term is not None
+    return term
