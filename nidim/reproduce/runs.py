@@ -14,6 +14,7 @@ from typing import Any
 from nidim.data import Dataset, load_builtin
 from nidim.pipeline import Hooks, embed_dataset, evaluate_fitted, provenance_of
 from nidim.priors import make_prior
+from nidim.reproduce import posthoc
 from nidim.reproduce.table import Row, Run
 from nidim.spec import FullSpec, TrainSpec
 from nidim.spec.laws import GaussianPrior
@@ -38,10 +39,9 @@ class Runs:
             found: Run = json.loads(self._path(row, seed).read_text())
         except (OSError, ValueError):
             return None
-        wanted = self._spec(row, seed).digest
-        return (
-            found if found.get("format") == FORMAT and found["provenance"]["spec_digest"] == wanted else None
-        )
+        wanted = (FORMAT, row.posthoc, self._spec(row, seed).digest)
+        made = (found.get("format"), found.get("posthoc"), found.get("provenance", {}).get("spec_digest"))
+        return found if made == wanted else None
 
     def make(self, row: Row, seed: int, hooks: Hooks) -> Run:
         """Train, evaluate and store."""
@@ -49,11 +49,13 @@ class Runs:
         fitted, train_s, peak = self._fit(spec, dataset, hooks)
         provenance = provenance_of(spec, fitted.resolved, dataset)
         fitted.model.warp = build_warp(make_prior(spec))
-        report = evaluate_fitted(spec, fitted, embed_dataset(fitted, dataset, hooks), hooks)
+        embedded = posthoc.applied(row.posthoc, embed_dataset(fitted, dataset, hooks))
+        report = evaluate_fitted(spec, fitted, embedded, hooks)
         run = {
             "format": FORMAT,
             "row": row.name,
             "seed": seed,
+            "posthoc": row.posthoc,
             "train_s": round(train_s, 1),
             "peak_mb": round(peak),
             "spec": spec.model_dump(mode="json"),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 Scale = Literal["small", "full"]
+Posthoc = Literal["whitening", "quantiles"]
 Run = Mapping[str, Any]
 """A stored run, see ``runs.run_one``."""
 
@@ -17,12 +18,16 @@ DATASETS: dict[Scale, str] = {"small": "digits", "full": "mnist"}
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One line of a table: ``changes`` of the default spec; ``labels`` fill the first columns."""
+    """One line of a table: ``changes`` of the default spec; ``labels`` fill the first columns.
+
+    ``posthoc``: a map that is fitted to the training embeddings of the frozen encoder and applied to all.
+    """
 
     name: str
     labels: tuple[str, ...]
     changes: Mapping[str, Any]
     dataset: str
+    posthoc: Posthoc | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,12 +12,14 @@ from nidim.reproduce.table import (
     INFORMATION,
     MATCHING,
     USE,
+    Posthoc,
     Row,
     Scale,
     Table,
     of_report,
     own_scale,
 )
+from nidim.spec.defaults import default_sigma
 
 SIGMAS = (0.05, 0.1, 0.2, 1 / 3, 0.68, 1.134)
 EPSILONS = (0.025, 0.05, 0.1, 0.2, 0.4)
@@ -164,4 +166,45 @@ PLUGINS = Table(
     columns=(*INFORMATION, *MATCHING, *USE, *COST),
 )
 
-TABLES = {table.name: table for table in (TRADEOFF, TARGETS, BOUNDS, PLUGINS)}
+RIVALS_OF: tuple[tuple[str, str, dict[str, Any], Posthoc | None], ...] = (
+    ("noise", "noise alone", {"regularizer": {"kind": "none"}}, None),
+    ("noise-sliced", "noise and sliced Epps–Pulley", {"regularizer": {"kind": "sliced_epps_pulley"}}, None),
+    ("plain", "InfoNCE, nothing else", {}, None),
+    ("sliced", "InfoNCE and sliced Epps–Pulley", {"regularizer": {"kind": "sliced_epps_pulley"}}, None),
+    ("lejepa", "LeJEPA (SIGReg)", {"method": {"kind": "lejepa"}}, None),
+    ("wasserstein", "InfoNCE and sliced Wasserstein", {"regularizer": {"kind": "sliced_wasserstein"}}, None),
+    ("adversarial", "InfoNCE and adversarial prior", {"regularizer": {"kind": "adversarial"}}, None),
+    ("uniformity", "InfoNCE and uniformity", {"regularizer": {"kind": "uniformity"}}, None),
+    ("vicreg", "VICReg", {"method": {"kind": "vicreg"}}, None),
+    ("whitening", "InfoNCE, whitened afterwards", {}, "whitening"),
+    ("quantiles", "InfoNCE, quantiles mapped afterwards", {}, "quantiles"),
+)
+
+
+def _rivals(scale: Scale) -> Sequence[Row]:
+    """Rows that share a training stand together."""
+    rows = []
+    for dim in (2, 16):
+        sigma = default_sigma(dim)
+        for name, title, changes, posthoc in sorted(RIVALS_OF, key=lambda rival: rival[2] == {}):
+            noise: dict[str, Any] = {"kind": "none", "certificate_sigma": sigma}
+            if name.startswith("noise"):
+                noise = {"kind": "gaussian", "sigma": sigma}
+            spec = {**_encoder(dim), "regularizer": {"kind": "none"}, "noise": noise, **changes}
+            rows.append(Row(f"{name}-{dim}", (str(dim), title), spec, DATASETS[scale], posthoc))
+    return rows
+
+
+RIVALS = Table(
+    name="rivals",
+    title="Ways to give an embedding its law",
+    about="The same network, data, augmentation, optimiser and budget for every row; law N(0, I). The certificate of a "
+    "row without noise is evaluated at the σ of the rows with it. What is mapped afterwards was fitted to training "
+    "embeddings.",
+    headings=("d", "method"),
+    rows=_rivals,
+    columns=(*INFORMATION, *MATCHING, *USE, *COST),
+    figure=figures.rivals,
+)
+
+TABLES = {table.name: table for table in (TRADEOFF, TARGETS, BOUNDS, PLUGINS, RIVALS)}

@@ -6,11 +6,14 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from scipy import stats
 
 from nidim.cli import main
-from nidim.reproduce import command, runs
+from nidim.evaluate import Embedded
+from nidim.reproduce import command, posthoc, runs
 from nidim.reproduce.table import Row, spread
 from nidim.reproduce.tables import TABLES
 
@@ -71,6 +74,32 @@ def test_a_figure_is_drawn(tmp_path: Path) -> None:
     assert "![" in (tmp_path / "tradeoff-small.md").read_text()
 
 
+def test_maps_that_come_afterwards_are_fitted_to_training_embeddings(
+    tmp_path: Path, trained: list[str]
+) -> None:
+    names = ("plain", "whitening", "quantiles")
+    only = [word for name in names for word in ("--only", f"{name}-2")]
+    reproduce("rivals", "--seeds", 1, "--out", tmp_path, *QUICK, *only)
+    assert len(trained) == 1, "one encoder, three maps"
+    stored = json.loads((tmp_path / "rivals-small.json").read_text())
+    figures = {row["row"]: row["figures"]["SW2 / floor"] for row in stored}
+    assert len({figures[f"{name}-2"][0] for name in names}) == 3
+    assert (tmp_path / "rivals-small.png").is_file()
+
+
+def test_whitening_and_quantiles() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.gamma(2, size=(3000, 2)) @ np.array([[1.0, 0.8], [0.0, 0.5]])
+    split = Embedded(train=x[:2000], train_labels=None, test=x[2000:], test_labels=None)
+    white = posthoc.applied("whitening", split)
+    np.testing.assert_allclose(np.cov(white.train, rowvar=False), np.eye(2), atol=1e-4)
+    assert abs(np.cov(white.test, rowvar=False) - np.eye(2)).max() < 0.2
+    normal = posthoc.applied("quantiles", split)
+    assert stats.kstest(normal.test[:, 0], "norm").pvalue > 0.01
+    assert abs(np.corrcoef(normal.test, rowvar=False)[0, 1]) > 0.3, "each coordinate for itself"
+    assert posthoc.applied(None, split) is split
+
+
 def test_a_row_that_is_not_there_is_named(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["reproduce", "bounds", "--only", "magic", "--out", str(tmp_path)])
     assert result.exit_code == 2
@@ -87,7 +116,7 @@ def test_every_row_is_a_spec(name: str, scale: str, real_data: Path, tmp_path: P
     digests = set()
     for row in rows:
         assert len(row.labels) == len(TABLES[name].headings)
-        digests.add(store._spec(row, 0).digest)
+        digests.add((store._spec(row, 0).digest, row.posthoc))
     assert len(digests) == len(rows), "two rows are the same"
 
 
