@@ -28,7 +28,7 @@ def build_encoder(spec: FullSpec, resolved: Resolved) -> EncoderModel:
 def build_method(spec: FullSpec, resolved: Resolved) -> Method:
     """The method of a filled spec with its head, critic and objective."""
     head, width = _build_head(spec.head, spec.encoder.dim)
-    method, wiring = spec.method, Wiring(head, spec.augmentation, resolved)
+    method, wiring = spec.method, Wiring(head, spec.augmentation, spec.noise, resolved)
     if method.kind == "simclr":
         return SimCLR(wiring, temperature=method.temperature)
     if method.kind == "vicreg" or method.kind == "barlow_twins":

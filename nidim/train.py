@@ -200,6 +200,7 @@ def _step(run: _Run, step: int, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     rate = learning_rate(run.spec.optimizer, step / run.steps)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
+    run.method.done = step / run.steps
     result = run.method(run.model, batch, generator=run.generator)
     loss = -result.surrogate
     if run.term is not None:
@@ -313,6 +314,7 @@ def heldout_information(run: _Run, heldout: Images) -> float | None:
     if size < 2:
         return None
     run.method.eval()
+    run.method.done = 1.0
     run.generator.manual_seed(_mix(run.spec.seed, run.steps))
     layout = torch.channels_last if run.resolved.channels_last else torch.contiguous_format
     values = []

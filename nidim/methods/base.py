@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from nidim.capacity import Resolved
 from nidim.encoders import EncoderModel
 from nidim.noise import draw
 from nidim.objectives import infonce
-from nidim.spec.parts import Augmentation
+from nidim.spec.parts import Augmentation, Noise
 
 
 class StepResult(NamedTuple):
@@ -30,15 +31,20 @@ class Wiring(NamedTuple):
 
     head: nn.Module
     augmentation: Augmentation
+    noise: Noise
     resolved: Resolved
 
 
 class Method(nn.Module):
-    """Holds what is trained beside the encoder (head, critic, buffers of the objective)."""
+    """Holds what is trained beside the encoder (head, critic, buffers of the objective).
+
+    ``done``: the share of the training that is over, in [0, 1]; the loop sets it before a step.
+    """
 
     def __init__(self, wiring: Wiring) -> None:
         super().__init__()
-        self.head, self._augmentation, self._resolved = wiring
+        self.head, self._augmentation, self._noise, self._resolved = wiring
+        self.done = 1.0
 
     def view(
         self, images: Float[Tensor, "n c h w"], *, generator: torch.Generator
@@ -48,7 +54,26 @@ class Method(nn.Module):
 
     def noisy(self, latent: Float[Tensor, "n d"], *, generator: torch.Generator) -> Float[Tensor, "n d"]:
         """f + Z: the one line that nidim adds to a method."""
-        return latent + draw(latent, resolved=self._resolved, generator=generator)
+        return latent + self._strength() * draw(latent, resolved=self._resolved, generator=generator)
+
+    def other(self, latent: Float[Tensor, "n d"], *, generator: torch.Generator) -> Float[Tensor, "n d"]:
+        """The branch that has noise only where the spec asks for it on both."""
+        both = self._noise.kind == "gaussian" and self._noise.branches == "both"
+        return self.noisy(latent, generator=generator) if both else latent
+
+    def projections(
+        self, first: Float[Tensor, "n d"], second: Float[Tensor, "n d"], *, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Both branches after their noise and the head; ``first`` always has noise."""
+        noisy, other = self.noisy(first, generator=generator), self.other(second, generator=generator)
+        return self.head(noisy), self.head(other)
+
+    def _strength(self) -> float:
+        """σ now over σ at the end."""
+        sigma = self._resolved.sigma
+        if self._noise.kind != "gaussian" or self._noise.start is None or not sigma:
+            return 1.0
+        return 1 + (self._noise.start / sigma - 1) * (1 + math.cos(math.pi * self.done)) / 2
 
     def forward(
         self, model: EncoderModel, images: Float[Tensor, "n c h w"], *, generator: torch.Generator

@@ -19,13 +19,7 @@ from nidim.objectives import Objective
 class InfoMax(Method):
     """Clean image and one augmented view, each through the encoder on its own."""
 
-    def __init__(
-        self,
-        wiring: Wiring,
-        *,
-        critic: nn.Module,
-        objective: Objective,
-    ) -> None:
+    def __init__(self, wiring: Wiring, *, critic: nn.Module, objective: Objective) -> None:
         super().__init__(wiring)
         self.critic, self.objective = critic, objective
 
@@ -34,6 +28,5 @@ class InfoMax(Method):
     ) -> StepResult:
         clean = model.latent(images)
         view = model.latent(self.view(images, generator=generator), track=False)
-        noisy = self.noisy(clean, generator=generator)
-        bound = self.objective(self.critic(self.head(noisy), self.head(view)))
+        bound = self.objective(self.critic(*self.projections(clean, view, generator=generator)))
         return StepResult(surrogate=bound.surrogate, mi_nats=bound.nats, clean=clean)

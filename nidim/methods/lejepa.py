@@ -30,7 +30,7 @@ class LeJEPA(Method):
     ) -> StepResult:
         first = model.latent(self.view(images, generator=generator))
         second = model.latent(self.view(images, generator=generator), track=False)
-        views = [self.head(self.noisy(first, generator=generator)), self.head(second)]
+        views = self.projections(first, second, generator=generator)
         middle = (views[0] + views[1]) / 2
         apart = torch.stack([(z - middle).square().mean() for z in views]).mean()
         slices = self.settings.slices

@@ -60,7 +60,7 @@ class RedundancyReduction(Method):
     ) -> StepResult:
         first = model.latent(self.view(images, generator=generator))
         second = model.latent(self.view(images, generator=generator), track=False)
-        a, b = self.head(self.noisy(first, generator=generator)), self.head(second)
+        a, b = self.projections(first, second, generator=generator)
         if self.settings.kind == "vicreg":
             loss = vicreg(a, b, self.settings)
         else:

@@ -38,7 +38,7 @@ class SimCLR(Method):
     ) -> StepResult:
         first = model.latent(self.view(images, generator=generator))
         second = model.latent(self.view(images, generator=generator), track=False)
-        anchors, others = self.head(self.noisy(first, generator=generator)), self.head(second)
+        anchors, others = self.projections(first, second, generator=generator)
         loss = nt_xent(anchors, others, temperature=self.temperature)
         nats = shown_nats(anchors, others, temperature=self.temperature)
         return StepResult(surrogate=-loss, mi_nats=nats, clean=first)

@@ -13,7 +13,7 @@ import click
 if TYPE_CHECKING:
     from nidim.reproduce.table import Row, Run, Scale
 
-NAMES = ("tradeoff", "targets", "bounds", "plugins", "rivals")
+NAMES = ("tradeoff", "targets", "bounds", "plugins", "rivals", "injection", "augmentation")
 """Known without importing torch; a test compares them with the tables."""
 
 

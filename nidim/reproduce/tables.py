@@ -19,6 +19,7 @@ from nidim.reproduce.table import (
     of_report,
     own_scale,
 )
+from nidim.spec import parts
 from nidim.spec.defaults import default_sigma
 
 SIGMAS = (0.05, 0.1, 0.2, 1 / 3, 0.68, 1.134)
@@ -207,4 +208,64 @@ RIVALS = Table(
     figure=figures.rivals,
 )
 
-TABLES = {table.name: table for table in (TRADEOFF, TARGETS, BOUNDS, PLUGINS, RIVALS)}
+SIGMA = 0.2
+
+
+def _injection(scale: Scale) -> Sequence[Row]:
+    where: tuple[tuple[str, str, dict[str, Any]], ...] = (
+        ("output", "on the clean branch", {}),
+        ("both", "on both branches", {"branches": "both"}),
+        ("annealed", "on the clean branch, σ from 1 down", {"start": 1.0}),
+        ("growing", "on the clean branch, σ from 0.05 up", {"start": 0.05}),
+    )
+    return [
+        Row(
+            name,
+            (title,),
+            {
+                **_encoder(2),
+                "noise": {"kind": "gaussian", "sigma": SIGMA, **changes},
+                "regularizer": {"kind": "none"},
+            },
+            DATASETS[scale],
+        )
+        for name, title, changes in where
+    ]
+
+
+INJECTION = Table(
+    name="injection",
+    title="Where and when to add the noise",
+    about="d = 2, σ = 0.2 at the end of the training, at which C and the certificate are evaluated.",
+    headings=("noise",),
+    rows=_injection,
+    columns=(*INFORMATION, *MATCHING, *USE, *COST),
+)
+STRENGTHS = (0.0, 0.25, 0.5, 1.0, 1.5)
+
+
+def _augmentation(scale: Scale) -> Sequence[Row]:
+    usual = parts.DigitsAugmentation()
+    moves = ("rotate", "scale", "shear", "shift", "pixel_noise")
+    rows = []
+    for strength in STRENGTHS:
+        values = {name: round(strength * getattr(usual, name), 4) for name in moves}
+        changes = {**_encoder(2), "augmentation": {"kind": "digits", **values}}
+        rows.append(Row(f"strength-{strength:.2f}", (f"{strength:.2f} ×",), changes, DATASETS[scale]))
+    paper = {**_encoder(2), "augmentation": {"kind": "pixel_noise"}}
+    return [*rows, Row("pixel-noise", ("pixel noise .2, as in the paper",), paper, DATASETS[scale])]
+
+
+AUGMENTATION = Table(
+    name="augmentation",
+    title="Strength of the augmentation",
+    about="d = 2, default noise. Affine maps and pixel noise of the default, all strengths multiplied: 0 is the image "
+    "itself.",
+    headings=("augmentation",),
+    rows=_augmentation,
+    columns=(*INFORMATION, *MATCHING, *USE, *COST),
+)
+
+TABLES = {
+    table.name: table for table in (TRADEOFF, TARGETS, BOUNDS, PLUGINS, RIVALS, INJECTION, AUGMENTATION)
+}

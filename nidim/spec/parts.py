@@ -237,6 +237,12 @@ class GaussianNoise(Part):
         description='σ in units of the embedding\'s standard deviation, or "auto": '
         "C(d, σ) = .8 log(min(held-out images, batch)), kept within [.05, .75]",
     )
+    start: Annotated[float, Field(ge=LEAST_NOISE, le=100)] | None = Field(
+        None, description="σ at the first step, from there to sigma on half a cosine; none: sigma throughout"
+    )
+    branches: Literal["clean", "both"] = Field(
+        "clean", description="clean: noise on one branch, as in the paper; both: independent noise on each"
+    )
 
 
 class UniformNoise(Part):

@@ -91,6 +91,8 @@ def _channel_critic(spec: TrainSpec) -> tuple[str, str] | None:
         return None
     if spec.noise is not None and spec.noise.kind != "gaussian":
         return "critic", "gaussian_channel is the critic of gaussian noise; use separable"
+    if spec.noise is not None and (spec.noise.start is not None or spec.noise.branches == "both"):
+        return "critic", "gaussian_channel is exact for one constant σ on one branch; use separable"
     if spec.head is not None and spec.head.kind != "none":
         return "head", "gaussian_channel scores the embedding itself; use head none"
     return None

@@ -183,6 +183,18 @@ def test_noise_has_its_law_and_depends_on_the_generator_alone() -> None:
         torch.testing.assert_close(z, draw(latent, resolved=resolved, generator=generator()))
 
 
+def test_noise_may_be_annealed_and_may_stand_on_both_branches() -> None:
+    spec, resolved, _ = built(noise={"kind": "gaussian", "sigma": 0.5, "start": 2.0, "branches": "both"})
+    method = build_method(spec, resolved)
+    latent = torch.zeros(20_000, 2)
+    for done, sigma in ((0.0, 2.0), (0.5, 1.25), (1.0, 0.5)):
+        method.done = done
+        for branch in (method.noisy, method.other):
+            assert float(branch(latent, generator=generator()).std()) == pytest.approx(sigma, rel=0.02)
+    spec, resolved, _ = built(noise={"kind": "gaussian", "sigma": 0.5})
+    assert build_method(spec, resolved).other(latent, generator=generator()) is latent
+
+
 def test_nt_xent_equals_a_slow_reference() -> None:
     a, b = torch.randn(5, 3, generator=generator()), torch.randn(5, 3, generator=generator(1))
     views = torch.nn.functional.normalize(torch.cat([a, b]), dim=1)

@@ -73,6 +73,7 @@ MODES = [
     {"regularizer": {"kind": "adversarial"}},
     {"noise": {"kind": "uniform", "epsilon": 0.2}},
     {"precision": "bfloat16"},
+    {"noise": {"kind": "gaussian", "sigma": 0.5, "start": 2, "branches": "both"}},
 ]
 
 
