@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +23,13 @@ RESIDENT_BYTES = 8 << 30
 AHEAD = 2
 
 
+class Batch(NamedTuple):
+    """Images (n, c, h, w) and, where every image has partners, one of them for each."""
+
+    images: Tensor
+    partners: Tensor | None
+
+
 class Feed:
     """``images`` uint8 (n, h, w, c), in memory or memory-mapped -> float batches (n, c, h, w) in [0, 1]."""
 
@@ -33,12 +41,14 @@ class Feed:
         seed: int,
         device: torch.device,
         channels_last: bool = False,
+        partners: NDArray[np.int32] | None = None,
     ) -> None:
         self.images, self.batch_size, self.seed, self.device = images, batch_size, seed, device
         self.steps_per_epoch = max(1, len(images) // batch_size)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         resident = device.type != "cpu" and images.nbytes <= RESIDENT_BYTES
         self.resident = torch.from_numpy(np.array(images)).to(device) if resident else None
+        self.partners = partners
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
     def indices(self, step: int) -> NDArray[np.int64]:
@@ -49,11 +59,23 @@ class Feed:
             self._epoch = epoch
         return self._order[place * self.batch_size : (place + 1) * self.batch_size]
 
-    def batches(self, start: int, stop: int) -> Iterator[Tensor]:
+    def partners_of(self, step: int, indices: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """For each image of the batch one of its partners, (n, k) of which were given; None without."""
+        if self.partners is None:
+            return None
+        chosen = np.random.default_rng([self.seed, step, 1]).integers(0, self.partners.shape[1], len(indices))
+        return self.partners[indices, chosen].astype(np.int64)
+
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """The batches of steps [start, stop), read ahead by a thread where the set is not resident."""
         if self.resident is not None:
             for step in range(start, stop):
-                yield self._finish(self.resident[torch.from_numpy(self.indices(step)).to(self.device)])
+                indices = self.indices(step)
+                partners = self.partners_of(step, indices)
+                yield Batch(
+                    self._finish(self._resident(indices)),
+                    None if partners is None else self._finish(self._resident(partners)),
+                )
             return
         with ThreadPoolExecutor(1, thread_name_prefix="feed") as pool:
             waiting = [pool.submit(self._read, step) for step in range(start, min(start + AHEAD, stop))]
@@ -61,10 +83,23 @@ class Feed:
                 batch = waiting.pop(0).result()
                 if step + AHEAD < stop:
                     waiting.append(pool.submit(self._read, step + AHEAD))
-                yield self._finish(batch.to(self.device, non_blocking=True))
+                others = None if batch.partners is None else self._arrived(batch.partners)
+                yield Batch(self._arrived(batch.images), others)
 
-    def _read(self, step: int) -> Tensor:
-        return torch.from_numpy(self.images[np.sort(self.indices(step))])
+    def _read(self, step: int) -> Batch:
+        indices = np.sort(self.indices(step))
+        partners = self.partners_of(step, indices)
+        return Batch(
+            torch.from_numpy(self.images[indices]),
+            None if partners is None else torch.from_numpy(self.images[partners]),
+        )
+
+    def _arrived(self, batch: Tensor) -> Tensor:
+        return self._finish(batch.to(self.device, non_blocking=True))
+
+    def _resident(self, indices: NDArray[np.int64]) -> Tensor:
+        assert self.resident is not None
+        return self.resident[torch.from_numpy(indices).to(self.device)]
 
     def _finish(self, batch: Tensor) -> Tensor:
         return scale(batch).contiguous(memory_format=self.memory_format)

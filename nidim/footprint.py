@@ -18,6 +18,8 @@ FLOAT = 4
 COPIES = {"adamw": 4, "sgd": 3}
 """Of every weight: itself, its gradient, the moments."""
 BRANCHES = 2
+SIMILARITIES = 1 << 28
+"""Bytes of a block of cosines while neighbours are looked for."""
 EMBED_BATCH, EMBED_PIXELS = 1024, 1024 * 64 * 64
 
 
@@ -48,6 +50,8 @@ def training(spec: FullSpec, resolved: Resolved) -> Footprint:
     images = 3 * size**2 * resolved.channels * FLOAT
     steps = n * ((BRANCHES * network.kept + network.widest) * value + images)
     embedding = min(embed_batch(size**2), max(resolved.n_train, resolved.n_heldout)) * network.widest * FLOAT
+    if spec.method.kind == "infomax" and spec.method.neighbors:
+        embedding = max(embedding, SIMILARITIES)
     head = _head(spec.head, spec.encoder.dim)
     weights = network.weights + head.weights
     copies = COPIES[spec.optimizer.kind] + (spec.method.kind == "byol")  # its target

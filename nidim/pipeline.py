@@ -24,7 +24,8 @@ from nidim.embedding import embed
 from nidim.evaluate import Embedded, Report, evaluate, page
 from nidim.priors import Prior, make_prior, noisy_prior
 from nidim.spec import FullSpec, TrainSpec
-from nidim.train import Fitted, Progress, fit
+from nidim.staged import fit_in_stages
+from nidim.train import Fitted, Progress
 
 PRIOR_DRAWS_SHOWN, NEIGHBOURS_SHOWN = 6, 6
 EMBEDDINGS_SHOWN = 3000
@@ -81,7 +82,7 @@ def run(
     if resolved is None:
         resolved, _ = resolve(full, dataset.facts)
     hooks.phase("training")
-    fitted = fit(
+    fitted = fit_in_stages(
         full,
         resolved,
         dataset.train.images,

@@ -19,9 +19,9 @@ from nidim.capacity import Resolved
 from nidim.checkpoint import Checkpoint, capture, restore
 from nidim.encoders import EncoderModel, scale
 from nidim.errors import CheckpointError, TrainingDiverged
-from nidim.feed import Feed, chunks
+from nidim.feed import Batch, Feed, chunks
 from nidim.hardware import choose, to_layout
-from nidim.methods import Method
+from nidim.methods import InfoMax, Method
 from nidim.regularizers import Term, build_regularizer, sliced_epps_pulley
 from nidim.spec import FullSpec
 from nidim.spec.parts import Optimizer
@@ -116,9 +116,11 @@ def fit(
     should_stop: Callable[[], bool] | None = None,
     resume: Checkpoint | None = None,
     checkpoint_every_s: float = 60.0,
+    partners: NDArray[np.int32] | None = None,
 ) -> Fitted:
     """Train the encoder of a filled ``spec`` on uint8 ``images`` (n, h, w, c).
 
+    ``partners`` (n, k): rows of ``images`` that the second branch of Deep InfoMax may see instead of the image itself.
     ``heldout`` (m, h, w, c) is read once, after training, for ``mi_nats``. ``on_step`` is called about once a
     second, ``on_checkpoint`` every ``checkpoint_every_s`` seconds, when ``should_stop`` says so and after the last
     step, so that what follows can be repeated without training again; not if it resumed there. Resuming from a
@@ -126,7 +128,7 @@ def fit(
 
     Raises CheckpointError if ``resume`` belongs to another spec, TrainingDiverged if the loss is not finite.
     """
-    run = _prepare(spec, resolved, images, resume)
+    run = _prepare(spec, resolved, images, resume, partners)
     if on_resolved:
         on_resolved(run.resolved)
     watch = _Watch(run, on_step)
@@ -147,7 +149,13 @@ def fit(
     return Fitted(_serving(run.model), run.resolved, run.history, mi, finished=True)
 
 
-def _prepare(spec: FullSpec, resolved: Resolved, images: Images, resume: Checkpoint | None) -> _Run:
+def _prepare(
+    spec: FullSpec,
+    resolved: Resolved,
+    images: Images,
+    resume: Checkpoint | None,
+    partners: NDArray[np.int32] | None,
+) -> _Run:
     if resume is not None:
         if resume.meta["spec_digest"] != spec.digest:
             raise CheckpointError("The checkpoint belongs to another spec; start without it.")
@@ -179,6 +187,7 @@ def _prepare(spec: FullSpec, resolved: Resolved, images: Images, resume: Checkpo
             seed=spec.seed,
             device=device,
             channels_last=bool(resolved.channels_last),
+            partners=partners,
         ),
         generator=torch.Generator(device),
     )
@@ -194,14 +203,17 @@ def _serving(model: EncoderModel) -> EncoderModel:
     return model.cpu().eval()
 
 
-def _step(run: _Run, step: int, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _step(run: _Run, step: int, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """One update; loss, information and clean latents. Every random number of a step depends on (seed, step) alone."""
     run.generator.manual_seed(_mix(run.spec.seed, step))
     rate = learning_rate(run.spec.optimizer, step / run.steps)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     run.method.done = step / run.steps
-    result = run.method(run.model, batch, generator=run.generator)
+    if isinstance(run.method, InfoMax):
+        result = run.method(run.model, batch.images, generator=run.generator, partners=batch.partners)
+    else:
+        result = run.method(run.model, batch.images, generator=run.generator)
     loss = -result.surrogate
     if run.term is not None:
         loss = loss + run.term(result.clean, generator=run.generator)

@@ -47,14 +47,19 @@ class Watch:
     """Feed it every report; it yields new warnings as (code, detail)."""
 
     def __init__(self) -> None:
+        self._said: set[str] = set()
+        self._begin()
+
+    def _begin(self) -> None:
         self._recent: deque[Report] = deque(maxlen=RECENT)
         self._first_loss: float | None = None
         self._best_nats = 0.0
         self._nearest = math.inf
-        self._said: set[str] = set()
 
     def see(self, report: Report) -> list[tuple[str, str]]:
         """The warnings that this report gives rise to, each code only once in a training."""
+        if self._recent and self._recent[-1].capacity_nats != report.capacity_nats:
+            self._begin()  # another stage: what it learns is not to be compared with the one before
         self._recent.append(report)
         if self._first_loss is None:
             self._first_loss = report.loss

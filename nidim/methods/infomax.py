@@ -24,9 +24,16 @@ class InfoMax(Method):
         self.critic, self.objective = critic, objective
 
     def forward(
-        self, model: EncoderModel, images: Float[Tensor, "n c h w"], *, generator: torch.Generator
+        self,
+        model: EncoderModel,
+        images: Float[Tensor, "n c h w"],
+        *,
+        generator: torch.Generator,
+        partners: Float[Tensor, "n c h w"] | None = None,
     ) -> StepResult:
+        """``partners``: what the second branch sees, augmented, instead of the images themselves."""
         clean = model.latent(images)
-        view = model.latent(self.view(images, generator=generator), track=False)
+        shown = self.view(images if partners is None else partners, generator=generator)
+        view = model.latent(shown, track=False)
         bound = self.objective(self.critic(*self.projections(clean, view, generator=generator)))
         return StepResult(surrogate=bound.surrogate, mi_nats=bound.nats, clean=clean)

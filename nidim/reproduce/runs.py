@@ -18,7 +18,8 @@ from nidim.reproduce import posthoc
 from nidim.reproduce.table import Row, Run
 from nidim.spec import FullSpec, TrainSpec
 from nidim.spec.laws import GaussianPrior
-from nidim.train import Fitted, fit
+from nidim.staged import fit_in_stages
+from nidim.train import Fitted
 from nidim.warp import build_warp
 
 FORMAT = 1
@@ -92,7 +93,7 @@ class Runs:
             hooks.phase("training")
             reset_peak()
             began = time.perf_counter()
-            fitted = fit(
+            fitted = fit_in_stages(
                 spec,
                 resolve(spec, dataset.facts)[0],
                 dataset.train.images,

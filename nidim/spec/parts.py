@@ -57,6 +57,17 @@ class InfoMaxMethod(Part):
     """Deep InfoMax: maximise I(f(X'); f(X) + Z) between an image and its augmentation."""
 
     kind: Literal["infomax"] = "infomax"
+    neighbors: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="k: the second branch sees one of the k training images nearest in the embedding of a first stage; "
+        "0: the image itself, one stage",
+    )
+    first_dim: int = Field(64, ge=1, le=4096, description="d of the first stage, where there is one")
+    first_epochs: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        None, description="epochs of the first stage; none: as many as those of the second"
+    )
 
 
 class SimCLRMethod(Part):

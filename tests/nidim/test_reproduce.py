@@ -24,13 +24,13 @@ QUICK = ("--set", "epochs=2", "--set", "encoder.width=4", "--set", "evaluation=q
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Kinds of the priors that were trained for."""
     kinds: list[str] = []
-    fit = runs.fit
+    fit = runs.fit_in_stages
 
     def counted(spec, *args, **values):
         kinds.append(spec.prior.kind)
         return fit(spec, *args, **values)
 
-    monkeypatch.setattr(runs, "fit", counted)
+    monkeypatch.setattr(runs, "fit_in_stages", counted)
     return kinds
 
 

@@ -1,0 +1,189 @@
+"""Trainings in one stage or two.
+
+Two stages (``method.neighbors`` = k > 0): a first encoder of more dimensions is trained as usual; then the encoder
+itself, whose second branch sees one of the k training images that are nearest in the first embedding, instead of the
+image. What neighbours share is what they are images of, not how each was drawn, so the few nats of a low-dimensional
+channel are filled by that. Stochastic neighbour embedding and UMAP choose their pairs so; t-SimCNE (arXiv 2210.09879)
+trains in stages; here the objective stays InfoMax over the noisy channel, and the law with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from nidim.capacity import Resolved, resolve
+from nidim.checkpoint import Checkpoint
+from nidim.embedding import embed
+from nidim.errors import CheckpointError
+from nidim.neighbors import nearest
+from nidim.spec import DatasetFacts, FullSpec, TrainSpec
+from nidim.train import Fitted, Images, Progress, fit
+
+PARTNERS = "partners"
+"""Tensor of a checkpoint of the second stage: (n, k) int32."""
+
+
+def fit_in_stages(
+    spec: FullSpec,
+    resolved: Resolved,
+    images: Images,
+    *,
+    heldout: Images,
+    on_step: Callable[[Progress], None] | None = None,
+    on_checkpoint: Callable[[Checkpoint], None] | None = None,
+    on_resolved: Callable[[Resolved], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    resume: Checkpoint | None = None,
+    checkpoint_every_s: float = 60.0,
+) -> Fitted:
+    """``fit``, with a stage before it where the spec asks for one; steps and epochs of both are counted together.
+
+    A checkpoint knows its stage, and resuming is as exact as in ``fit``. Raises what ``fit`` raises.
+    """
+    stage = first_stage(spec, resolved)
+    common: dict[str, Any] = {
+        "heldout": heldout,
+        "should_stop": should_stop,
+        "checkpoint_every_s": checkpoint_every_s,
+    }
+    if stage is None:
+        return fit(
+            spec,
+            resolved,
+            images,
+            on_step=on_step,
+            on_checkpoint=on_checkpoint,
+            on_resolved=on_resolved,
+            resume=resume,
+            **common,
+        )
+    count = _Count(stage.epochs, spec.epochs, resolved.steps_per_epoch)
+    partners = _partners(resume, spec)
+    if partners is None:
+        first = fit(
+            stage,
+            resolve(stage, _facts(spec, resolved))[0],
+            images,
+            on_step=count.first(on_step),
+            on_checkpoint=_named(on_checkpoint, spec, stage=1),
+            resume=None if resume is None else _renamed(resume, stage.digest),
+            **common,
+        )
+        if not first.finished:
+            return first
+        k = spec.method.neighbors if spec.method.kind == "infomax" else 0
+        partners = torch.from_numpy(nearest(embed(first.model, images), min(k, len(images) - 1)))
+        resume = None
+    return fit(
+        spec,
+        resolved,
+        images,
+        on_step=count.second(on_step),
+        on_checkpoint=_named(on_checkpoint, spec, stage=2, partners=partners),
+        on_resolved=on_resolved,
+        resume=resume,
+        partners=partners.numpy(),
+        **common,
+    )
+
+
+def first_stage(spec: FullSpec, resolved: Resolved) -> FullSpec | None:
+    """The spec of the stage before: the same network and views, more dimensions, the default noise of these."""
+    method = spec.method
+    if method.kind != "infomax" or method.neighbors == 0:
+        return None
+    given = TrainSpec(
+        dataset=spec.dataset,
+        image_size=spec.image_size,
+        encoder=spec.encoder.model_copy(update={"dim": method.first_dim}),
+        augmentation=spec.augmentation,
+        optimizer=spec.optimizer,
+        epochs=method.first_epochs or spec.epochs,
+        batch_size=spec.batch_size,
+        precision=spec.precision,
+        seed=spec.seed,
+    )
+    return given.filled(_facts(spec, resolved))
+
+
+def _facts(spec: FullSpec, resolved: Resolved) -> DatasetFacts:
+    return DatasetFacts(
+        name=spec.dataset,
+        n_train=resolved.n_train,
+        n_test=resolved.n_heldout,
+        height=resolved.image_size,
+        width=resolved.image_size,
+        channels=resolved.channels,
+    )
+
+
+def _named(
+    keep: Callable[[Checkpoint], None] | None,
+    spec: FullSpec,
+    *,
+    stage: int,
+    partners: torch.Tensor | None = None,
+) -> Callable[[Checkpoint], None] | None:
+    """Checkpoints that carry the digest of the whole spec, their stage and the neighbours."""
+    if keep is None:
+        return None
+
+    def kept(found: Checkpoint) -> None:
+        more = {} if partners is None else {PARTNERS: partners}
+        meta = {**found.meta, "spec_digest": spec.digest, "stage": stage}
+        keep(Checkpoint({**found.tensors, **more}, meta))
+
+    return kept
+
+
+def _partners(resume: Checkpoint | None, spec: FullSpec) -> torch.Tensor | None:
+    """The neighbours of a second stage that is resumed. Raises CheckpointError for another spec's."""
+    if resume is None:
+        return None
+    if resume.meta["spec_digest"] != spec.digest:
+        raise CheckpointError("The checkpoint belongs to another spec; start without it.")
+    return resume.tensors.get(PARTNERS)
+
+
+def _renamed(resume: Checkpoint, digest: str) -> Checkpoint:
+    return Checkpoint(resume.tensors, {**resume.meta, "spec_digest": digest})
+
+
+@dataclasses.dataclass(frozen=True)
+class _Count:
+    """Steps and epochs over both stages."""
+
+    first_epochs: int
+    second_epochs: int
+    steps_per_epoch: int
+
+    def first(self, tell: Callable[[Progress], None] | None) -> Callable[[Progress], None] | None:
+        return self._shifted(tell, before=0, after=self.second_epochs)
+
+    def second(self, tell: Callable[[Progress], None] | None) -> Callable[[Progress], None] | None:
+        return self._shifted(tell, before=self.first_epochs, after=0)
+
+    def _shifted(
+        self, tell: Callable[[Progress], None] | None, *, before: int, after: int
+    ) -> Callable[[Progress], None] | None:
+        if tell is None:
+            return None
+
+        def told(at: Progress) -> None:
+            rest = after * self.steps_per_epoch * (at.eta_s / max(at.steps - at.step, 1))
+            tell(
+                dataclasses.replace(
+                    at,
+                    step=at.step + before * self.steps_per_epoch,
+                    steps=(self.first_epochs + self.second_epochs) * self.steps_per_epoch,
+                    epoch=at.epoch + before,
+                    epochs=self.first_epochs + self.second_epochs,
+                    eta_s=at.eta_s + rest,
+                )
+            )
+
+        return told
