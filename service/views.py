@@ -46,7 +46,7 @@ def job(row: Job) -> Json:
 
 def progress(row: Job) -> Json:
     """How far the training is; a job that waits has made no step of all that it will make."""
-    epochs, steps = row.spec.get("epochs"), row.resolved.get("steps_per_epoch")
+    epochs, steps = _epochs(row.spec), row.resolved.get("steps_per_epoch")
     start = {
         "step": 0,
         "steps": epochs * steps if epochs and steps else None,
@@ -56,6 +56,13 @@ def progress(row: Job) -> Json:
         "eta_s": None,
     }
     return {**start, **(row.progress or {})}
+
+
+def _epochs(spec: Json) -> int | None:
+    """Of all stages."""
+    last: int | None = spec.get("epochs")
+    method = spec.get("method") or {}
+    return last + (method.get("first_epochs") or last) if last and method.get("neighbors") else last
 
 
 def _no_metrics(row: Job) -> Json:

@@ -47,6 +47,16 @@ def test_what_goes_wrong_is_said_once(nats: list[float], expected: str) -> None:
     assert codes(nats).count(expected) == 1
 
 
+def test_a_second_stage_is_not_compared_with_the_first() -> None:
+    """64 dimensions carry 5.6 nats, the two of the second stage begin with less than a quarter of that."""
+    watch, said = Watch(), []
+    reports = [(5.6, 33.0)] * 40 + [(1.0 + 0.02 * step, 3.3) for step in range(60)]
+    for step, (nats, capacity) in enumerate(reports, start=1):
+        said += watch.see(Seen(step, len(reports), nats, -nats, capacity))
+    assert said == []
+    assert "information_collapsed" in codes([5.6] * 40 + [1.0] * 60)
+
+
 def distances(values: list[float]) -> list[str]:
     watch = Watch()
     seen = (Seen(step, len(values), 4.0, -4.0, epps_pulley=value) for step, value in enumerate(values))

@@ -28,6 +28,13 @@ def lease(server: Any, job_id: str) -> jobs.Lease:
     return taken
 
 
+def test_epochs_of_both_stages_are_to_be_done(api: httpx.Client) -> None:
+    method = {"kind": "infomax", "neighbors": 15, "first_epochs": 3}
+    job = submit(api, spec={**SPEC, "epochs": 2, "method": method}).json()
+    assert job["progress"]["epochs"] == 5
+    assert job["progress"]["steps"] == 5 * job["resolved"]["steps_per_epoch"]
+
+
 def test_a_job_is_accepted_at_once_and_complete(api: httpx.Client) -> None:
     answer = submit(api)
     job = answer.json()
