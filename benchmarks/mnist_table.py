@@ -42,7 +42,7 @@ def configurations() -> dict[str, dict[str, Any]]:
     rows["neighbors-2"] = {
         "encoder": {"kind": "conv", "dim": 2},
         "method": {"kind": "infomax", "neighbors": 15},
-        "regularizer": {"kind": "sliced_epps_pulley"},
+        "regularizer": {"kind": "sliced_epps_pulley", "weight": 0.3},
     }
     rows["sigmoid-2"] = {
         "encoder": {"kind": "conv", "dim": 2},
