@@ -201,7 +201,8 @@ def test_the_feed_shows_every_image_once_an_epoch(images: np.ndarray) -> None:
     assert list(first) != list(second)
     batches = list(feed.batches(3, 6))
     assert len(batches) == 3
-    assert batches[0].shape == (10, 1, 8, 8)
+    assert batches[0].images.shape == (10, 1, 8, 8)
+    assert batches[0].partners is None
 
 
 @pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "constant"])
