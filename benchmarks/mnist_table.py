@@ -31,19 +31,18 @@ def configurations() -> dict[str, dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     for dim in (2, 16):
         encoder = {"kind": "conv", "dim": dim}
-        rows[f"gaussian-{dim}"] = {"encoder": encoder}
-        rows[f"uniform-{dim}"] = {"encoder": encoder, "prior": {"kind": "uniform"}}
+        one: dict[str, Any] = {"encoder": encoder, "method": {"kind": "infomax"}}
+        if dim == 2:
+            one["regularizer"] = {"kind": "none"}
+        rows[f"gaussian-{dim}"] = one
+        rows[f"uniform-{dim}"] = {**one, "prior": {"kind": "uniform"}}
         rows[f"none-{dim}"] = {
             "encoder": encoder,
             "noise": {"kind": "none", "certificate_sigma": default_sigma(dim)},
             "regularizer": {"kind": "none"},
         }
     rows["alone-16"] = {"encoder": {"kind": "conv", "dim": 16}, "regularizer": {"kind": "none"}}
-    rows["neighbors-2"] = {
-        "encoder": {"kind": "conv", "dim": 2},
-        "method": {"kind": "infomax", "neighbors": 15},
-        "regularizer": {"kind": "sliced_epps_pulley", "weight": 0.3},
-    }
+    rows["neighbors-2"] = {"encoder": {"kind": "conv", "dim": 2}}
     rows["sigmoid-2"] = {
         "encoder": {"kind": "conv", "dim": 2},
         "normalization": {"kind": "sigmoid"},

@@ -138,6 +138,7 @@ def run_jobs(client: httpx.Client, console: Console, epochs: int | None) -> dict
         spec = {
             "dataset": name,
             "encoder": {"kind": "conv", "dim": 2},
+            "method": {"kind": "infomax"},  # one stage for both, so that the noise is the only difference
             "noise": noise,
             "epochs": epochs or EPOCHS[name],
             "evaluation": EVALUATION[name],

@@ -19,13 +19,24 @@ term does on the test set, beside noise alone.
 """
 
 
+NEIGHBORS, NEIGHBORS_FROM = 15, 10_000
+"""Neighbours of a two-stage training, and the gray images from which it is the default below ``REGULARIZED_FROM``.
+
+Two dimensions hold what an image is of or how it was drawn, not both; neighbours decide for the first. On 5,000
+held-out training images of MNIST, d = 2, σ = .2, 8 + 8 epochs, seed 0, Henze–Zirkler p (true draws .488) and the
+accuracy of an MLP were .361 and .952 without the sliced term, .452 and .939 with a weight of .3, .435 and .810 with 1.
+One stage: the table in README.md.
+"""
+NEIGHBORS_WEIGHT = 0.3
+
+
 def defaults(spec: TrainSpec, facts: DatasetFacts) -> dict[str, Any]:
     """A value for every optional field of ``spec``, given the fields that it already has."""
     size = spec.image_size or min(max(min(facts.height, facts.width), 8), 64)
     encoder = spec.encoder or _encoder(facts)
-    method = spec.method or parts.InfoMaxMethod()
     noise = spec.noise or _noise(spec.normalization, encoder.dim)
     normalization = spec.normalization or normalization_for(noise)
+    method = spec.method or _method(encoder.dim, noise, facts)
     prior = spec.prior or (laws.UniformPrior() if normalization.kind == "sigmoid" else laws.GaussianPrior())
     scored = method.kind == "infomax"
     return {
@@ -44,6 +55,13 @@ def defaults(spec: TrainSpec, facts: DatasetFacts) -> dict[str, Any]:
         "epochs": _epochs(encoder, facts),
         "batch_size": _batch_size(facts),
     }
+
+
+def _method(dim: int, noise: parts.Noise, facts: DatasetFacts) -> parts.Method:
+    many = facts.channels == 1 and facts.n_train >= NEIGHBORS_FROM
+    if noise.kind == "gaussian" and dim < REGULARIZED_FROM and many:
+        return parts.InfoMaxMethod(neighbors=NEIGHBORS)
+    return parts.InfoMaxMethod()
 
 
 def _head(method: parts.Method) -> parts.Head:
@@ -89,8 +107,11 @@ def _regularizer(
 ) -> parts.Regularizer:
     if method.kind == "lejepa":  # it has the term already
         return parts.NoRegularizer()
-    if noise.kind == "gaussian" and normalization.kind == "batchnorm" and dim >= REGULARIZED_FROM:
-        return parts.SlicedEppsPulley()
+    if noise.kind == "gaussian" and normalization.kind == "batchnorm":
+        if dim >= REGULARIZED_FROM:
+            return parts.SlicedEppsPulley()
+        if method.kind == "infomax" and method.neighbors:
+            return parts.SlicedEppsPulley(weight=NEIGHBORS_WEIGHT)
     return parts.NoRegularizer()
 
 

@@ -21,6 +21,7 @@ LIMIT_MB = 400
 ARCHIVES = [("cifar10-jpeg.zip", "cifar", 60_000, 10), ("tiny-imagenet-100.zip", "tiny", 29_000, 100)]
 SMALL = {
     "encoder": {"kind": "conv", "dim": 4, "width": 8},
+    "method": {"kind": "infomax"},
     "epochs": 1,
     "evaluation": "quick",
     "precision": "float32",

@@ -217,6 +217,30 @@ def test_the_shortest_spec_is_a_complete_job() -> None:
     assert all(getattr(full, field) is not None for field in optional)
 
 
+@pytest.mark.parametrize(
+    ("changes", "facts", "neighbors", "weight"),
+    [
+        ({"dim": 2}, {}, 15, 0.3),
+        ({"dim": 16}, {}, 0, 1.0),
+        ({"dim": 2}, {"n_train": 1400}, 0, None),
+        ({"dim": 2}, {"channels": 3}, 0, None),
+        ({"dim": 2, "noise": {"kind": "none"}}, {}, 0, None),
+        ({"dim": 2, "noise": {"kind": "uniform"}}, {}, 0, None),
+        ({"dim": 2, "method": {"kind": "infomax"}}, {}, 0, None),
+    ],
+    ids=str,
+)
+def test_few_dimensions_of_many_gray_images_are_filled_by_neighbours(
+    changes: dict, facts: dict, neighbors: int, weight: float | None
+) -> None:
+    known = {"name": "x", "n_train": 60_000, "n_test": 10_000, "height": 28, "width": 28, "channels": 1}
+    values = {"dataset": "x", **changes}
+    values["encoder"] = {"kind": "conv", "dim": values.pop("dim")}
+    full = TrainSpec.model_validate(values).filled(DatasetFacts(**{**known, **facts}))
+    assert full.method.neighbors == neighbors
+    assert getattr(full.regularizer, "weight", None) == weight
+
+
 def test_every_part_has_a_schema_with_bounds() -> None:
     schema = TypeAdapter(TrainSpec).json_schema()
     text = str(schema)

@@ -16,7 +16,7 @@ from nidim.feed import Feed
 from nidim.neighbors import nearest
 from nidim.spec import DatasetFacts, FullSpec, TrainSpec
 from nidim.staged import PARTNERS, first_stage, fit_in_stages
-from nidim.train import Progress
+from nidim.train import Progress, fit
 
 FACTS = DatasetFacts(name="digits", n_train=1400, n_test=397, height=8, width=8, channels=1, classes=10)
 STEPS = 10  # of an epoch
@@ -103,6 +103,11 @@ def test_progress_counts_both_stages(
     assert seen[-1].epoch == 5
     assert seen[0].eta_s > seen[-1].eta_s == 0
     assert seen[-1].capacity_nats == fitted.resolved.capacity_nats != seen[0].capacity_nats
+
+
+def test_one_stage_alone_is_refused_without_partners(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    with pytest.raises(ValueError, match="fit_in_stages"):
+        fit(spec(), resolve(spec(), FACTS)[0], digits[0][:1400], heldout=digits[0][1400:])
 
 
 def test_without_neighbours_there_is_one_stage() -> None:
