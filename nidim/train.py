@@ -126,7 +126,8 @@ def fit(
     step, so that what follows can be repeated without training again; not if it resumed there. Resuming from a
     checkpoint gives bit-identical weights on the CPU.
 
-    Raises ValueError for a spec of two stages without ``partners``, CheckpointError if ``resume`` belongs to another spec, TrainingDiverged if the loss is not finite.
+    Raises ValueError for a spec of two stages without ``partners``, CheckpointError if ``resume`` belongs to another
+    spec, TrainingDiverged if the loss is not finite.
     """
     if spec.method.kind == "infomax" and spec.method.neighbors and partners is None:
         raise ValueError("this spec has two stages: use nidim.staged.fit_in_stages, or give partners")
