@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
 from service.errors import BlobDamaged, BlobMissing
@@ -57,10 +57,14 @@ def clear(tx: Session, encoder_id: str) -> bool:
     return tx.execute(statement).first() is not None
 
 
+_OF = select(DamageRow.encoder_id, DamageRow.file, DamageRow.detail, DamageRow.found_at).where(
+    DamageRow.encoder_id.in_(bindparam("ids", expanding=True))
+)
+
+
 def of(tx: Session, encoder_ids: Sequence[str]) -> dict[str, Damage]:
     """The damage of those encoders that have any."""
-    columns = (DamageRow.encoder_id, DamageRow.file, DamageRow.detail, DamageRow.found_at)
-    found = tx.execute(select(*columns).where(DamageRow.encoder_id.in_(encoder_ids)))
+    found = tx.execute(_OF, {"ids": encoder_ids})
     return {row.encoder_id: Damage(file=row.file, detail=row.detail, found_at=row.found_at) for row in found}
 
 
