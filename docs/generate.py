@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nidim.capacity import resolve
 from nidim.data import builtin_facts
-from nidim.spec import TrainSpec, laws, parts
+from nidim.spec import TrainSpec, laws, parts, views
 from service.settings import Settings
 
 HERE = Path(__file__).resolve().parent
@@ -26,7 +26,7 @@ UNIONS = {
     "prior": laws.PriorSpec,
     "normalization": parts.Normalization,
     "regularizer": parts.Regularizer,
-    "augmentation": parts.Augmentation,
+    "augmentation": views.Augmentation,
     "optimizer": parts.Optimizer,
 }
 

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from nidim.spec.parts import Augmentation
+from nidim.spec.views import Augmentation
 
 GRAY = (0.299, 0.587, 0.114)  # ITU-R 601
 _ASPECT = math.log(4 / 3)  # crops are between 3:4 and 4:3

@@ -100,6 +100,17 @@ class Resolved(Part):
     channels_last: bool | None = None
     threads: int | None = None
 
+    def facts(self, name: str) -> DatasetFacts:
+        """The images of dataset ``name`` as a training sees them."""
+        return DatasetFacts(
+            name=name,
+            n_train=self.n_train,
+            n_test=self.n_heldout,
+            height=self.image_size,
+            width=self.image_size,
+            channels=self.channels,
+        )
+
 
 def resolve(spec: FullSpec, facts: DatasetFacts) -> tuple[Resolved, list[Advice]]:
     """What a filled ``spec`` means for this dataset, with the physics' warnings.

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from nidim.capacity import Resolved
+from nidim.capacity import Resolved, resolve
 from nidim.spec import FullSpec, parts
+from nidim.spec.stages import first_stage
 
 FLOAT = 4
 COPIES = {"adamw": 4, "sgd": 3}
@@ -43,7 +44,16 @@ class Footprint(NamedTuple):
 
 
 def training(spec: FullSpec, resolved: Resolved) -> Footprint:
-    """What ``fit`` and the evaluation after it take at their peak, bytes."""
+    """What the trainings of a spec and the evaluation after them take at their peak, bytes."""
+    last, facts = _stage(spec, resolved), resolved.facts(spec.dataset)
+    first = first_stage(spec, facts)
+    if first is None:
+        return last
+    before = _stage(first, resolve(first, facts)[0])
+    return Footprint(*(max(pair) for pair in zip(last, before, strict=True)))
+
+
+def _stage(spec: FullSpec, resolved: Resolved) -> Footprint:
     n, size = resolved.batch_size, resolved.image_size
     network = _network(spec.encoder, channels=resolved.channels, size=size)
     value = 2 if spec.precision == "bfloat16" else FLOAT

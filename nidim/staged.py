@@ -20,9 +20,11 @@ from nidim.checkpoint import Checkpoint
 from nidim.embedding import embed
 from nidim.errors import CheckpointError
 from nidim.neighbors import nearest
-from nidim.spec import DatasetFacts, FullSpec, TrainSpec
+from nidim.spec import FullSpec
+from nidim.spec.stages import first_stage
 from nidim.train import Fitted, Images, Progress, fit
 
+MACHINE = ("device", "dtype", "channels_last", "threads")
 PARTNERS = "partners"
 """Tensor of a checkpoint of the second stage: (n, k) int32."""
 
@@ -44,9 +46,9 @@ def fit_in_stages(
 
     A checkpoint knows its stage, and resuming is as exact as in ``fit``. Raises what ``fit`` raises.
     """
-    stage = first_stage(spec, resolved)
+    facts = resolved.facts(spec.dataset)
+    stage = first_stage(spec, facts)
     common: dict[str, Any] = {
-        "heldout": heldout,
         "should_stop": should_stop,
         "checkpoint_every_s": checkpoint_every_s,
     }
@@ -55,6 +57,7 @@ def fit_in_stages(
             spec,
             resolved,
             images,
+            heldout=heldout,
             on_step=on_step,
             on_checkpoint=on_checkpoint,
             on_resolved=on_resolved,
@@ -66,15 +69,18 @@ def fit_in_stages(
     if partners is None:
         first = fit(
             stage,
-            resolve(stage, _facts(spec, resolved))[0],
+            _on_machine_of(resolve(stage, facts)[0], resolved),
             images,
+            heldout=heldout[:0],  # nothing is asked of them before the end
             on_step=count.first(on_step),
             on_checkpoint=_named(on_checkpoint, spec, stage=1),
+            on_resolved=on_resolved and (lambda chosen: on_resolved(_on_machine_of(resolved, chosen))),
             resume=None if resume is None else _renamed(resume, stage.digest),
             **common,
         )
         if not first.finished:
             return first
+        resolved = _on_machine_of(resolved, first.resolved)
         k = spec.method.neighbors if spec.method.kind == "infomax" else 0
         partners = torch.from_numpy(nearest(embed(first.model, images), min(k, len(images) - 1)))
         resume = None
@@ -82,6 +88,7 @@ def fit_in_stages(
         spec,
         resolved,
         images,
+        heldout=heldout,
         on_step=count.second(on_step),
         on_checkpoint=_named(on_checkpoint, spec, stage=2, partners=partners),
         on_resolved=on_resolved,
@@ -91,34 +98,9 @@ def fit_in_stages(
     )
 
 
-def first_stage(spec: FullSpec, resolved: Resolved) -> FullSpec | None:
-    """The spec of the stage before: the same network and views, more dimensions, the default noise of these."""
-    method = spec.method
-    if method.kind != "infomax" or method.neighbors == 0:
-        return None
-    given = TrainSpec(
-        dataset=spec.dataset,
-        image_size=spec.image_size,
-        encoder=spec.encoder.model_copy(update={"dim": method.first_dim}),
-        augmentation=spec.augmentation,
-        optimizer=spec.optimizer,
-        epochs=method.first_epochs or spec.epochs,
-        batch_size=spec.batch_size,
-        precision=spec.precision,
-        seed=spec.seed,
-    )
-    return given.filled(_facts(spec, resolved))
-
-
-def _facts(spec: FullSpec, resolved: Resolved) -> DatasetFacts:
-    return DatasetFacts(
-        name=spec.dataset,
-        n_train=resolved.n_train,
-        n_test=resolved.n_heldout,
-        height=resolved.image_size,
-        width=resolved.image_size,
-        channels=resolved.channels,
-    )
+def _on_machine_of(resolved: Resolved, chosen: Resolved) -> Resolved:
+    """``resolved`` with the device, precision, layout and threads of ``chosen``: measured once for both stages."""
+    return resolved.model_copy(update={name: getattr(chosen, name) for name in MACHINE})
 
 
 def _named(

@@ -21,7 +21,7 @@ from nidim.encoders import EncoderModel, scale
 from nidim.errors import CheckpointError, TrainingDiverged
 from nidim.feed import Batch, Feed, chunks
 from nidim.hardware import choose, to_layout
-from nidim.methods import InfoMax, Method
+from nidim.methods import Method
 from nidim.regularizers import Term, build_regularizer, sliced_epps_pulley
 from nidim.spec import FullSpec
 from nidim.spec.parts import Optimizer
@@ -213,10 +213,8 @@ def _step(run: _Run, step: int, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     run.method.done = step / run.steps
-    if isinstance(run.method, InfoMax):
-        result = run.method(run.model, batch.images, generator=run.generator, partners=batch.partners)
-    else:
-        result = run.method(run.model, batch.images, generator=run.generator)
+    shown = {} if batch.partners is None else {"partners": batch.partners}
+    result = run.method(run.model, batch.images, generator=run.generator, **shown)
     loss = -result.surrogate
     if run.term is not None:
         loss = loss + run.term(result.clean, generator=run.generator)

@@ -15,7 +15,8 @@ from nidim.capacity import Resolved
 from nidim.encoders import EncoderModel
 from nidim.noise import draw
 from nidim.objectives import infonce
-from nidim.spec.parts import Augmentation, Noise
+from nidim.spec.parts import Noise
+from nidim.spec.views import Augmentation
 
 
 class StepResult(NamedTuple):
@@ -51,6 +52,13 @@ class Method(nn.Module):
     ) -> Float[Tensor, "n c h w"]:
         """An augmentation of each image."""
         return augment(images, self._augmentation, generator=generator)
+
+    def two_views(
+        self, model: EncoderModel, images: Float[Tensor, "n c h w"], *, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Latents of two augmentations of each image; the moments follow the first."""
+        first = model.latent(self.view(images, generator=generator))
+        return first, model.latent(self.view(images, generator=generator), track=False)
 
     def noisy(self, latent: Float[Tensor, "n d"], *, generator: torch.Generator) -> Float[Tensor, "n d"]:
         """f + Z: the one line that nidim adds to a method."""

@@ -28,8 +28,7 @@ class LeJEPA(Method):
     def forward(
         self, model: EncoderModel, images: Float[Tensor, "n c h w"], *, generator: torch.Generator
     ) -> StepResult:
-        first = model.latent(self.view(images, generator=generator))
-        second = model.latent(self.view(images, generator=generator), track=False)
+        first, second = self.two_views(model, images, generator=generator)
         views = self.projections(first, second, generator=generator)
         middle = (views[0] + views[1]) / 2
         apart = torch.stack([(z - middle).square().mean() for z in views]).mean()

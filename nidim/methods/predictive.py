@@ -69,7 +69,6 @@ class BYOL(SimSiam):
 
     @torch.no_grad()
     def targets(self, views: list[Tensor], latents: list[Tensor]) -> list[Tensor]:  # noqa: ARG002
-        self.target.precision = "float32"
         return [self.target_head(self.target.latent(view, track=False)) for view in views]
 
     @torch.no_grad()

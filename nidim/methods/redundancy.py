@@ -58,8 +58,7 @@ class RedundancyReduction(Method):
     def forward(
         self, model: EncoderModel, images: Float[Tensor, "n c h w"], *, generator: torch.Generator
     ) -> StepResult:
-        first = model.latent(self.view(images, generator=generator))
-        second = model.latent(self.view(images, generator=generator), track=False)
+        first, second = self.two_views(model, images, generator=generator)
         a, b = self.projections(first, second, generator=generator)
         if self.settings.kind == "vicreg":
             loss = vicreg(a, b, self.settings)

@@ -36,8 +36,7 @@ class SimCLR(Method):
     def forward(
         self, model: EncoderModel, images: Float[Tensor, "n c h w"], *, generator: torch.Generator
     ) -> StepResult:
-        first = model.latent(self.view(images, generator=generator))
-        second = model.latent(self.view(images, generator=generator), track=False)
+        first, second = self.two_views(model, images, generator=generator)
         anchors, others = self.projections(first, second, generator=generator)
         loss = nt_xent(anchors, others, temperature=self.temperature)
         nats = shown_nats(anchors, others, temperature=self.temperature)

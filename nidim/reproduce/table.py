@@ -57,13 +57,15 @@ def of_report(key: str, heading: str, form: str) -> Column:
     return Column(heading, lambda run: run["report"].get(key), form)
 
 
-def own_scale(key: str, heading: str, form: str, *, ratio: bool = False) -> Column:
+def own_scale(
+    key: str, heading: str, form: str, *, part: Literal["value", "floor", "ratio"] = "value"
+) -> Column:
     """A column of the comparison in the law's own scale, of the embeddings that the promise is about."""
 
     def value(run: Run) -> float | None:
         battery = run["report"][run["report"]["tested"]]
         found = None if battery is None else battery["own_scale"][key]
-        return found["ratio" if ratio else "value"] if isinstance(found, dict) else found
+        return found[part] if isinstance(found, dict) else found
 
     return Column(heading, value, form)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from nidim.spec import laws, parts
+from nidim.spec import laws, parts, views
 from nidim.spec.rules import normalization_for
 from nidim.spec.train import DatasetFacts, TrainSpec
 
@@ -19,8 +19,9 @@ term does on the test set, beside noise alone.
 """
 
 
-NEIGHBORS, NEIGHBORS_FROM = 15, 10_000
-"""Neighbours of a two-stage training, and the gray images from which it is the default below ``REGULARIZED_FROM``.
+NEIGHBORS, NEIGHBORS_FROM, NEIGHBORS_UP_TO = 15, 10_000, 200_000
+"""Neighbours of a two-stage training, and the gray images with which it is the default below ``REGULARIZED_FROM``: with
+fewer, neighbours are worth less; with more, looking for them (n²) takes longer than the training.
 
 Two dimensions hold what an image is of or how it was drawn, not both; neighbours decide for the first. On 5,000
 held-out training images of MNIST, d = 2, σ = .2, 8 + 8 epochs, seed 0, Henze–Zirkler p (true draws .488) and the
@@ -58,7 +59,7 @@ def defaults(spec: TrainSpec, facts: DatasetFacts) -> dict[str, Any]:
 
 
 def _method(dim: int, noise: parts.Noise, facts: DatasetFacts) -> parts.Method:
-    many = facts.channels == 1 and facts.n_train >= NEIGHBORS_FROM
+    many = facts.channels == 1 and NEIGHBORS_FROM <= facts.n_train <= NEIGHBORS_UP_TO
     if noise.kind == "gaussian" and dim < REGULARIZED_FROM and many:
         return parts.InfoMaxMethod(neighbors=NEIGHBORS)
     return parts.InfoMaxMethod()
@@ -77,10 +78,10 @@ def _encoder(facts: DatasetFacts) -> parts.Encoder:
     return parts.ResNet18Encoder(dim=64)
 
 
-def _augmentation(facts: DatasetFacts, size: int) -> parts.Augmentation:
+def _augmentation(facts: DatasetFacts, size: int) -> views.Augmentation:
     if facts.channels == 1:
-        return parts.DigitsAugmentation()
-    return parts.Color32Augmentation() if size <= 40 else parts.ColorAugmentation()
+        return views.DigitsAugmentation()
+    return views.Color32Augmentation() if size <= 40 else views.ColorAugmentation()
 
 
 def _noise(normalization: parts.Normalization | None, dim: int) -> parts.Noise:

@@ -24,6 +24,7 @@ def contradiction(spec: TrainSpec) -> tuple[str, str] | None:
         _noise_fits_prior,
         _normalization_fits,
         _certificate_fits,
+        _first_stage,
         _channel_critic,
         _pulley,
     ):
@@ -83,6 +84,14 @@ def _certificate_fits(spec: TrainSpec) -> tuple[str, str] | None:
         return "noise", "certificate_epsilon is for a sigmoid output; give certificate_sigma"
     if spec.prior is not None and spec.prior.kind != "uniform":
         return "prior", "certificate_epsilon is for a uniform prior; give certificate_sigma"
+    return None
+
+
+def _first_stage(spec: TrainSpec) -> tuple[str, str] | None:
+    if spec.method is None or spec.method.kind != "infomax":
+        return None
+    if spec.method.first_epochs is not None and spec.method.neighbors == 0:
+        return "method", "first_epochs are those of a first stage: give neighbors, too, or leave them out"
     return None
 
 

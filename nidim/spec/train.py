@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from nidim.spec import laws, parts
+from nidim.spec import laws, parts, views
 from nidim.spec.base import Part
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
@@ -62,7 +62,7 @@ class TrainSpec(Part):
         None, description="follows from noise and prior; if given, it must agree"
     )
     regularizer: parts.Regularizer | None = Field(None, description="a term beside the objective")
-    augmentation: parts.Augmentation | None = Field(None, description="how a view is made from an image")
+    augmentation: views.Augmentation | None = Field(None, description="how a view is made from an image")
     optimizer: parts.Optimizer | None = Field(None)
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = Field(None, description="passes over the images")
     batch_size: Annotated[int, Field(ge=2, le=65_536)] | None = Field(None, description="images a step")
@@ -115,7 +115,7 @@ class FullSpec(TrainSpec):
     prior: laws.PriorSpec
     normalization: parts.Normalization
     regularizer: parts.Regularizer
-    augmentation: parts.Augmentation
+    augmentation: views.Augmentation
     optimizer: parts.Optimizer
     epochs: Annotated[int, Field(ge=1, le=10_000)]
     batch_size: Annotated[int, Field(ge=2, le=65_536)]

@@ -32,20 +32,11 @@ __all__ = [
 ]
 
 COLUMNS = tuple(EncoderRow.__table__.columns)
+PLAIN = ("id", "name", "version", "dim", "summary", "digest", "size_bytes", "job_id", "created_at")
+AS_STORED = ("prior", "spec", "resolved")
 LISTED = (
-    *(
-        EncoderRow.id,
-        EncoderRow.name,
-        EncoderRow.version,
-        EncoderRow.dim,
-        EncoderRow.summary,
-        EncoderRow.digest,
-    ),
-    *(EncoderRow.size_bytes, EncoderRow.job_id, EncoderRow.created_at),
-    *(
-        cast(column, Text).label(column.key)
-        for column in (EncoderRow.prior, EncoderRow.spec, EncoderRow.resolved)
-    ),
+    *(EncoderRow.__table__.c[name] for name in PLAIN),
+    *(cast(EncoderRow.__table__.c[name], Text).label(name) for name in AS_STORED),
 )
 SECTIONS = ("certificate", "clean", "noisy", "probes", "clustering")
 """The long parts of a report."""
@@ -208,25 +199,17 @@ def _listed(tx: Session, rows: Sequence[AnyRow]) -> list[Listed]:
         return []
     names = _aliases(tx, [row.id for row in rows])
     damages = damage.of(tx, [row.id for row in rows])
-    of_json = orjson.Fragment
+    plain = len(PLAIN)
     return [
-        Listed(
-            id_,
-            name,
-            version,
-            dim,
-            short,
-            digest,
-            size_bytes,
-            job_id,
-            created_at,
-            of_json(prior),
-            of_json(spec),
-            of_json(resolved),
-            tuple(names.get(id_, ())),
-            damages.get(id_),
+        Listed._make(
+            (
+                *row[:plain],
+                *map(orjson.Fragment, row[plain:]),
+                tuple(names.get(row[0], ())),
+                damages.get(row[0]),
+            )
         )
-        for id_, name, version, dim, short, digest, size_bytes, job_id, created_at, prior, spec, resolved in rows
+        for row in rows
     ]
 
 

@@ -12,7 +12,7 @@ from scipy import ndimage, stats
 
 from nidim._torchvision import import_torchvision
 from nidim.augment import GRAY, _crops, _Draws, affine_maps, augment, blur, jitter, to_gray, warp
-from nidim.spec.parts import NoiseAugmentation
+from nidim.spec.views import NoiseAugmentation
 
 MANY = 4000
 

@@ -15,7 +15,7 @@ from nidim.methods import barlow_twins, nt_xent, vicreg
 from nidim.noise import draw
 from nidim.normalize import UnitInterval, UnitMoments
 from nidim.priors import make_prior
-from nidim.spec import DatasetFacts, TrainSpec, parts
+from nidim.spec import DatasetFacts, TrainSpec, parts, views
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -118,16 +118,16 @@ def test_scale() -> None:
 @pytest.mark.parametrize(
     "preset",
     [
-        parts.DigitsAugmentation(),
-        parts.Color32Augmentation(),
-        parts.ColorAugmentation(),
-        parts.NoiseAugmentation(),
+        views.DigitsAugmentation(),
+        views.Color32Augmentation(),
+        views.ColorAugmentation(),
+        views.NoiseAugmentation(),
     ],
 )
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [1, 8, 33])
 def test_views_keep_shape_differ_per_image_and_repeat_with_the_seed(
-    preset: parts.Augmentation, channels: int, size: int
+    preset: views.Augmentation, channels: int, size: int
 ) -> None:
     images = torch.rand(1, channels, size, size, generator=generator()).expand(16, -1, -1, -1)
     views = augment(images, preset, generator=generator(3))
@@ -140,7 +140,7 @@ def test_views_keep_shape_differ_per_image_and_repeat_with_the_seed(
 
 def test_augmentation_that_is_off_changes_nothing() -> None:
     images = torch.rand(4, 3, 9, 9)
-    assert augment(images, parts.NoiseAugmentation(pixel_noise=0), generator=generator()) is images
+    assert augment(images, views.NoiseAugmentation(pixel_noise=0), generator=generator()) is images
 
 
 def test_warp_by_the_identity_and_by_a_flip() -> None:

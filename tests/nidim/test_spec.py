@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from nidim.spec import DatasetFacts, TrainSpec, laws, parts
+from nidim.spec import DatasetFacts, TrainSpec, laws, parts, views
 from nidim.spec.base import Part
 
 
@@ -89,7 +89,7 @@ def specs(draw: st.DrawFn) -> dict:
         "prior": options(laws.PriorSpec),
         "method": options(parts.Method),
         "regularizer": options(parts.Regularizer),
-        "augmentation": options(parts.Augmentation),
+        "augmentation": options(views.Augmentation),
         "optimizer": options(parts.Optimizer),
         "normalization": options(parts.Normalization),
         **{name: field_of(name) for name in PLAIN},
@@ -123,7 +123,7 @@ def test_a_spec_round_trips_and_filling_is_idempotent(values: dict, facts: Datas
 
 UNIONS = (
     *(parts.Encoder, parts.Objective, parts.Critic, parts.Head, parts.Noise, laws.PriorSpec, parts.Method),
-    *(parts.Regularizer, parts.Augmentation, parts.Optimizer, parts.Normalization),
+    *(parts.Regularizer, views.Augmentation, parts.Optimizer, parts.Normalization),
 )
 
 
@@ -142,7 +142,7 @@ def test_a_part_round_trips_whatever_its_numbers(union: Any) -> None:
 @pytest.mark.parametrize(
     ("strategy", "is_far"),
     [
-        (options(parts.Augmentation), lambda part: part.rotate > 1 and part.crop_min < 0.2),
+        (options(views.Augmentation), lambda part: part.rotate > 1 and part.crop_min < 0.2),
         (options(parts.Noise), lambda part: getattr(part, "sigma", "auto") not in ("auto", 1.0)),
         (options(parts.Noise), lambda part: getattr(part, "certificate_sigma", None) is not None),
         (options(parts.Optimizer), lambda part: part.lr > 1 and part.schedule == "cosine"),
@@ -170,6 +170,7 @@ CONTRADICTIONS = [
     ({"critic": {"kind": "gaussian_channel"}, "head": {"kind": "mlp"}}, "head"),
     ({"regularizer": {"kind": "sliced_epps_pulley"}, "noise": {"kind": "uniform"}}, "regularizer"),
     ({"critic": {"kind": "gaussian_channel"}, "noise": {"kind": "gaussian", "start": 1}}, "critic"),
+    ({"method": {"kind": "infomax", "first_epochs": 3}}, "method"),
 ]
 
 
@@ -223,6 +224,7 @@ def test_the_shortest_spec_is_a_complete_job() -> None:
         ({"dim": 2}, {}, 15, 0.3),
         ({"dim": 16}, {}, 0, 1.0),
         ({"dim": 2}, {"n_train": 1400}, 0, None),
+        ({"dim": 2}, {"n_train": 1_000_000}, 0, None),
         ({"dim": 2}, {"channels": 3}, 0, None),
         ({"dim": 2, "noise": {"kind": "none"}}, {}, 0, None),
         ({"dim": 2, "noise": {"kind": "uniform"}}, {}, 0, None),

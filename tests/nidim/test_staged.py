@@ -8,14 +8,16 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-from nidim.capacity import resolve
+from nidim import footprint
+from nidim.capacity import Resolved, resolve
 from nidim.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from nidim.embedding import embed
 from nidim.errors import CheckpointError
 from nidim.feed import Feed
 from nidim.neighbors import nearest
 from nidim.spec import DatasetFacts, FullSpec, TrainSpec
-from nidim.staged import PARTNERS, first_stage, fit_in_stages
+from nidim.spec.stages import first_stage
+from nidim.staged import MACHINE, PARTNERS, fit_in_stages
 from nidim.train import Progress, fit
 
 FACTS = DatasetFacts(name="digits", n_train=1400, n_test=397, height=8, width=8, channels=1, classes=10)
@@ -110,11 +112,41 @@ def test_one_stage_alone_is_refused_without_partners(digits: tuple[np.ndarray, n
         fit(spec(), resolve(spec(), FACTS)[0], digits[0][:1400], heldout=digits[0][1400:])
 
 
+def test_the_machine_is_chosen_once_and_told_at_the_start(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    """An attempt that dies in the first stage has to leave behind what the next one needs to repeat its sums."""
+    told: list[Resolved] = []
+    looks = iter(range(100))
+    train(spec(), digits[0], on_resolved=told.append, should_stop=lambda: next(looks) == 5)
+    assert len(told) == 1
+    assert told[0].dim == 2
+    assert told[0].sigma == 0.3
+    chosen = {name: getattr(told[0], name) for name in MACHINE}
+    assert None not in chosen.values()
+    other = resolve(spec(), FACTS)[0].model_copy(
+        update={**chosen, "dtype": "bfloat16", "channels_last": True}
+    )
+    fitted = fit_in_stages(spec(), other, digits[0][:1400], heldout=digits[0][1400:])
+    assert fitted.resolved.dtype == "bfloat16", "what was chosen before is kept in both stages"
+
+
+def test_memory_is_that_of_the_larger_stage() -> None:
+    wide = spec(method={"first_dim": 4000}, head={"kind": "none"})
+    resolved = resolve(wide, FACTS)[0]
+    stage = first_stage(wide, FACTS)
+    assert stage is not None
+    first = footprint.training(stage, resolve(stage, FACTS)[0])
+    assert (
+        first.encoder
+        > 5 * footprint.training(spec(method={"neighbors": 0, "first_epochs": None}), resolved).encoder
+    )
+    assert footprint.training(wide, resolved).encoder == first.encoder
+
+
 def test_without_neighbours_there_is_one_stage() -> None:
-    one = spec(method={"neighbors": 0})
-    assert first_stage(one, resolve(one, FACTS)[0]) is None
+    one = spec(method={"neighbors": 0, "first_epochs": None})
+    assert first_stage(one, FACTS) is None
     two = spec()
-    stage = first_stage(two, resolve(two, FACTS)[0])
+    stage = first_stage(two, FACTS)
     assert stage is not None
     assert (stage.encoder.dim, stage.epochs, stage.method.neighbors) == (8, 2, 0)
     assert stage.augmentation == two.augmentation
@@ -149,6 +181,6 @@ def test_neighbours_fill_two_dimensions_with_what_an_image_is_of(
         z = embed(fitted.model, images)
         return KNeighborsClassifier(15).fit(z[:1400], labels[:1400]).score(z[1400:], labels[1400:])
 
-    one = spec(method={"neighbors": 0}, epochs=60)
+    one = spec(method={"neighbors": 0, "first_epochs": None}, epochs=60)
     two = spec(method={"neighbors": 10, "first_dim": 32, "first_epochs": 30}, epochs=30)
     assert accuracy(two) > accuracy(one) + 0.05

@@ -121,7 +121,8 @@ def _begin(data_dir: Path, manifest: Manifest) -> bool:
     marker = data_dir / RESTORING
     name = hashlib.sha256(manifest.model_dump_json().encode()).hexdigest()
     begun = marker.exists() and marker.read_text() == name
-    marker.write_text(name)
+    if not begun:
+        marker.write_text(name)
     return begun
 
 

@@ -1,0 +1,25 @@
+"""Which trainings a spec stands for: one, or one of more dimensions before it."""
+
+from __future__ import annotations
+
+from nidim.spec.train import DatasetFacts, FullSpec, TrainSpec
+
+
+def first_stage(spec: FullSpec, facts: DatasetFacts) -> FullSpec | None:
+    """The spec of the stage before, None without one: the same network and views, more dimensions, their defaults."""
+    method = spec.method
+    if method.kind != "infomax" or method.neighbors == 0:
+        return None
+    given = TrainSpec(
+        dataset=spec.dataset,
+        image_size=spec.image_size,
+        encoder=spec.encoder.model_copy(update={"dim": method.first_dim}),
+        method=method.model_copy(update={"neighbors": 0, "first_epochs": None}),
+        augmentation=spec.augmentation,
+        optimizer=spec.optimizer,
+        epochs=method.first_epochs or spec.epochs,
+        batch_size=spec.batch_size,
+        precision=spec.precision,
+        seed=spec.seed,
+    )
+    return given.filled(facts)
