@@ -13,7 +13,17 @@ import click
 if TYPE_CHECKING:
     from nidim.reproduce.table import Row, Run, Scale
 
-NAMES = ("tradeoff", "targets", "bounds", "plugins", "rivals", "injection", "augmentation")
+NAMES = (
+    "tradeoff",
+    "targets",
+    "bounds",
+    "plugins",
+    "rivals",
+    "injection",
+    "augmentation",
+    "scale",
+    "predict",
+)
 """Known without importing torch; a test compares them with the tables."""
 
 

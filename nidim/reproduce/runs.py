@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nidim.data import Dataset, load_builtin
+from nidim.data import Dataset
 from nidim.pipeline import Hooks, embed_dataset, evaluate_fitted, provenance_of
 from nidim.priors import make_prior
 from nidim.reproduce import posthoc
+from nidim.reproduce.sets import SetName, open_set
 from nidim.reproduce.table import Row, Run
-from nidim.spec import FullSpec, TrainSpec
+from nidim.spec import DatasetFacts, FullSpec, TrainSpec
 from nidim.spec.laws import GaussianPrior
 from nidim.staged import fit_in_stages
 from nidim.train import Fitted
@@ -31,7 +32,8 @@ class Runs:
     def __init__(self, root: Path, *, datasets_dir: Path | None, allow_downloads: bool = False) -> None:
         self._root = root
         self._datasets_dir, self._allow_downloads = datasets_dir, allow_downloads
-        self._loaded: tuple[str, Dataset] | None = None
+        self._loaded: tuple[SetName, Dataset] | None = None
+        self._facts: dict[SetName, DatasetFacts] = {}
         self._trained: tuple[str, Fitted, float, float] | None = None
 
     def find(self, row: Row, seed: int) -> Run | None:
@@ -73,22 +75,22 @@ class Runs:
         return self._root / f"{row.name}-seed{seed}.json"
 
     def _dataset(self, row: Row) -> Dataset:
-        if self._loaded is None or self._loaded[0] != row.dataset:
-            dataset = load_builtin(
-                row.dataset, root=self._datasets_dir, allow_downloads=self._allow_downloads
-            )
-            self._loaded = (row.dataset, dataset)
+        if self._loaded is None or self._loaded[0] != row.data:
+            dataset = open_set(row.data, root=self._datasets_dir, allow_downloads=self._allow_downloads)
+            self._loaded = (row.data, dataset)
+            self._facts[row.data] = dataset.facts
         return self._loaded[1]
 
     def _spec(self, row: Row, seed: int) -> FullSpec:
         given: Mapping[str, Any] = {"dataset": row.dataset, "seed": seed, **row.changes}
-        return TrainSpec.model_validate(given).filled(self._dataset(row).facts)
+        facts = self._facts.get(row.data) or self._dataset(row).facts
+        return TrainSpec.model_validate(given).filled(facts)
 
     def _fit(self, spec: FullSpec, dataset: Dataset, hooks: Hooks) -> tuple[Fitted, float, float]:
         """(what was trained, seconds, peak memory in MB), from the run before where only the law differs."""
         from nidim.capacity import resolve
 
-        key = _latent(spec).digest
+        key = f"{_latent(spec).digest} {dataset.digest}"
         if self._trained is None or self._trained[0] != key:
             hooks.phase("training")
             reset_peak()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
+
+from nidim.reproduce.sets import SetName
 
 Scale = Literal["small", "full"]
 Posthoc = Literal["whitening", "quantiles"]
@@ -20,7 +22,8 @@ DATASETS: dict[Scale, str] = {"small": "digits", "full": "mnist"}
 class Row:
     """One line of a table: ``changes`` of the default spec; ``labels`` fill the first columns.
 
-    ``posthoc``: a map that is fitted to the training embeddings of the frozen encoder and applied to all.
+    ``posthoc``: a map that is fitted to the training embeddings of the frozen encoder and applied to all. ``classes``:
+    the first so many alone; None: all.
     """
 
     name: str
@@ -28,6 +31,12 @@ class Row:
     changes: Mapping[str, Any]
     dataset: str
     posthoc: Posthoc | None = None
+    classes: int | None = None
+
+    @property
+    def data(self) -> SetName:
+        """Which images are trained on and judged by."""
+        return SetName(self.dataset, self.changes.get("image_size"), self.classes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +48,15 @@ class Column:
     form: str
 
 
+Found = Sequence[tuple[Row, Sequence[Run]]]
+"""Rows with the runs that there are of them."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """``about`` says what the table shows and how to read it; ``figure``: (rows with their runs, path of a PNG)."""
+    """``about`` says what the table shows and how to read it; ``figure``: (rows with their runs, path of a PNG);
+    ``findings``: what follows from the runs, in Markdown, below the table.
+    """
 
     name: str
     title: str
@@ -49,7 +64,8 @@ class Table:
     headings: tuple[str, ...]
     rows: Callable[[Scale], Sequence[Row]]
     columns: tuple[Column, ...]
-    figure: Callable[[Sequence[tuple[Row, Sequence[Run]]], Scale, Any], None] | None = None
+    figure: Callable[[Found, Scale, Any], None] | None = None
+    findings: Callable[[Found], str] | None = None
 
 
 def of_report(key: str, heading: str, form: str) -> Column:
@@ -93,7 +109,7 @@ USE = (
 )
 
 
-def markdown(table: Table, found: Iterable[tuple[Row, Sequence[Run]]], *, command: str) -> str:
+def markdown(table: Table, found: Found, *, command: str) -> str:
     """The whole page: title, what it shows, the table, hardware and versions, the command."""
     headings = [*table.headings, "seeds", *(column.heading for column in table.columns)]
     lines = [f"# {table.title}", "", table.about, ""]
@@ -104,6 +120,8 @@ def markdown(table: Table, found: Iterable[tuple[Row, Sequence[Run]]], *, comman
         cells += [spread([column.value(run) for run in runs], column.form) for column in table.columns]
         lines.append("| " + " | ".join(cells) + " |")
         provenances |= {_provenance(run) for run in runs}
+    if table.findings is not None:
+        lines += ["", table.findings(found)]
     lines += ["", *sorted(provenances), "", "Mean ± standard deviation over the seeds. Made by", ""]
     return "\n".join([*lines, f"    {command}", ""])
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from nidim.reproduce import figures
+from nidim.reproduce.predict import PREDICT
+from nidim.reproduce.scale import SCALE
 from nidim.reproduce.table import (
     COST,
     DATASETS,
@@ -274,5 +276,6 @@ AUGMENTATION = Table(
 )
 
 TABLES = {
-    table.name: table for table in (TRADEOFF, TARGETS, BOUNDS, PLUGINS, RIVALS, INJECTION, AUGMENTATION)
+    table.name: table
+    for table in (TRADEOFF, TARGETS, BOUNDS, PLUGINS, RIVALS, INJECTION, AUGMENTATION, SCALE, PREDICT)
 }

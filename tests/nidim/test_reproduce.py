@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
 import math
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from scipy import stats
 
 from nidim.cli import main
+from nidim.errors import DataError
 from nidim.evaluate import Embedded
-from nidim.reproduce import command, posthoc, runs
+from nidim.reproduce import command, posthoc, predict, runs, sets
 from nidim.reproduce.table import Row, spread
 from nidim.reproduce.tables import TABLES
+from nidim.spec import DatasetFacts
 
 QUICK = ("--set", "epochs=2", "--set", "encoder.width=4", "--set", "evaluation=quick")
 
@@ -113,6 +119,12 @@ def test_every_row_is_a_spec(name: str, scale: str, real_data: Path, tmp_path: P
     rows = TABLES[name].rows(scale)
     assert len({row.name for row in rows}) == len(rows)
     store = runs.Runs(tmp_path, datasets_dir=real_data / "torchvision")
+    for row in rows:
+        if row.dataset in sets.ARCHIVES:  # known without decoding tens of thousands of images
+            side = row.data.image_size
+            store._facts[row.data] = DatasetFacts(
+                name=row.dataset, n_train=2400, n_test=500, height=side, width=side, channels=3, classes=10
+            )
     digests = set()
     for row in rows:
         method = store._spec(row, 0).method
@@ -120,7 +132,7 @@ def test_every_row_is_a_spec(name: str, scale: str, real_data: Path, tmp_path: P
             "rows differ in one thing"
         )
         assert len(row.labels) == len(TABLES[name].headings)
-        digests.add((store._spec(row, 0).digest, row.posthoc))
+        digests.add((store._spec(row, 0).digest, row.posthoc, row.data))
     assert len(digests) == len(rows), "two rows are the same"
 
 
@@ -152,3 +164,92 @@ def test_a_damaged_file_is_no_run(tmp_path: Path) -> None:
     assert store.find(row, 0) is None
     (tmp_path / "x-seed0.json").write_text('{"format": 0}')
     assert store.find(row, 0) is None
+
+
+def test_the_first_classes_of_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = sets.open_set(sets.SetName("digits"), root=None, allow_downloads=False)
+    with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
+        for split, images in (("train", whole.train), ("test", whole.test)):
+            for number in range(60):
+                data = io.BytesIO()
+                Image.fromarray(images.images[number, :, :, 0]).save(data, "PNG")
+                archive.writestr(f"{split}/{images.labels[number]}/{number}.png", data.getvalue())
+    monkeypatch.setitem(sets.ARCHIVES, "some", "some.zip")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "torchvision").mkdir()
+    name = sets.SetName("some", image_size=16, classes=3)
+    found = sets.open_set(name, root=tmp_path / "torchvision", allow_downloads=False)
+    assert found.train.images.shape == (int((whole.train.labels[:60] < 3).sum()), 16, 16, 1)
+    assert set(found.test.labels.tolist()) == {0, 1, 2}
+    assert len(found.classes) == found.facts.classes == 3
+    assert sets.first_classes(whole, 3).digest != whole.digest
+    with pytest.raises(DataError, match="10 classes, not 11"):
+        sets.first_classes(whole, 11)
+    with pytest.raises(DataError, match="no labels"):
+        sets.first_classes(dataclasses.replace(whole, train=sets.ImageSet(whole.train.images)), 3)
+    with pytest.raises(DataError, match=r"some\.zip is needed"):
+        sets.open_set(name, root=None, allow_downloads=False)
+
+
+def _settings(rule: predict.Rule) -> list[predict.Setting]:
+    """What a world would show in which the rule holds."""
+    made = []
+    for dim, batch in predict.SETTINGS:
+        for sigma in predict.SIGMAS:
+            known = predict.Setting(
+                found=(dim, batch) in predict.FOUND_ON,
+                dim=dim,
+                capacity=dim / 2 * math.log1p(sigma**-2),
+                ceiling=math.log(batch),
+                mi=0,
+                log_sw2=0,
+                accuracy=0,
+            )
+            figures = {name: getattr(rule, name)(known) for name, _ in predict.FIGURES}
+            made.append(dataclasses.replace(known, **figures))
+    return made
+
+
+def test_the_rule_is_found_where_it_holds() -> None:
+    world = predict.Rule(sharpness=2.5, share=0.8, matching=(0.5, 1.5), use=(0.2, 0.1))
+    settings = _settings(world)
+    rule = predict.find_rule([s for s in settings if s.found])
+    assert rule.sharpness == pytest.approx(2.5, rel=1e-4)
+    assert rule.share == pytest.approx(0.8, rel=1e-4)
+    assert rule.matching == pytest.approx((0.5, 1.5), rel=1e-4)
+    for s in settings:
+        assert rule.mi(s) == pytest.approx(s.mi, rel=1e-4)
+        assert rule.mi(s) < min(s.capacity, s.ceiling)
+
+
+def test_predictions_stand_beside_the_mean_of_what_was_found(tmp_path: Path) -> None:
+    world = predict.Rule(sharpness=2.5, share=0.8, matching=(0.5, 1.5), use=(0.2, 0.1))
+    rows = predict.PREDICT.rows("small")
+    found = [
+        (
+            row,
+            [
+                {
+                    "report": {
+                        "capacity_nats": s.capacity,
+                        "mi_nats": s.mi,
+                        "mlp": s.accuracy,
+                        "dim": s.dim,
+                        "sw2_ratio": math.exp(s.log_sw2),
+                    }
+                }
+            ],
+        )
+        for row, s in zip(rows, _settings(world), strict=True)
+    ]
+    text = predict.PREDICT.findings(found)
+    assert "p = 2.50, L = 0.80 log B" in text
+    line = next(line for line in text.splitlines() if line.startswith("| Î"))
+    _, _, own, new, null, _ = line.split("|")
+    assert float(own) == float(new) == 0
+    assert float(null) > 0.3
+    assert "when all rows" in predict.PREDICT.findings([(row, []) for row, _ in found])
+    predict.PREDICT.figure(found, "small", tmp_path / "predict.png")
+    drawn = (tmp_path / "predict.png").stat().st_size
+    predict.PREDICT.figure([(row, []) for row, _ in found], "small", tmp_path / "empty.png")
+    assert drawn > (tmp_path / "empty.png").stat().st_size
