@@ -1,10 +1,11 @@
 """Trainings in one stage or two.
 
 Two stages (``method.neighbors`` = k > 0): a first encoder of more dimensions is trained as usual; then the encoder
-itself, whose second branch sees one of the k training images that are nearest in the first embedding, instead of the
-image. What neighbours share is what they are images of, not how each was drawn, so the few nats of a low-dimensional
-channel are filled by that. Stochastic neighbour embedding and UMAP choose their pairs so; t-SimCNE (arXiv 2210.09879)
-trains in stages; here the objective stays InfoMax over the noisy channel, and the law with it.
+itself, which begins with the weights of the first but for its last layer, and whose second branch sees one of the k
+training images that are nearest in the first embedding, instead of the image. What neighbours share is what they are
+images of, not how each was drawn, so the few nats of a low-dimensional channel are filled by that. Stochastic neighbour
+embedding and UMAP choose their pairs so; t-SimCNE (arXiv 2210.09879) trains in stages; here the objective stays InfoMax
+over the noisy channel, and the law with it.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def fit_in_stages(
             **common,
         )
     count = _Count(stage.epochs, spec.epochs, resolved.steps_per_epoch)
-    partners = _partners(resume, spec)
+    partners, begin_with = _partners(resume, spec), None
     if partners is None:
         first = fit(
             stage,
@@ -83,7 +84,7 @@ def fit_in_stages(
         resolved = _on_machine_of(resolved, first.resolved)
         k = spec.method.neighbors if spec.method.kind == "infomax" else 0
         partners = torch.from_numpy(nearest(embed(first.model, images), min(k, len(images) - 1)))
-        resume = None
+        resume, begin_with = None, first.model
     return fit(
         spec,
         resolved,
@@ -94,6 +95,7 @@ def fit_in_stages(
         on_resolved=on_resolved,
         resume=resume,
         partners=partners.numpy(),
+        begin_with=begin_with,
         **common,
     )
 

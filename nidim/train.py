@@ -117,10 +117,12 @@ def fit(
     resume: Checkpoint | None = None,
     checkpoint_every_s: float = 60.0,
     partners: NDArray[np.int32] | None = None,
+    begin_with: EncoderModel | None = None,
 ) -> Fitted:
     """Train the encoder of a filled ``spec`` on uint8 ``images`` (n, h, w, c).
 
     ``partners`` (n, k): rows of ``images`` that the second branch of Deep InfoMax may see instead of the image itself.
+    ``begin_with``: an encoder whose network lends its weights, wherever names and shapes agree.
     ``heldout`` (m, h, w, c) is read once, after training, for ``mi_nats``. ``on_step`` is called about once a
     second, ``on_checkpoint`` every ``checkpoint_every_s`` seconds, when ``should_stop`` says so and after the last
     step, so that what follows can be repeated without training again; not if it resumed there. Resuming from a
@@ -131,7 +133,7 @@ def fit(
     """
     if spec.method.kind == "infomax" and spec.method.neighbors and partners is None:
         raise ValueError("this spec has two stages: use nidim.staged.fit_in_stages, or give partners")
-    run = _prepare(spec, resolved, images, resume, partners)
+    run = _prepare(spec, resolved, images, resume, partners, begin_with)
     if on_resolved:
         on_resolved(run.resolved)
     watch = _Watch(run, on_step)
@@ -158,6 +160,7 @@ def _prepare(
     images: Images,
     resume: Checkpoint | None,
     partners: NDArray[np.int32] | None,
+    begin_with: EncoderModel | None,
 ) -> _Run:
     if resume is not None:
         if resume.meta["spec_digest"] != spec.digest:
@@ -166,6 +169,8 @@ def _prepare(
     with torch.random.fork_rng():
         torch.manual_seed(spec.seed)
         model = build_encoder(spec, resolved)
+        if begin_with is not None:
+            _lend(begin_with.network.state_dict(), model.network)
         method = build_method(spec, resolved)
         term = build_regularizer(spec.regularizer, spec.encoder.dim)
         method.begin(model)
@@ -198,6 +203,12 @@ def _prepare(
         restore(resume, run.modules, run.optimizer)
         run.start, run.history = int(resume.meta["step"]), list(resume.meta["history"])
     return run
+
+
+def _lend(weights: dict[str, Tensor], network: torch.nn.Module) -> None:
+    own = network.state_dict()
+    same = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
+    network.load_state_dict(own | same)
 
 
 def _serving(model: EncoderModel) -> EncoderModel:

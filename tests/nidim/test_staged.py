@@ -84,6 +84,18 @@ def test_resume_is_bit_identical_in_either_stage(
     assert again.mi_nats == whole.mi_nats
 
 
+def test_the_second_stage_begins_with_the_weights_of_the_first(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    kept: list[Checkpoint] = []
+    looks = iter(range(10_000))
+    train(spec(), digits[0], on_checkpoint=kept.append, should_stop=lambda: next(looks) == 2 * STEPS)
+    first, second = kept
+    assert [(c.meta["stage"], c.meta["step"]) for c in kept] == [(1, 2 * STEPS), (2, 0)]
+    names = [n for n in second.tensors if n.startswith("model.network") and n.endswith(("weight", "bias"))]
+    other = {name for name in names if not torch.equal(first.tensors[name], second.tensors[name])}
+    assert other == {"model.network.output.3.weight", "model.network.output.3.bias"}
+    assert len(names) == 16
+
+
 def test_a_checkpoint_of_another_spec_is_refused(digits: tuple[np.ndarray, np.ndarray]) -> None:
     kept: list[Checkpoint] = []
     train(spec(), digits[0], on_checkpoint=kept.append)
