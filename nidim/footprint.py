@@ -167,9 +167,10 @@ def _critic(spec: FullSpec, n: int, copies: int) -> int:
 def _regularizer(term: parts.Regularizer, n: int, dim: int) -> int:
     """What the backward pass needs: angles, their cosines and sines; sorted projections; squared distances of pairs."""
     if term.kind == "sliced_epps_pulley":
-        return 7 * n * term.slices * parts.KNOTS * FLOAT
+        pairs = 2 * n * n * FLOAT if term.bhep else 0
+        return 7 * n * term.slices * parts.KNOTS * FLOAT + pairs
     if term.kind == "sliced_wasserstein":
         return 8 * n * term.slices * FLOAT
     if term.kind == "adversarial":
         return FLOAT * (4 * term.hidden * (dim + term.hidden) + 8 * n * term.hidden)
-    return 2 * n * n * FLOAT if term.kind == "uniformity" else 0
+    return 2 * n * n * FLOAT if term.kind in ("uniformity", "bhep") else 0

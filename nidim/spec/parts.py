@@ -317,6 +317,19 @@ class SlicedEppsPulley(Part):
     kind: Literal["sliced_epps_pulley"] = "sliced_epps_pulley"
     weight: float = Field(1.0, gt=0, le=1000, description="factor of the term")
     slices: int = Field(64, ge=1, le=4096, description="random directions a step")
+    bhep: float = Field(
+        0.0,
+        ge=0,
+        le=1000,
+        description="weight of the BHEP distance of the batch beside it: it keeps points apart",
+    )
+
+
+class BHEPDistance(Part):
+    """BHEP distance of the clean latents to N(0, I): an MMD in closed form, with the kernel of Henze–Zirkler."""
+
+    kind: Literal["bhep"] = "bhep"
+    weight: float = Field(1.0, gt=0, le=1000, description="factor of the term")
 
 
 class SlicedWasserstein(Part):
@@ -344,7 +357,7 @@ class Uniformity(Part):
 
 
 Regularizer = Annotated[
-    NoRegularizer | SlicedEppsPulley | SlicedWasserstein | AdversarialPrior | Uniformity,
+    NoRegularizer | SlicedEppsPulley | BHEPDistance | SlicedWasserstein | AdversarialPrior | Uniformity,
     Field(discriminator="kind"),
 ]
 

@@ -10,12 +10,22 @@ import torch
 from scipy import stats
 from torch.nn import functional
 
-from nidim.regularizers import Term, build_regularizer, sliced_epps_pulley, sliced_wasserstein, uniformity
+from nidim.evaluate import bhep as evaluated
+from nidim.regularizers import (
+    Term,
+    bhep,
+    bhep_bandwidth,
+    build_regularizer,
+    sliced_epps_pulley,
+    sliced_wasserstein,
+    uniformity,
+)
 from nidim.spec import parts
 
 TERMS = [
     parts.SlicedEppsPulley(),
     parts.SlicedWasserstein(),
+    parts.BHEPDistance(),
     parts.AdversarialPrior(hidden=32),
     parts.Uniformity(),
 ]
@@ -31,6 +41,32 @@ def test_epps_pulley_is_small_for_normal_latents_and_large_for_others() -> None:
     assert statistic == pytest.approx(0.42, abs=0.12)
     for other in (normal + 0.3, normal * 1.3, normal.sign()):
         assert float(sliced_epps_pulley(other, slices=256, generator=generator())) > 5
+
+
+@pytest.mark.parametrize("d", [2, 16, 128])
+def test_bhep_is_the_statistic_of_the_report_without_its_diagonal(d: int) -> None:
+    x = torch.randn(300, d, generator=generator()).double()
+    assert bhep_bandwidth(d) == pytest.approx(evaluated.bandwidth(d))
+    kernel = torch.exp(-bhep_bandwidth(d) * torch.pdist(x).square() / 2).mean()
+    assert float(bhep(x) + 1 - kernel) == pytest.approx(evaluated.statistic(x.numpy()), rel=1e-9)
+
+
+def test_bhep_sees_pairs_that_slices_miss() -> None:
+    """Every point twice, sixteen dimensions: each projection is normal, but true draws do not pair up."""
+    x = torch.randn(256, 16, generator=generator())
+    twice = torch.cat([x, x + 0.3 * torch.randn(x.shape, generator=generator(1))]) / (1 + 0.09 / 2) ** 0.5
+    true = torch.stack([bhep(torch.randn(512, 16, generator=generator(s))) for s in range(2, 30)])
+    assert abs(float(true.mean())) < 3 * float(true.std()) / len(true) ** 0.5
+    assert float(bhep(twice)) > float(true.mean() + 20 * true.std())
+    both = [float(sliced_epps_pulley(z, slices=64, generator=generator(3))) for z in (x, twice)]
+    assert both[1] < 3 * both[0]
+
+
+def test_the_sliced_term_takes_bhep_beside_it() -> None:
+    latent = torch.randn(64, 2, generator=generator()) + 0.2
+    alone = built(parts.SlicedEppsPulley(weight=0.5))(latent, generator=generator(5))
+    beside = built(parts.SlicedEppsPulley(weight=0.5, bhep=3))(latent, generator=generator(5))
+    torch.testing.assert_close(beside - alone, 3 * bhep(latent))
 
 
 def test_wasserstein_is_scipys_in_one_dimension_and_finds_every_departure() -> None:
@@ -77,7 +113,7 @@ def test_the_discriminator_descends_and_the_latents_climb() -> None:
     torch.testing.assert_close(unit, 2 * latent.grad)
 
 
-@pytest.mark.parametrize("part", [*TERMS[:2], TERMS[2]], ids=lambda part: part.kind)
+@pytest.mark.parametrize("part", TERMS[:4], ids=lambda part: part.kind)
 def test_a_descent_leads_to_the_law(part: parts.Regularizer) -> None:
     """Latents of their own, far from N(0, I) at the start, moved by the term alone."""
     term, random = built(part), generator(3)
