@@ -31,9 +31,12 @@ def configurations() -> dict[str, dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     for dim in (2, 16):
         encoder = {"kind": "conv", "dim": dim}
-        one: dict[str, Any] = {"encoder": encoder, "method": {"kind": "infomax"}}
-        if dim == 2:
-            one["regularizer"] = {"kind": "none"}
+        one: dict[str, Any] = {
+            "encoder": encoder,
+            "method": {"kind": "infomax"},
+            "regularizer": {"kind": "none" if dim == 2 else "sliced_epps_pulley"},
+        }
+        rows[f"neighbors-{dim}"] = {"encoder": encoder}
         rows[f"gaussian-{dim}"] = one
         rows[f"uniform-{dim}"] = {**one, "prior": {"kind": "uniform"}}
         rows[f"none-{dim}"] = {
@@ -41,8 +44,17 @@ def configurations() -> dict[str, dict[str, Any]]:
             "noise": {"kind": "none", "certificate_sigma": default_sigma(dim)},
             "regularizer": {"kind": "none"},
         }
-    rows["alone-16"] = {"encoder": {"kind": "conv", "dim": 16}, "regularizer": {"kind": "none"}}
-    rows["neighbors-2"] = {"encoder": {"kind": "conv", "dim": 2}}
+    rows["alone-16"] = {
+        "encoder": {"kind": "conv", "dim": 16},
+        "method": {"kind": "infomax"},
+        "regularizer": {"kind": "none"},
+    }
+    rows["lejepa-16"] = {
+        "encoder": {"kind": "conv", "dim": 16},
+        "method": {"kind": "lejepa"},
+        "noise": {"kind": "none", "certificate_sigma": default_sigma(16)},
+        "regularizer": {"kind": "none"},
+    }
     rows["sigmoid-2"] = {
         "encoder": {"kind": "conv", "dim": 2},
         "normalization": {"kind": "sigmoid"},
@@ -58,6 +70,7 @@ LAWS = {
     "uniform": "uniform, Φ of a Gaussian",
     "sigmoid": "uniform, sigmoid + U(±ε)",
     "none": "no noise",
+    "lejepa": "LeJEPA (SIGReg)",
 }
 ORDER = tuple(LAWS)
 
@@ -127,7 +140,7 @@ def table() -> str:
         first = runs[0]
         cells = [
             LAWS[name.rsplit("-", 1)[0]],
-            "sliced EP" if first["spec"]["regularizer"]["kind"] == "sliced_epps_pulley" else "–",
+            _term(first["spec"]["regularizer"]),
             str(first["resolved"]["dim"]),
             _noise(first["spec"]["noise"], first["resolved"]),
             str(len(runs)),
@@ -147,6 +160,12 @@ def table() -> str:
 def _place(name: str) -> tuple[int, int]:
     law, _, dim = name.rpartition("-")
     return int(dim), ORDER.index(law)
+
+
+def _term(regularizer: dict[str, Any]) -> str:
+    if regularizer["kind"] != "sliced_epps_pulley":
+        return "–"
+    return "sliced EP, BHEP" if regularizer.get("bhep") else "sliced EP"
 
 
 def _noise(noise: dict[str, Any], resolved: dict[str, Any]) -> str:

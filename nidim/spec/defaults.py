@@ -7,6 +7,7 @@ from typing import Any
 
 from nidim.spec import laws, parts, views
 from nidim.spec.rules import normalization_for
+from nidim.spec.stages import SECOND_STAGE
 from nidim.spec.train import DatasetFacts, TrainSpec
 
 IMAGES_SEEN = {"conv": 500_000, "resnet18": 5_000_000, "resnet50": 5_000_000}
@@ -19,14 +20,12 @@ term does on the test set, beside noise alone.
 """
 
 
-NEIGHBORS, NEIGHBORS_FROM, NEIGHBORS_UP_TO = 15, 10_000, 200_000
-"""Neighbours of a two-stage training, and the gray images with which it is the default below ``REGULARIZED_FROM``: with
-fewer, neighbours are worth less; with more, looking for them (n²) takes longer than the training.
+NEIGHBORS, NEIGHBORS_FROM, NEIGHBORS_UP_TO, NEIGHBORS_DIM = 15, 10_000, 200_000, 32
+"""Neighbours of a two-stage training, and the gray images and dimensions with which it is the default: with fewer
+images, neighbours are worth less; with more, looking for them (n²) takes longer than the training.
 
-Two dimensions hold what an image is of or how it was drawn, not both; neighbours decide for the first. On 5,000
-held-out training images of MNIST, d = 2, σ = .2, 8 + 8 epochs, seed 0, Henze–Zirkler p (true draws .488) and the
-accuracy of an MLP were .361 and .952 without the sliced term, .452 and .939 with a weight of .3, .435 and .810 with 1.
-One stage: the table in README.md.
+A few dimensions hold what an image is of or how it was drawn, not both; neighbours decide for the first. What was seen
+on 5,000 held-out training images of MNIST, and what was chosen by it: docs/results/choices.md.
 """
 NEIGHBORS_WEIGHT = 0.3
 
@@ -38,6 +37,7 @@ def defaults(spec: TrainSpec, facts: DatasetFacts) -> dict[str, Any]:
     noise = spec.noise or _noise(spec.normalization, encoder.dim)
     normalization = spec.normalization or normalization_for(noise)
     method = spec.method or _method(encoder.dim, noise, facts)
+    two_stages = method.kind == "infomax" and method.neighbors > 0
     prior = spec.prior or (laws.UniformPrior() if normalization.kind == "sigmoid" else laws.GaussianPrior())
     scored = method.kind == "infomax"
     return {
@@ -53,14 +53,14 @@ def defaults(spec: TrainSpec, facts: DatasetFacts) -> dict[str, Any]:
         "regularizer": _regularizer(encoder.dim, noise, normalization, method),
         "augmentation": _augmentation(facts, size),
         "optimizer": parts.AdamWOptimizer(lr=4e-3 if encoder.kind == "conv" else 2e-3),
-        "epochs": _epochs(encoder, facts),
+        "epochs": _epochs(encoder, facts) * (SECOND_STAGE if two_stages else 1),
         "batch_size": _batch_size(facts),
     }
 
 
 def _method(dim: int, noise: parts.Noise, facts: DatasetFacts) -> parts.Method:
-    many = facts.channels == 1 and NEIGHBORS_FROM <= facts.n_train <= NEIGHBORS_UP_TO
-    if noise.kind == "gaussian" and dim < REGULARIZED_FROM and many:
+    enough = facts.channels == 1 and NEIGHBORS_FROM <= facts.n_train <= NEIGHBORS_UP_TO
+    if noise.kind == "gaussian" and dim <= NEIGHBORS_DIM and enough:
         return parts.InfoMaxMethod(neighbors=NEIGHBORS)
     return parts.InfoMaxMethod()
 

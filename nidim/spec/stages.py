@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from nidim.spec.train import DatasetFacts, FullSpec, TrainSpec
 
+SECOND_STAGE = 2
+"""The second stage has so many times the epochs of the first, unless these are given."""
+
 
 def first_stage(spec: FullSpec, facts: DatasetFacts) -> FullSpec | None:
     """The spec of the stage before, None without one: the same network and views, more dimensions, their defaults."""
@@ -17,7 +20,7 @@ def first_stage(spec: FullSpec, facts: DatasetFacts) -> FullSpec | None:
         method=method.model_copy(update={"neighbors": 0, "first_epochs": None}),
         augmentation=spec.augmentation,
         optimizer=spec.optimizer,
-        epochs=method.first_epochs or spec.epochs,
+        epochs=method.first_epochs or max(1, spec.epochs // SECOND_STAGE),
         batch_size=spec.batch_size,
         precision=spec.precision,
         seed=spec.seed,
