@@ -27,7 +27,8 @@ images, neighbours are worth less; with more, looking for them (n²) takes longe
 A few dimensions hold what an image is of or how it was drawn, not both; neighbours decide for the first. What was seen
 on 5,000 held-out training images of MNIST, and what was chosen by it: docs/results/choices.md.
 """
-NEIGHBORS_WEIGHT = 0.3
+NEIGHBORS_WEIGHT, NEIGHBORS_BHEP = 0.3, 1.0
+"""Weights in two stages: of the sliced term below ``REGULARIZED_FROM``, of the BHEP distance beside it from there on."""
 
 
 def defaults(spec: TrainSpec, facts: DatasetFacts) -> dict[str, Any]:
@@ -108,12 +109,12 @@ def _regularizer(
 ) -> parts.Regularizer:
     if method.kind == "lejepa":  # it has the term already
         return parts.NoRegularizer()
-    if noise.kind == "gaussian" and normalization.kind == "batchnorm":
-        if dim >= REGULARIZED_FROM:
-            return parts.SlicedEppsPulley()
-        if method.kind == "infomax" and method.neighbors:
-            return parts.SlicedEppsPulley(weight=NEIGHBORS_WEIGHT)
-    return parts.NoRegularizer()
+    if noise.kind != "gaussian" or normalization.kind != "batchnorm":
+        return parts.NoRegularizer()
+    two_stages = method.kind == "infomax" and method.neighbors > 0
+    if dim >= REGULARIZED_FROM:
+        return parts.SlicedEppsPulley(bhep=NEIGHBORS_BHEP if two_stages else 0.0)
+    return parts.SlicedEppsPulley(weight=NEIGHBORS_WEIGHT) if two_stages else parts.NoRegularizer()
 
 
 def _epochs(encoder: parts.Encoder, facts: DatasetFacts) -> int:
