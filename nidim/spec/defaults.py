@@ -24,11 +24,15 @@ NEIGHBORS, NEIGHBORS_FROM, NEIGHBORS_UP_TO, NEIGHBORS_DIM = 15, 10_000, 200_000,
 """Neighbours of a two-stage training, and the gray images and dimensions with which it is the default: with fewer
 images, neighbours are worth less; with more, looking for them (n²) takes longer than the training.
 
-A few dimensions hold what an image is of or how it was drawn, not both; neighbours decide for the first. What was seen
-on 5,000 held-out training images of MNIST, and what was chosen by it: docs/results/choices.md.
+A few dimensions hold what an image is of or how it was drawn, not both; neighbours decide for the first. On 5,000
+held-out training images of MNIST, seed 0, Henze–Zirkler p and the accuracy of an MLP at d = 2, 8 + 8 epochs, without
+the weights of the first stage: .361 and .952 without a term (true draws .488), .452 and .939 with the sliced one of
+weight .3, .435 and .810 with 1; 8 + 16 epochs with .3: .462 and .951. At d = 16, 8 + 8 epochs, SW2 over its floor for
+10,000 images, linear accuracy and Henze–Zirkler p: 2.4, .956, .002 with the sliced term alone (true draws .319), 2.1,
+.945, .014 with BHEP of weight 1 beside it, 1.6, .893, .145 with 10.
 """
 NEIGHBORS_WEIGHT, NEIGHBORS_BHEP = 0.3, 1.0
-"""Weights in two stages: of the sliced term below ``REGULARIZED_FROM``, of the BHEP distance beside it from there on."""
+"""Weights in two stages: of the sliced term below ``REGULARIZED_FROM``, and of BHEP beside it from there on."""
 
 
 def defaults(spec: TrainSpec, facts: DatasetFacts) -> dict[str, Any]:

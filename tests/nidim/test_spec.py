@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from nidim.spec import DatasetFacts, TrainSpec, laws, parts, views
 from nidim.spec.base import Part
+from nidim.spec.stages import first_stage
 
 
 def options(alias: object) -> st.SearchStrategy[Part]:
@@ -222,7 +223,8 @@ def test_the_shortest_spec_is_a_complete_job() -> None:
     ("changes", "facts", "neighbors", "weight"),
     [
         ({"dim": 2}, {}, 15, 0.3),
-        ({"dim": 16}, {}, 0, 1.0),
+        ({"dim": 16}, {}, 15, 1.0),
+        ({"dim": 64}, {}, 0, 1.0),
         ({"dim": 2}, {"n_train": 1400}, 0, None),
         ({"dim": 2}, {"n_train": 1_000_000}, 0, None),
         ({"dim": 2}, {"channels": 3}, 0, None),
@@ -241,6 +243,12 @@ def test_few_dimensions_of_many_gray_images_are_filled_by_neighbours(
     full = TrainSpec.model_validate(values).filled(DatasetFacts(**{**known, **facts}))
     assert full.method.neighbors == neighbors
     assert getattr(full.regularizer, "weight", None) == weight
+    known = DatasetFacts(**{**known, **facts})
+    first = first_stage(full, known)
+    assert (first is None) == (neighbors == 0)
+    if first is not None:
+        assert (first.epochs, full.epochs) == (8, 16)
+        assert (full.regularizer.bhep > 0) == (full.encoder.dim >= 8)
 
 
 def test_every_part_has_a_schema_with_bounds() -> None:
