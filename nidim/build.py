@@ -6,14 +6,25 @@ import torch
 from torch import nn
 
 from nidim.capacity import Resolved
-from nidim.critics import build_critic
+from nidim.critics import SeparableCritic, build_critic
 from nidim.encoders import EncoderModel, build_network
 from nidim.layers import mlp
-from nidim.methods import BYOL, InfoMax, LeJEPA, Method, RedundancyReduction, SimCLR, SimSiam, Wiring
+from nidim.methods import (
+    BYOL,
+    InfoMax,
+    LeJEPA,
+    LocalBound,
+    Method,
+    RedundancyReduction,
+    SimCLR,
+    SimSiam,
+    Wiring,
+)
 from nidim.normalize import UnitInterval, UnitMoments
 from nidim.objectives import build_objective
 from nidim.priors import make_prior
 from nidim.spec import FullSpec, parts
+from nidim.spec.maps import local_map
 from nidim.warp import build_warp
 
 
@@ -46,6 +57,27 @@ def build_method(spec: FullSpec, resolved: Resolved) -> Method:
         wiring,
         critic=build_critic(spec.critic, width, sigma=resolved.sigma),
         objective=build_objective(spec.objective),
+        local=_build_local(method, spec.objective, spec, resolved) if method.local else None,
+    )
+
+
+def _build_local(
+    method: parts.InfoMaxMethod, objective: parts.Objective, spec: FullSpec, resolved: Resolved
+) -> LocalBound:
+    """The local bound with a critic as wide as the global one where that is separable, too."""
+    place = local_map(spec.encoder, resolved.image_size)
+    if place is None:
+        raise ValueError(f"no feature map of {spec.encoder.kind} has cells: {resolved.image_size} pixels")
+    size = (
+        spec.critic
+        if spec.critic is not None and spec.critic.kind == "separable"
+        else parts.SeparableCritic()
+    )
+    return LocalBound(
+        place,
+        critic=SeparableCritic(spec.encoder.dim, hidden=size.hidden, dim=size.dim, width=place.channels),
+        objectives=[build_objective(objective) for _ in range(place.side**2)],
+        weight=method.local,
     )
 
 

@@ -100,6 +100,12 @@ class Resolved(Part):
     channels_last: bool | None = None
     threads: int | None = None
 
+    learned_sigmas: tuple[float, ...] | None = Field(
+        None,
+        description="σ of each coordinate that a training with learned noise ended with: a record, the served noise is "
+        "that of sigma",
+    )
+
     def facts(self, name: str) -> DatasetFacts:
         """The images of dataset ``name`` as a training sees them."""
         return DatasetFacts(

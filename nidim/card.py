@@ -88,6 +88,9 @@ def model_card(spec: FullSpec, resolved: Resolved, report: Report, provenance: d
 
 
 def _noise(resolved: Resolved) -> str:
+    if resolved.learned_sigmas is not None:
+        low, high = min(resolved.learned_sigmas), max(resolved.learned_sigmas)
+        return f"N(0, diag σ_i²), σ_i learned, {low:.4g} to {high:.4g}, with the capacity of σ = {resolved.sigma:.4g}"
     if resolved.sigma is not None:
         return f"N(0, σ²I) with σ = {resolved.sigma:.4g}"
     return f"U([−ε, ε]^d) with ε = {resolved.epsilon:.4g}" if resolved.epsilon is not None else "none"

@@ -30,14 +30,14 @@ def gaussian_channel_scores(
 
 
 class SeparableCritic(nn.Module):
-    """T = g(a) h(b)ᵀ with two MLPs d → hidden → hidden → dim."""
+    """T = g(a) h(b)ᵀ with two MLPs d → hidden → hidden → dim; ``width``: the length of b where it is not d."""
 
-    def __init__(self, d: int, *, hidden: int, dim: int) -> None:
+    def __init__(self, d: int, *, hidden: int, dim: int, width: int | None = None) -> None:
         super().__init__()
         self.anchor = mlp(d, hidden, hidden, dim)
-        self.candidate = mlp(d, hidden, hidden, dim)
+        self.candidate = mlp(width or d, hidden, hidden, dim)
 
-    def forward(self, anchors: Float[Tensor, "n d"], candidates: Float[Tensor, "m d"]) -> Tensor:
+    def forward(self, anchors: Float[Tensor, "n d"], candidates: Float[Tensor, "m w"]) -> Tensor:
         return self.anchor(anchors) @ self.candidate(candidates).T
 
 

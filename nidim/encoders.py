@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from jaxtyping import Float, UInt8
@@ -18,7 +20,10 @@ from nidim.hardware import Dtype, autocast
 from nidim.layers import LEAK
 from nidim.normalize import UnitInterval, UnitMoments
 from nidim.spec import parts
+from nidim.spec.maps import stem_of
 
+AfterBlock = Callable[[int, Tensor], Tensor]
+"""(number of the block, its feature map (n, c, h, w)) -> the map that the next block sees."""
 _LARGEST_MAP = 4  # of the conv net, before its linear layers: larger images are averaged down to it
 
 
@@ -67,10 +72,30 @@ def build_network(encoder: parts.Encoder, *, channels: int, image_size: int) -> 
     """The network of a spec."""
     if encoder.kind == "conv":
         return ConvNet(channels=channels, image_size=image_size, width=encoder.width, dim=encoder.dim)
-    stem = encoder.stem
-    if stem == "auto":
-        stem = "cifar" if image_size <= parts.CIFAR_STEM_UP_TO else "imagenet"
+    stem = stem_of(encoder, image_size)
     return resnet(encoder.kind, channels=channels, dim=encoder.dim, stem=stem)
+
+
+def blocks(network: nn.Module) -> list[nn.Module]:
+    """The modules that end the blocks of a network, in the order of ``nidim.spec.maps.feature_maps``."""
+    if isinstance(network, ConvNet):
+        return [module for module in network.features if isinstance(module, nn.LeakyReLU)]
+    return [network.get_submodule(f"layer{number}") for number in (1, 2, 3, 4)]
+
+
+@contextlib.contextmanager
+def after_blocks(network: nn.Module, change: AfterBlock) -> Iterator[None]:
+    """Within the context ``change`` is applied to what each block gives; after it the network is as it was."""
+
+    def hook(number: int) -> Callable[[nn.Module, object, Tensor], Tensor]:
+        return lambda _block, _given, features: change(number, features)
+
+    handles = [block.register_forward_hook(hook(k)) for k, block in enumerate(blocks(network))]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 class EncoderModel(nn.Module):
@@ -89,9 +114,31 @@ class EncoderModel(nn.Module):
         self.warp = warp
         self.precision: Dtype | None = "float32"
 
-    def latent(self, images: Float[Tensor, "n c h w"], *, track: bool = True) -> Float[Tensor, "n d"]:
-        """The normalised embedding f(x), float32. ``track``: the clean branch, which the moments follow."""
-        return self.constraint(self.raw(images), track=track)
+    def latent(
+        self, images: Float[Tensor, "n c h w"], *, track: bool = True, after_block: AfterBlock | None = None
+    ) -> Float[Tensor, "n d"]:
+        """The normalised embedding f(x), float32. ``track``: the clean branch, which the moments follow.
+
+        ``after_block`` sees, and may change, what each block of the network gives in this pass.
+        """
+        if after_block is None:
+            return self.constraint(self.raw(images), track=track)
+        with after_blocks(self.network, after_block):
+            return self.constraint(self.raw(images), track=track)
+
+    def latent_and_map(
+        self, images: Float[Tensor, "n c h w"], *, block: int, track: bool = True
+    ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n k s s"]]:
+        """The latents, and the feature map after ``block`` from the same pass, in the precision of the network."""
+        found: list[Tensor] = []
+
+        def keep(number: int, features: Tensor) -> Tensor:
+            if number == block:
+                found.append(features)
+            return features
+
+        latent = self.latent(images, track=track, after_block=keep)
+        return latent, found[0]
 
     def raw(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
         """The outputs of the network before the constraint, float32."""

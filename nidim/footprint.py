@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from nidim.capacity import Resolved, resolve
 from nidim.spec import FullSpec, parts
+from nidim.spec.maps import feature_maps, local_map, stem_of
 from nidim.spec.stages import first_stage
 
 FLOAT = 4
@@ -58,7 +59,7 @@ def _stage(spec: FullSpec, resolved: Resolved) -> Footprint:
     network = _network(spec.encoder, channels=resolved.channels, size=size)
     value = 2 if spec.precision == "bfloat16" else FLOAT
     images = 3 * size**2 * resolved.channels * FLOAT
-    steps = n * ((BRANCHES * network.kept + network.widest) * value + images)
+    steps = n * ((BRANCHES * network.kept + network.widest) * value + images + _between(spec, size))
     embedding = min(embed_batch(size**2), max(resolved.n_train, resolved.n_heldout)) * network.widest * FLOAT
     if spec.method.kind == "infomax" and spec.method.neighbors:
         embedding = max(embedding, SIMILARITIES)
@@ -68,7 +69,7 @@ def _stage(spec: FullSpec, resolved: Resolved) -> Footprint:
     return Footprint(
         encoder=copies * FLOAT * weights,
         batch_size=max(steps, embedding) + BRANCHES * n * head.kept * FLOAT,
-        critic=_critic(spec, n, COPIES[spec.optimizer.kind]),
+        critic=_critic(spec, n, COPIES[spec.optimizer.kind]) + _local(spec, n, size),
         regularizer=_regularizer(spec.regularizer, n, spec.encoder.dim),
     )
 
@@ -109,7 +110,7 @@ class _Layers(NamedTuple):
 def _network(encoder: parts.Encoder, *, channels: int, size: int) -> _Layers:
     if encoder.kind == "conv":
         return _conv(encoder.width, channels=channels, size=size, dim=encoder.dim)
-    cifar = encoder.stem == "cifar" or (encoder.stem == "auto" and size <= parts.CIFAR_STEM_UP_TO)
+    cifar = stem_of(encoder, size) == "cifar"
     return _resnet(encoder.kind, size=size, cifar=cifar, dim=encoder.dim)
 
 
@@ -162,6 +163,25 @@ def _critic(spec: FullSpec, n: int, copies: int) -> int:
         weights = 2 * critic.hidden * (d + critic.hidden + critic.dim)
         return scores + FLOAT * (copies * weights + 2 * n * (4 * critic.hidden + critic.dim))
     return scores + FLOAT * copies * d * d
+
+
+def _between(spec: FullSpec, size: int) -> int:
+    """Of noise between the blocks, bytes an image: draws and scaled draws of each map, and the map in float32."""
+    if spec.noise.kind != "gaussian" or spec.noise.layers == 0:
+        return 0
+    return 3 * FLOAT * sum(found.channels * found.side**2 for found in feature_maps(spec.encoder, size))
+
+
+def _local(spec: FullSpec, n: int, size: int) -> int:
+    """Of the local bound: cells, the layers of their projection, the scores of one place, the gradients of cells."""
+    method, place = spec.method, local_map(spec.encoder, size)
+    if method.kind != "infomax" or method.local == 0 or place is None:
+        return 0
+    critic = spec.critic if spec.critic is not None and spec.critic.kind == "separable" else None
+    hidden, dim = (critic.hidden, critic.dim) if critic else (256, 64)
+    weights = hidden * (place.channels + spec.encoder.dim + 2 * (hidden + dim))
+    cells = n * place.side**2 * (place.channels + 4 * hidden + 3 * dim)
+    return FLOAT * (COPIES[spec.optimizer.kind] * weights + cells + 4 * n * n)
 
 
 def _regularizer(term: parts.Regularizer, n: int, dim: int) -> int:

@@ -3,6 +3,9 @@
 Training draws Z with torch on the training device (:func:`draw`). Serving draws it from the counter-based
 stream (:func:`add_noise`), so row i of a request depends on (seed, i) alone.
 
+Two devices of training, of which neither serving nor certificate knows: noise between the blocks of the network
+(:func:`perturb`), and one σ a coordinate within a fixed capacity (:class:`SharedCapacity`).
+
 For a law F that is a map of the Gaussian latent, noise lives in that latent: with e = F⁻¹(Φ(f)), the noisy embedding
 is F⁻¹(Φ((f + Z)/√(1+σ²))), which follows F when f is standard normal.
 """
@@ -16,12 +19,17 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy import special
-from torch import Tensor
+from torch import Tensor, nn
 
-from nidim.capacity import Resolved
+from nidim.capacity import Resolved, gaussian_capacity
+from nidim.normalize import EPS
 from nidim.priors import make_prior
 from nidim.spec import FullSpec
 from nidim.streams import NOISE_DRAWS, uniform53
+
+MOST_SHARE = 4.0
+"""Even shares of the capacity that a coordinate has at most, and the inverse at least: drowned in noise, its law would
+be anything."""
 
 
 def draw(latent: Float[Tensor, "n d"], *, resolved: Resolved, generator: torch.Generator) -> Tensor:
@@ -34,6 +42,43 @@ def draw(latent: Float[Tensor, "n d"], *, resolved: Resolved, generator: torch.G
         unit = torch.rand(latent.shape, generator=generator, device=latent.device, dtype=latent.dtype)
         return resolved.epsilon * (2 * unit - 1)
     return torch.zeros_like(latent)
+
+
+def perturb(
+    features: Float[Tensor, "n c h w"], *, sigma: float, generator: torch.Generator
+) -> Float[Tensor, "n c h w"]:
+    """h + σ·s·ξ, ξ ~ N(0, 1): noise relative to s (c,), the standard deviation of each channel over batch and places.
+
+    The gradient passes through s: otherwise activations would seem to escape the noise by growing, which they cannot.
+    """
+    values = features.float()  # moments and noise stay in float32 under autocast
+    deviation = torch.sqrt(values.var(dim=(0, 2, 3), correction=0, keepdim=True) + EPS)
+    noise = torch.empty_like(values).normal_(generator=generator)
+    return (values + sigma * deviation * noise).to(features.dtype)
+
+
+def sigma_carrying(nats: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
+    """The σ_i at which ½ log(1 + 1/σ_i²) = ``nats``_i > 0: 1/√(e^{2c} − 1), without overflow for large c."""
+    return torch.exp(-nats - 0.5 * torch.log(-torch.expm1(-2 * nats)))
+
+
+class SharedCapacity(nn.Module):
+    """One σ a coordinate, learned; together they carry what a common σ would: Σ_i ½ log(1 + 1/σ_i²) = C(d, σ).
+
+    The shares of C are a softmax, so the sum is C whatever is learned: information is maximised by where the noise is,
+    never by there being less of it. What the softmax sees is bounded by ½ log 4, so that each share lies between 1/4d
+    and 4/d. All are equal at the start.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, sigma: float) -> Float[Tensor, " d"]:
+        """σ_i for the capacity of the common ``sigma``."""
+        d = len(self.logits)
+        shares = torch.softmax(0.5 * math.log(MOST_SHARE) * torch.tanh(self.logits), dim=0)
+        return sigma_carrying(gaussian_capacity(d, sigma) * shares)
 
 
 def add_noise(

@@ -151,6 +151,9 @@ def fit(
         on_checkpoint(run.checkpoint(run.steps))
     recompute_statistics(run.model, images, run.resolved)
     mi = heldout_information(run, heldout)
+    learned = run.method.learned_sigmas()
+    if learned is not None:
+        run.resolved = run.resolved.model_copy(update={"learned_sigmas": learned})
     return Fitted(_serving(run.model), run.resolved, run.history, mi, finished=True)
 
 

@@ -6,6 +6,7 @@ The one line that nidim adds to a method: normalise the output, add Z, and only 
 from nidim.methods.base import Method, StepResult, Wiring
 from nidim.methods.infomax import InfoMax
 from nidim.methods.lejepa import LeJEPA
+from nidim.methods.local import LocalBound, mean_over_cells
 from nidim.methods.predictive import BYOL, SimSiam
 from nidim.methods.redundancy import RedundancyReduction, barlow_twins, vicreg
 from nidim.methods.simclr import SimCLR, nt_xent
@@ -14,6 +15,7 @@ __all__ = [
     "BYOL",
     "InfoMax",
     "LeJEPA",
+    "LocalBound",
     "Method",
     "RedundancyReduction",
     "SimCLR",
@@ -21,6 +23,7 @@ __all__ = [
     "StepResult",
     "Wiring",
     "barlow_twins",
+    "mean_over_cells",
     "nt_xent",
     "vicreg",
 ]

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from nidim.augment import augment
 from nidim.capacity import Resolved
-from nidim.encoders import EncoderModel
-from nidim.noise import draw
+from nidim.encoders import AfterBlock, EncoderModel
+from nidim.noise import SharedCapacity, draw, perturb
 from nidim.objectives import infonce
 from nidim.spec.parts import Noise
 from nidim.spec.views import Augmentation
@@ -45,6 +45,7 @@ class Method(nn.Module):
     def __init__(self, wiring: Wiring) -> None:
         super().__init__()
         self.head, self._augmentation, self._noise, self._resolved = wiring
+        self.shares = SharedCapacity(self._resolved.dim) if _is_learned(self._noise) else None
         self.done = 1.0
 
     def view(
@@ -56,9 +57,20 @@ class Method(nn.Module):
     def two_views(
         self, model: EncoderModel, images: Float[Tensor, "n c h w"], *, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Latents of two augmentations of each image; the moments follow the first."""
-        first = model.latent(self.view(images, generator=generator))
+        """Latents of two augmentations of each image; the first is the clean branch."""
+        first = self.clean_branch(model, self.view(images, generator=generator), generator=generator)
         return first, model.latent(self.view(images, generator=generator), track=False)
+
+    def clean_branch(
+        self,
+        model: EncoderModel,
+        images: Float[Tensor, "n c h w"],
+        *,
+        generator: torch.Generator,
+        track: bool = True,
+    ) -> Float[Tensor, "n d"]:
+        """Latents of the branch that is to have noise; in training with noise after each block, if asked for."""
+        return model.latent(images, track=track, after_block=self._within(generator))
 
     def noisy(self, latent: Float[Tensor, "n d"], *, generator: torch.Generator) -> Float[Tensor, "n d"]:
         """f + Z: the one line that nidim adds to a method."""
@@ -76,12 +88,27 @@ class Method(nn.Module):
         noisy, other = self.noisy(first, generator=generator), self.other(second, generator=generator)
         return self.head(noisy), self.head(other)
 
-    def _strength(self) -> float:
-        """σ now over σ at the end."""
+    def _within(self, generator: torch.Generator) -> AfterBlock | None:
+        """What adds the noise between the blocks of the network; None without, and in evaluation."""
+        if self._noise.kind != "gaussian" or self._noise.layers == 0 or not self.training:
+            return None
+        sigma = self._noise.layers
+        return lambda _block, features: perturb(features, sigma=sigma, generator=generator)
+
+    def _strength(self) -> float | Float[Tensor, " d"]:
+        """σ now over σ at the end; where it is learned, that of each coordinate."""
         sigma = self._resolved.sigma
-        if self._noise.kind != "gaussian" or self._noise.start is None or not sigma:
+        if self._noise.kind != "gaussian" or sigma is None:
             return 1.0
-        return 1 + (self._noise.start / sigma - 1) * (1 + math.cos(math.pi * self.done)) / 2
+        start = sigma if self._noise.start is None else self._noise.start
+        strength = 1 + (start / sigma - 1) * (1 + math.cos(math.pi * self.done)) / 2
+        return strength if self.shares is None else self.shares(strength * sigma) / sigma
+
+    @torch.no_grad()
+    def learned_sigmas(self) -> tuple[float, ...] | None:
+        """σ of each coordinate at the end of the training; None unless they are learned."""
+        sigma = self._resolved.sigma
+        return None if self.shares is None or sigma is None else tuple(self.shares(sigma).tolist())
 
     def forward(
         self, model: EncoderModel, images: Float[Tensor, "n c h w"], *, generator: torch.Generator
@@ -93,6 +120,10 @@ class Method(nn.Module):
 
     def after_step(self, model: EncoderModel, done: float) -> None:
         """Called after every update; ``done`` in (0, 1] of the training is over."""
+
+
+def _is_learned(noise: Noise) -> bool:
+    return noise.kind == "gaussian" and noise.learned
 
 
 def cosines(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:

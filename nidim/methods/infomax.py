@@ -2,7 +2,8 @@
 
 X an image, X' an augmentation of it, Z noise on the normalised output of the *clean* branch, in training only;
 then, if asked for, a projection head on both branches: the bound stays valid by data processing. The encoder is
-shared and gets gradient through both branches. The row of a score is the noisy clean embedding.
+shared and gets gradient through both branches. The row of a score is the noisy clean embedding. Beside this global
+bound may stand a local one, about the cells of a feature map of the view (``nidim.methods.local``).
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ from torch import Tensor, nn
 
 from nidim.encoders import EncoderModel
 from nidim.methods.base import Method, StepResult, Wiring
+from nidim.methods.local import LocalBound
 from nidim.objectives import Objective
 
 
 class InfoMax(Method):
-    """Clean image and one augmented view, each through the encoder on its own."""
+    """Clean image and one augmented view, each through the encoder on its own; ``mi_nats`` is the global bound."""
 
-    def __init__(self, wiring: Wiring, *, critic: nn.Module, objective: Objective) -> None:
+    def __init__(
+        self, wiring: Wiring, *, critic: nn.Module, objective: Objective, local: LocalBound | None = None
+    ) -> None:
         super().__init__(wiring)
-        self.critic, self.objective = critic, objective
+        self.critic, self.objective, self.local = critic, objective, local
 
     def forward(
         self,
@@ -32,8 +36,15 @@ class InfoMax(Method):
         partners: Float[Tensor, "n c h w"] | None = None,
     ) -> StepResult:
         """``partners``: what the second branch sees, augmented, instead of the images themselves."""
-        clean = model.latent(images)
+        clean = self.clean_branch(model, images, generator=generator)
         shown = self.view(images if partners is None else partners, generator=generator)
-        view = model.latent(shown, track=False)
-        bound = self.objective(self.critic(*self.projections(clean, view, generator=generator)))
-        return StepResult(surrogate=bound.surrogate, mi_nats=bound.nats, clean=clean)
+        if self.local is None or not self.training:
+            view, cells = model.latent(shown, track=False), None
+        else:
+            view, cells = model.latent_and_map(shown, block=self.local.block, track=False)
+        noisy, other = self.noisy(clean, generator=generator), self.other(view, generator=generator)
+        bound = self.objective(self.critic(self.head(noisy), self.head(other)))
+        surrogate = bound.surrogate
+        if self.local is not None and cells is not None:
+            surrogate = surrogate + self.local.weight * self.local(noisy, cells).surrogate
+        return StepResult(surrogate=surrogate, mi_nats=bound.nats, clean=clean)

@@ -28,7 +28,10 @@ def distance(predicted: Float[Tensor, "n d"], target: Float[Tensor, "n d"]) -> F
 
 
 class SimSiam(Method):
-    """Both views predict each other; each carries noise where it predicts and none where it is predicted."""
+    """Both views predict each other; each carries noise where it predicts and none where it is predicted.
+
+    Noise between the blocks is in both: SimSiam's targets come from the same pass.
+    """
 
     def __init__(self, wiring: Wiring, *, predictor: nn.Module) -> None:
         super().__init__(wiring)
@@ -38,7 +41,10 @@ class SimSiam(Method):
         self, model: EncoderModel, images: Float[Tensor, "n c h w"], *, generator: torch.Generator
     ) -> StepResult:
         views = [self.view(images, generator=generator) for _ in range(2)]
-        latents = [model.latent(view, track=number == 0) for number, view in enumerate(views)]
+        latents = [
+            self.clean_branch(model, view, track=number == 0, generator=generator)
+            for number, view in enumerate(views)
+        ]
         projected = [self.head(self.noisy(f, generator=generator)) for f in latents]
         targets = self.targets(views, latents)
         first, second = (

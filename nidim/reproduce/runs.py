@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from nidim.data import Dataset
 from nidim.pipeline import Hooks, embed_dataset, evaluate_fitted, provenance_of
 from nidim.priors import make_prior
@@ -43,7 +45,7 @@ class Runs:
         except (OSError, ValueError):
             return None
         wanted = (FORMAT, row.posthoc, self._spec(row, seed).digest)
-        made = (found.get("format"), found.get("posthoc"), found.get("provenance", {}).get("spec_digest"))
+        made = (found.get("format"), found.get("posthoc"), _digest_now(found))
         return found if made == wanted else None
 
     def make(self, row: Row, seed: int, hooks: Hooks) -> Run:
@@ -104,6 +106,14 @@ class Runs:
             )
             self._trained = (key, fitted, time.perf_counter() - began, peak_mb())
         return self._trained[1:]
+
+
+def _digest_now(run: Run) -> str | None:
+    """Of the spec of a stored run, with the defaults of fields that came later; None where it is no spec any more."""
+    try:
+        return FullSpec.model_validate(run.get("spec")).digest
+    except ValidationError:
+        return None
 
 
 def _latent(spec: FullSpec) -> FullSpec:

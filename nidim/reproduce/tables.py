@@ -137,13 +137,15 @@ BOUNDS = Table(
 )
 
 
-METHODS = (
-    ("infomax", "Deep InfoMax"),
-    ("simclr", "SimCLR"),
-    ("vicreg", "VICReg"),
-    ("barlow_twins", "Barlow Twins"),
-    ("byol", "BYOL"),
-    ("simsiam", "SimSiam"),
+LOCAL = {"kind": "infomax", "local": 1.0}
+METHODS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("infomax", "Deep InfoMax", {"kind": "infomax"}),
+    ("local", "Deep InfoMax with local maps", LOCAL),
+    ("simclr", "SimCLR", {"kind": "simclr"}),
+    ("vicreg", "VICReg", {"kind": "vicreg"}),
+    ("barlow_twins", "Barlow Twins", {"kind": "barlow_twins"}),
+    ("byol", "BYOL", {"kind": "byol"}),
+    ("simsiam", "SimSiam", {"kind": "simsiam"}),
 )
 
 
@@ -151,16 +153,16 @@ def _plugins(scale: Scale) -> Sequence[Row]:
     quiet = {"kind": "none", "certificate_sigma": 0.2}
     return [
         Row(
-            f"{method}-{'noise' if noise else 'plain'}",
+            f"{name}-{'noise' if noise else 'plain'}",
             (title, "σ = 0.2" if noise else "none"),
             {
                 **_one_stage(2),
-                "method": {"kind": method},
+                "method": method,
                 "noise": {"kind": "gaussian", "sigma": 0.2} if noise else quiet,
             },
             DATASETS[scale],
         )
-        for method, title in METHODS
+        for name, title, method in METHODS
         for noise in (True, False)
     ]
 
@@ -226,8 +228,10 @@ def _injection(scale: Scale) -> Sequence[Row]:
         ("both", "on both branches", {"branches": "both"}),
         ("annealed", "on the clean branch, σ from 1 down", {"start": 1.0}),
         ("growing", "on the clean branch, σ from 0.05 up", {"start": 0.05}),
+        ("layers", "on the clean branch, and 0.1 of the deviation after each block", {"layers": 0.1}),
+        ("learned", "on the clean branch, σ of each coordinate learned within C", {"learned": True}),
     )
-    return [
+    rows = [
         Row(
             name,
             (title,),
@@ -240,12 +244,15 @@ def _injection(scale: Scale) -> Sequence[Row]:
         )
         for name, title, changes in where
     ]
+    local = {**rows[0].changes, "method": LOCAL}
+    return [*rows, Row("local", ("on the clean branch, local maps beside it",), local, DATASETS[scale])]
 
 
 INJECTION = Table(
     name="injection",
     title="Where and when to add the noise",
-    about="d = 2, σ = 0.2 at the end of the training, at which C and the certificate are evaluated.",
+    about="d = 2, σ = 0.2 at the end of the training, at which C and the certificate are evaluated, also where each "
+    "coordinate has learned its own. The last row is the first with a local bound beside the global one.",
     headings=("noise",),
     rows=_injection,
     columns=(*INFORMATION, *MATCHING, *USE, *COST),

@@ -68,6 +68,13 @@ class InfoMaxMethod(Part):
     first_epochs: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         None, description="epochs of the first stage; none: half of those of the second"
     )
+    local: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="weight of the local bound beside the global one: I(cell(X'); f(X) + Z), mean over the cells of a "
+        "feature map of the view, 8 × 8 at most, by a separable critic of its own; mi_nats stays the global bound",
+    )
 
 
 class SimCLRMethod(Part):
@@ -253,6 +260,18 @@ class GaussianNoise(Part):
     )
     branches: Literal["clean", "both"] = Field(
         "clean", description="clean: noise on one branch, as in the paper; both: independent noise on each"
+    )
+    layers: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="σ of more noise after each block of the network, in standard deviations of each channel over the "
+        "batch; on the branch that has noise, in training only; capacity and certificate are those of the output's",
+    )
+    learned: bool = Field(
+        False,
+        description="each coordinate learns a σ of its own in training; together they carry the capacity of sigma, "
+        "each between a quarter and four times its even share; certificate and noise on request are those of sigma",
     )
 
 

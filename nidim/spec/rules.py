@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nidim.spec import parts
+from nidim.spec.maps import local_map
 
 if TYPE_CHECKING:
     from nidim.spec.train import TrainSpec
@@ -25,6 +26,8 @@ def contradiction(spec: TrainSpec) -> tuple[str, str] | None:
         _normalization_fits,
         _certificate_fits,
         _first_stage,
+        _local_map_has_cells,
+        _learned_noise_is_shared,
         _channel_critic,
         _pulley,
     ):
@@ -95,12 +98,34 @@ def _first_stage(spec: TrainSpec) -> tuple[str, str] | None:
     return None
 
 
+def _local_map_has_cells(spec: TrainSpec) -> tuple[str, str] | None:
+    if spec.method is None or spec.method.kind != "infomax" or spec.method.local == 0:
+        return None
+    if spec.encoder is None or spec.image_size is None or local_map(spec.encoder, spec.image_size):
+        return None
+    return (
+        "method",
+        f"local needs a feature map of several cells, and {spec.encoder.kind} has none for images of "
+        f"{spec.image_size} pixels; use larger images or leave local out",
+    )
+
+
+def _learned_noise_is_shared(spec: TrainSpec) -> tuple[str, str] | None:
+    if spec.noise is None or spec.noise.kind != "gaussian" or not spec.noise.learned:
+        return None
+    if spec.encoder is not None and spec.encoder.dim == 1:
+        return "noise", "learned noise shares a capacity between coordinates, and d is 1; leave learned out"
+    return None
+
+
 def _channel_critic(spec: TrainSpec) -> tuple[str, str] | None:
     if spec.critic is None or spec.critic.kind != "gaussian_channel":
         return None
     if spec.noise is not None and spec.noise.kind != "gaussian":
         return "critic", "gaussian_channel is the critic of gaussian noise; use separable"
-    if spec.noise is not None and (spec.noise.start is not None or spec.noise.branches == "both"):
+    if spec.noise is not None and (
+        spec.noise.start is not None or spec.noise.branches == "both" or spec.noise.learned
+    ):
         return "critic", "gaussian_channel is exact for one constant σ on one branch; use separable"
     if spec.head is not None and spec.head.kind != "none":
         return "head", "gaussian_channel scores the embedding itself; use head none"

@@ -36,6 +36,18 @@ SPECS: dict[str, dict[str, Any]] = {
     "resnet18": {"image_size": 32, "batch_size": 128, "encoder": {"kind": "resnet18"}},
     "resnet50": {"image_size": 32, "batch_size": 64, "encoder": {"kind": "resnet50"}},
     "large images": {"image_size": 224, "batch_size": 32, "encoder": {"kind": "resnet18"}},
+    "local maps": {
+        "image_size": 28,
+        "batch_size": 512,
+        "encoder": {"kind": "conv", "width": 32},
+        "method": {"kind": "infomax", "local": 1},
+    },
+    "noise between blocks": {
+        "image_size": 28,
+        "batch_size": 512,
+        "encoder": {"kind": "conv", "width": 32},
+        "noise": {"kind": "gaussian", "layers": 0.1},
+    },
     "simclr": {
         "image_size": 8,
         "batch_size": 4096,
@@ -94,7 +106,7 @@ def measured(changes: dict[str, Any]) -> int:
     return int(done.stdout)
 
 
-@pytest.mark.parametrize("name", ["conv", "concat critic"])
+@pytest.mark.parametrize("name", ["conv", "concat critic", "local maps"])
 def test_the_peak_is_about_what_is_said(name):
     assert measured(SPECS[name]) == pytest.approx(said(SPECS[name]).total, rel=FACTOR - 1)
 

@@ -218,6 +218,9 @@ def test_nt_xent_equals_a_slow_reference() -> None:
         {"head": {"kind": "mlp"}},
         {"noise": {"kind": "uniform", "epsilon": 0.2}},
         {"prior": {"kind": "uniform"}},
+        {"method": {"kind": "infomax", "local": 1}},
+        {"noise": {"kind": "gaussian", "layers": 0.2, "learned": True}},
+        {"noise": {"kind": "gaussian", "layers": 0.2, "learned": True}, "method": {"kind": "byol"}},
     ],
 )
 def test_gradient_reaches_every_parameter(values: dict) -> None:

@@ -157,6 +157,17 @@ def test_the_peak_is_that_of_one_run() -> None:
     assert math.isfinite(before)
 
 
+def test_a_run_from_before_a_field_is_found_while_its_default_is_asked_for(tmp_path: Path) -> None:
+    store = runs.Runs(tmp_path, datasets_dir=None)
+    row = Row("x", (), {"noise": {"kind": "gaussian", "sigma": 0.5}}, "digits")
+    spec = store._spec(row, 0).model_dump(mode="json")
+    del spec["noise"]["layers"], spec["method"]["local"]
+    (tmp_path / "x-seed0.json").write_text(json.dumps({"format": 1, "posthoc": None, "spec": spec}))
+    assert store.find(row, 0) is not None
+    other = Row("x", (), {"noise": {"kind": "gaussian", "sigma": 0.5, "layers": 0.1}}, "digits")
+    assert store.find(other, 0) is None
+
+
 def test_a_damaged_file_is_no_run(tmp_path: Path) -> None:
     row = Row("x", (), {}, "digits")
     store = runs.Runs(tmp_path, datasets_dir=None)

@@ -172,6 +172,9 @@ CONTRADICTIONS = [
     ({"regularizer": {"kind": "sliced_epps_pulley"}, "noise": {"kind": "uniform"}}, "regularizer"),
     ({"critic": {"kind": "gaussian_channel"}, "noise": {"kind": "gaussian", "start": 1}}, "critic"),
     ({"method": {"kind": "infomax", "first_epochs": 3}}, "method"),
+    ({"method": {"kind": "infomax", "local": 1}, "encoder": {"kind": "conv"}, "image_size": 3}, "method"),
+    ({"noise": {"kind": "gaussian", "learned": True}, "encoder": {"kind": "conv", "dim": 1}}, "noise"),
+    ({"noise": {"kind": "gaussian", "learned": True}, "critic": {"kind": "gaussian_channel"}}, "critic"),
 ]
 
 
@@ -204,6 +207,9 @@ def test_contradictions_name_their_field_and_what_to_do(values: dict, field: str
         {"dataset": "x", "noise": {"kind": "gaussian", "sigma": 1e308}},
         {"dataset": "x", "noise": {"kind": "laplace"}},
         {"dataset": "x", "encoder": {"kind": "conv", "dim": 10**9}},
+        {"dataset": "x", "method": {"kind": "simclr", "local": 1}},
+        {"dataset": "x", "noise": {"kind": "uniform", "layers": 0.1}},
+        {"dataset": "x", "noise": {"kind": "uniform", "learned": True}},
         {"dataset": "x", "format_version": 2},
     ],
 )

@@ -74,6 +74,15 @@ MODES = [
     {"noise": {"kind": "uniform", "epsilon": 0.2}},
     {"precision": "bfloat16"},
     {"noise": {"kind": "gaussian", "sigma": 0.5, "start": 2, "branches": "both"}},
+    {"method": {"kind": "infomax", "local": 1}},
+    {"method": {"kind": "infomax", "local": 1}, "objective": {"kind": "donsker_varadhan"}},
+    {
+        "method": {"kind": "infomax", "local": 1},
+        "noise": {"kind": "gaussian", "sigma": 0.5, "layers": 0.2, "learned": True},
+        "precision": "bfloat16",
+    },
+    {"noise": {"kind": "gaussian", "sigma": 0.5, "layers": 0.2}, "method": {"kind": "byol"}},
+    {"noise": {"kind": "gaussian", "sigma": 0.5, "learned": True, "start": 2}},
 ]
 
 
@@ -95,6 +104,27 @@ def test_resume_is_bit_identical(values: dict, images: np.ndarray, tmp_path) -> 
     assert_same(whole, again)
     assert again.mi_nats == whole.mi_nats
     assert [h["step"] for h in again.history][-1] == [h["step"] for h in whole.history][-1]
+
+
+def test_noise_between_blocks_leaves_no_trace_in_what_is_served(images: np.ndarray) -> None:
+    fitted = train(spec(noise={"kind": "gaussian", "sigma": 0.5, "layers": 0.5}), images)
+    z = embed(fitted.model, images[:1400])
+    np.testing.assert_array_equal(z, embed(fitted.model, images[:1400]))
+    np.testing.assert_allclose(z.mean(0), 0, atol=1e-3)
+    np.testing.assert_allclose(z.var(0), 1, atol=1e-3)
+    assert any(not torch.equal(w, weights(train(spec(), images))[k]) for k, w in weights(fitted).items())
+
+
+def test_learned_noise_stays_within_the_capacity_and_is_kept_on_record(images: np.ndarray) -> None:
+    fitted = train(spec(epochs=10, noise={"kind": "gaussian", "sigma": 0.5, "learned": True}), images)
+    sigmas = fitted.resolved.learned_sigmas
+    assert sigmas is not None
+    assert np.log1p(np.array(sigmas) ** -2.0).sum() / 2 == pytest.approx(
+        fitted.resolved.capacity_nats, rel=1e-4
+    )
+    assert max(sigmas) > 1.001 * min(sigmas), "something was learned"
+    assert 0.3 < fitted.mi_nats < fitted.resolved.capacity_nats + 0.1
+    assert train(spec(epochs=1), images).resolved.learned_sigmas is None
 
 
 def test_checkpoints_on_the_way_do_not_change_the_weights(images: np.ndarray) -> None:
