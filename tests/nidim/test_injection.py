@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from nidim import bundle, pipeline
 from nidim.build import build_encoder, build_method
 from nidim.capacity import gaussian_capacity, resolve, sigma_for
+from nidim.data import load_builtin
 from nidim.methods import base
 from nidim.noise import MOST_SHARE, SharedCapacity, add_noise, perturb, sigma_carrying
 from nidim.spec import DatasetFacts, TrainSpec
@@ -201,3 +204,31 @@ def test_noise_on_request_is_that_of_the_common_sigma() -> None:
     found = add_noise(clean, spec, trained, seed=3)
     np.testing.assert_array_equal(found, add_noise(clean, spec, resolved, seed=3))
     assert found.std() == pytest.approx(0.5, rel=0.02)
+
+
+def test_all_devices_together_in_two_stages_leave_a_bundle_like_any_other(tmp_path: Path) -> None:
+    """ONNX is compared with the model while it is stored, and left out where they differ."""
+    dataset = load_builtin("digits", root=None)
+    spec = TrainSpec.model_validate(
+        {
+            "dataset": "digits",
+            "encoder": {"kind": "conv", "dim": 2, "width": 8},
+            "method": {"kind": "infomax", "local": 1, "neighbors": 3, "first_dim": 4, "first_epochs": 1},
+            "noise": {"kind": "gaussian", "sigma": 0.5, "layers": 0.2, "learned": True},
+            "epochs": 2,
+            "precision": "float32",
+            "evaluation": "quick",
+        }
+    )
+    outcome = pipeline.run(spec, dataset, out_dir=tmp_path)
+    loaded = bundle.load(tmp_path)
+    assert (tmp_path / bundle.ONNX).is_file()
+    assert loaded.resolved.learned_sigmas == outcome.fitted.resolved.learned_sigmas
+    assert capacity(torch.tensor(loaded.resolved.learned_sigmas)) == pytest.approx(
+        gaussian_capacity(2, 0.5), rel=1e-4
+    )
+    certificate = outcome.report.certificate
+    assert (certificate.sigma, certificate.capacity_nats) == (0.5, pytest.approx(gaussian_capacity(2, 0.5)))
+    assert loaded.noisy.describe()["scale"] == pytest.approx(math.hypot(1, 0.5))
+    assert "σ_i learned" in (tmp_path / bundle.CARD).read_text()
+    assert not any(name.startswith(("shares", "local")) for name in loaded.model.state_dict())
