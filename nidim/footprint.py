@@ -169,7 +169,9 @@ def _between(spec: FullSpec, size: int) -> int:
     """Of noise between the blocks, bytes an image: draws and scaled draws of each map, and the map in float32."""
     if spec.noise.kind != "gaussian" or spec.noise.layers == 0:
         return 0
-    return 3 * FLOAT * sum(found.channels * found.side**2 for found in feature_maps(spec.encoder, size))
+    passes = BRANCHES if spec.method.kind in ("byol", "simsiam") else 1
+    values = sum(found.channels * found.side**2 for found in feature_maps(spec.encoder, size))
+    return 3 * FLOAT * passes * values
 
 
 def _local(spec: FullSpec, n: int, size: int) -> int:
