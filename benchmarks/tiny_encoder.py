@@ -26,12 +26,14 @@ def write_bundle(directory: Path, *, report: dict[str, Any] | None = None, **spe
     filled = TrainSpec.model_validate(wanted).filled(facts)
     resolved, _ = resolve(filled, facts)
     torch.manual_seed(0)
-    model = build_encoder(filled, resolved).eval()
+    prior = make_prior(filled)
+    model = build_encoder(filled, resolved, prior).eval()
     of = f" of {sorted(spec.items())}" if spec else ""  # files that are the same share a blob
     report = report or {"mi_nats": 1.5, "hz_p": 0.4, "clean": {"n": 359, **({"of": of} if spec else {})}}
     manifest = bundle.save(
         directory,
         model=model,
+        prior=prior,
         spec=filled,
         resolved=resolved,
         report=report,
@@ -43,10 +45,10 @@ def write_bundle(directory: Path, *, report: dict[str, Any] | None = None, **spe
     return {
         "manifest": manifest.model_dump(),
         "report": report,
-        "spec": filled.model_dump(mode="json"),
+        "spec": filled.stored().model_dump(mode="json"),
         "resolved": resolved.model_dump(mode="json"),
         "dim": resolved.dim,
-        "prior": make_prior(filled).describe(),
+        "prior": prior.describe(),
         "size": manifest.size_bytes,
     }
 

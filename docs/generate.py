@@ -9,6 +9,8 @@ import sys
 import typing
 from pathlib import Path
 
+from pydantic_core import PydanticUndefined
+
 from nidim.capacity import resolve
 from nidim.data import builtin_facts
 from nidim.spec import TrainSpec, laws, parts, views
@@ -48,6 +50,8 @@ def settings_page() -> str:
 
 
 def _default(value: object) -> str:
+    if value is PydanticUndefined:
+        return "(required)"
     if value in ("", None, ()):
         return "(none)"
     return f"`{value:,}`" if isinstance(value, int) and value >= 10_000 else f"`{value}`"

@@ -22,18 +22,21 @@ from nidim.methods import (
 )
 from nidim.normalize import UnitInterval, UnitMoments
 from nidim.objectives import build_objective
-from nidim.priors import make_prior
+from nidim.priors import Prior, make_prior
 from nidim.spec import FullSpec, parts
 from nidim.spec.maps import local_map
 from nidim.warp import build_warp
 
 
-def build_encoder(spec: FullSpec, resolved: Resolved) -> EncoderModel:
-    """The encoder of a filled spec, randomly initialised from torch's default generator, float32, CPU."""
+def build_encoder(spec: FullSpec, resolved: Resolved, prior: Prior | None = None) -> EncoderModel:
+    """The encoder of a filled spec, randomly initialised from torch's default generator, float32, CPU.
+
+    ``prior``: the law of its embeddings, where it is there already; else it is made.
+    """
     network = build_network(spec.encoder, channels=resolved.channels, image_size=resolved.image_size)
     sigmoid = spec.normalization.kind == "sigmoid"
     constraint = UnitInterval() if sigmoid else UnitMoments(spec.encoder.dim)
-    return EncoderModel(network, constraint, build_warp(make_prior(spec)))
+    return EncoderModel(network, constraint, build_warp(prior or make_prior(spec)))
 
 
 def build_method(spec: FullSpec, resolved: Resolved) -> Method:

@@ -5,6 +5,7 @@
     report.json         the evidence that the embeddings follow the prior, and what they are good for
     report.html         the same for people, in one file that stands alone
     README.md           model card
+    prior.safetensors   the law, where it is a flow: its weights and the points that it was fitted to
     model.onnx          `images` uint8 (n, image_size, image_size, c) -> `embeddings` float32 (n, d)
 
 No pickle. A bundle is immutable: its digest is SHA-256 over the lines ``<sha256> <size> <name>``, sorted by name.
@@ -34,20 +35,21 @@ from nidim.encoders import EncoderModel
 from nidim.errors import BundleError
 from nidim.noise import add_noise
 from nidim.onnx_export import export_onnx, some_pixels
-from nidim.priors import Prior, make_prior, noisy_prior
+from nidim.priors import FlowPrior, Prior, noisy_prior, prior_from_dict
 from nidim.spec import FullSpec
 
 log = logging.getLogger(__name__)
 
-WEIGHTS, CONFIG, REPORT, PAGE, CARD, ONNX = (
+WEIGHTS, PRIOR, CONFIG, REPORT, PAGE, CARD, ONNX = (
     "model.safetensors",
+    "prior.safetensors",
     "config.json",
     "report.json",
     "report.html",
     "README.md",
     "model.onnx",
 )
-FILES = (WEIGHTS, CONFIG, REPORT, PAGE, CARD, ONNX)
+FILES = (WEIGHTS, PRIOR, CONFIG, REPORT, PAGE, CARD, ONNX)
 MANIFEST = "manifest.json"
 """Beside the files of a bundle on disk; not one of them."""
 
@@ -73,7 +75,7 @@ class Config(BaseModel):
     format_version: int
     spec: FullSpec
     resolved: Resolved
-    prior: dict[str, Any] = Field(description="law of the clean embeddings")
+    prior: dict[str, Any] = Field(description="law of the clean embeddings; of a flow the digest of its file")
     noisy_prior: dict[str, Any] = Field(description="law promised to the embeddings with noise")
     preprocessing: Preprocessing
     provenance: dict[str, Any]
@@ -137,13 +139,14 @@ class Bundle:
 
     def embed_noisy(self, images: NDArray[np.uint8], *, seed: int, offset: int = 0) -> NDArray[np.float32]:
         """f(x) + Z; row i uses row offset + i of the stream ``seed``."""
-        return add_noise(self.embed(images), self.spec, self.resolved, seed=seed, offset=offset)
+        return add_noise(self.embed(images), self.prior, self.resolved, seed=seed, offset=offset)
 
 
 def save(
     directory: Path,
     *,
     model: EncoderModel,
+    prior: Prior,
     spec: FullSpec,
     resolved: Resolved,
     report: dict[str, Any],
@@ -155,21 +158,25 @@ def save(
 ) -> Manifest:
     """Write a bundle into an empty or missing ``directory``; returns its manifest, also written beside it.
 
+    ``prior``: the law of the embeddings of ``model``.
+
     The ONNX file is compared with the model on the images ``sample`` (n, h, w, c), random ones if there are none: it
     differs by at most 1e-4. If it does not agree it is left out, with a warning: a training is worth more than that.
     """
     directory.mkdir(parents=True, exist_ok=True)
     config = Config(
         format_version=FORMAT_VERSION,
-        spec=spec,
+        spec=spec.stored(),
         resolved=resolved,
-        prior=make_prior(spec).describe(),
-        noisy_prior=noisy_prior(spec, resolved).describe(),
+        prior=prior.describe(),
+        noisy_prior=noisy_prior(prior, resolved).describe(),
         preprocessing=Preprocessing(image_size=resolved.image_size, channels=resolved.channels),
         provenance=provenance,
     )
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     save_file(state, directory / WEIGHTS)
+    if isinstance(prior, FlowPrior):
+        (directory / PRIOR).write_bytes(prior.data)
     (directory / CONFIG).write_text(config.model_dump_json(indent=1))
     (directory / REPORT).write_text(json.dumps(report, indent=1, allow_nan=False))
     (directory / PAGE).write_text(page)
@@ -219,7 +226,8 @@ def load(directory: Path, *, expect: Manifest | None = None) -> Bundle:
     """
     manifest = _verified(directory, expect)
     config, report = read_config(directory), _read_json(directory / REPORT)
-    model = build_encoder(config.spec, config.resolved)
+    prior = read_prior(directory, config)
+    model = build_encoder(config.spec, config.resolved, prior)
     try:
         model.load_state_dict(load_file(directory / WEIGHTS))
     except (SafetensorError, RuntimeError, OSError) as exc:
@@ -229,8 +237,8 @@ def load(directory: Path, *, expect: Manifest | None = None) -> Bundle:
         report=report,
         digest=manifest.digest,
         model=model.eval(),
-        prior=make_prior(config.spec),
-        noisy=noisy_prior(config.spec, config.resolved),
+        prior=prior,
+        noisy=noisy_prior(prior, config.resolved),
     )
 
 
@@ -266,3 +274,12 @@ def read_config(directory: Path) -> Config:
         return Config.model_validate(values)
     except ValidationError as exc:
         raise BundleError(f"{CONFIG} is not understood: {exc.errors()[0]['msg']}") from exc
+
+
+def read_prior(directory: Path, config: Config) -> Prior:
+    """The law of the clean embeddings, without loading the encoder. Raises BundleError."""
+    path = directory / PRIOR
+    try:
+        return prior_from_dict(config.prior, file=path.read_bytes() if path.is_file() else None)
+    except (ValueError, OSError) as exc:
+        raise BundleError(f"The law of the encoder cannot be read: {exc}") from exc

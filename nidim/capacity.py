@@ -22,6 +22,7 @@ from nidim.errors import SpecError
 from nidim.spec import DatasetFacts, FullSpec
 from nidim.spec.base import Part
 from nidim.spec.parts import Noise
+from nidim.spec.targets import StoredPoints
 
 SIGMA_RANGE = (0.05, 0.75)
 """σ "auto" stays within; below, the loss saturates before the law is filled, above, little is left."""
@@ -121,8 +122,14 @@ class Resolved(Part):
 def resolve(spec: FullSpec, facts: DatasetFacts) -> tuple[Resolved, list[Advice]]:
     """What a filled ``spec`` means for this dataset, with the physics' warnings.
 
-    Raises SpecError for a dataset of fewer than two training images: nothing can be told apart in it.
+    Raises SpecError for a dataset of fewer than two training images: nothing can be told apart in it; and for a flow
+    whose points are elsewhere.
     """
+    if spec.prior.kind == "flow" and isinstance(spec.prior.points, StoredPoints):
+        raise SpecError(
+            "This is the spec of a stored encoder: to train again, give the points of its prior.",
+            pointer="/prior/points",
+        )
     if facts.n_train < 2:
         raise SpecError(
             f"{facts.name} has {facts.n_train} training images; at least 2 are needed.", pointer="/dataset"

@@ -7,7 +7,6 @@ from typing import Any
 from nidim.bundle import Preprocessing
 from nidim.capacity import Resolved
 from nidim.evaluate import Report, sentence
-from nidim.priors import make_prior
 from nidim.spec import FullSpec
 
 _TEMPLATE = """\
@@ -59,13 +58,15 @@ images like those of the dataset; for others the p-value of `prior/score` tells 
 """
 
 
-def model_card(spec: FullSpec, resolved: Resolved, report: Report, provenance: dict[str, Any]) -> str:
-    """Markdown with a metadata header, in the form that model hubs read."""
+def model_card(
+    spec: FullSpec, resolved: Resolved, report: Report, provenance: dict[str, Any], *, law: str
+) -> str:
+    """Markdown with a metadata header, in the form that model hubs read; ``law``: of the embeddings, in words."""
     dataset = provenance["dataset"]
     return _TEMPLATE.format(
         license=f"license: {dataset['license']}\n" if dataset.get("license") else "",
         title=f"{spec.encoder.kind} encoder for {spec.dataset}, d = {spec.encoder.dim}",
-        law=make_prior(spec).name,
+        law=law,
         sentence=sentence(report),
         rows="\n".join(f"| {name} | {value} |" for name, value in _figures(report)),
         size=resolved.image_size,

@@ -98,6 +98,11 @@ def _with(options: list[Any]) -> Any:
     metavar="FIELD=VALUE",
     help="Change a field of the spec, e.g. --set noise.sigma=0.2.",
 )
+@click.option(
+    "--prior-sample",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An .npy file (n, d): the embeddings are to follow the law of these points, by a flow.",
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory of the new encoder.")
 @click.option(
     "--onnx/--no-onnx", default=True, show_default=True, help="Write model.onnx, too (some seconds)."
@@ -106,6 +111,7 @@ def _with(options: list[Any]) -> Any:
 def train(
     spec_file: Path,
     changes: tuple[str, ...],
+    prior_sample: Path | None,
     out: Path,
     onnx: bool,
     data: Path | None,
@@ -127,7 +133,10 @@ def train(
     from nidim.progress import TrainingDisplay
 
     spec, dataset = load_dataset(
-        read_spec(spec_file, changes), data=data, datasets_dir=datasets_dir, allow_downloads=allow_downloads
+        read_spec(spec_file, changes, prior_sample=prior_sample),
+        data=data,
+        datasets_dir=datasets_dir,
+        allow_downloads=allow_downloads,
     )
     for advice in resolve(spec, dataset.facts)[1]:
         click.secho(f"{advice.code}: {advice.detail}", fg="yellow", err=True)
@@ -225,7 +234,8 @@ def evaluate(
     fitted = Fitted(
         encoder.model, encoder.resolved, encoder.report["history"], encoder.report["mi_nats"], finished=True
     )
-    report = pipeline.evaluate_fitted(encoder.spec, fitted, pipeline.embed_dataset(fitted, dataset))
+    embedded = pipeline.embed_dataset(fitted, dataset)
+    report = pipeline.evaluate_fitted(encoder.spec, encoder.prior, fitted, embedded)
     values = report.model_dump(mode="json")
     show_report(values)
     if output:
@@ -275,9 +285,10 @@ def sample(directory: Path, n: int, seed: int, offset: int, temperature: float, 
     The draws of a seed are one infinite stream: -n and --offset are a page of it, the same on every machine.
     """
     from nidim import bundle
-    from nidim.priors import prior_from_dict
 
-    prior = prior_from_dict(bundle.read_config(directory).prior)
+    prior = bundle.read_prior(directory, bundle.read_config(directory))
+    if temperature != 1.0 and not prior.has_temperature:
+        raise click.BadParameter(f"{prior.name} has no centre: it must be 1", param_hint="--temperature")
     save_array(output, prior.sample(n, seed=seed, offset=offset, temperature=temperature))
 
 
@@ -290,8 +301,11 @@ def save_array(output: Path, values: Any) -> None:
     click.echo(f"Wrote {output}: {values.dtype} {values.shape}.")
 
 
-def read_spec(path: Path, changes: tuple[str, ...] = ()) -> TrainSpec:
-    """A spec from TOML or JSON, with ``field.field=value`` changes; values are read as JSON, else as text."""
+def read_spec(path: Path, changes: tuple[str, ...] = (), *, prior_sample: Path | None = None) -> TrainSpec:
+    """A spec from TOML or JSON, with ``field.field=value`` changes; values are read as JSON, else as text.
+
+    ``prior_sample``: an .npy file whose rows are the points of a prior of kind flow.
+    """
     from pydantic import ValidationError
 
     from nidim.spec import TrainSpec
@@ -303,10 +317,30 @@ def read_spec(path: Path, changes: tuple[str, ...] = ()) -> TrainSpec:
         raise click.ClickException(f"{path} cannot be read: {exc}") from exc
     for change in changes:
         apply_change(values, change)
+    if prior_sample is not None:
+        values["prior"] = {"kind": "flow", "points": _points(prior_sample)}
     try:
         return TrainSpec.model_validate(values)
     except ValidationError as exc:
         raise click.ClickException(f"{path} is not a valid spec:\n{_problems(exc)}") from exc
+
+
+def _points(path: Path) -> list[list[float]]:
+    """The rows of an .npy file."""
+    import numpy as np
+
+    from nidim.spec.targets import MOST_VALUES
+
+    try:
+        found = np.load(path, allow_pickle=False, mmap_mode="r")
+        if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype.kind not in "fiu":
+            raise ValueError("it must be one array of numbers (n, d)")
+        if found.size > MOST_VALUES:
+            raise ValueError(f"{found.size:,} values are over the limit of {MOST_VALUES:,}; take fewer rows")
+        rows: list[list[float]] = np.asarray(found, dtype=np.float64).tolist()
+    except (ValueError, OSError, EOFError) as exc:
+        raise click.BadParameter(f"{path} cannot be used: {exc}", param_hint="--prior-sample") from exc
+    return rows
 
 
 def filled(spec: TrainSpec, facts: DatasetFacts) -> FullSpec:

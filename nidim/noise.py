@@ -6,8 +6,9 @@ stream (:func:`add_noise`), so row i of a request depends on (seed, i) alone.
 Two devices of training, of which neither serving nor certificate knows: noise between the blocks of the network
 (:func:`perturb`), and one σ a coordinate within a fixed capacity (:class:`SharedCapacity`).
 
-For a law F that is a map of the Gaussian latent, noise lives in that latent: with e = F⁻¹(Φ(f)), the noisy embedding
-is F⁻¹(Φ((f + Z)/√(1+σ²))), which follows F when f is standard normal.
+For a law that is a map of the Gaussian latent, noise lives in that latent: with e = g(f), the noisy embedding is
+g((f + Z)/√(1+σ²)), which follows the law when f is standard normal. The latent of an embedding is its normal scores; of
+a point on the sphere their length is drawn.
 """
 
 from __future__ import annotations
@@ -23,8 +24,7 @@ from torch import Tensor, nn
 
 from nidim.capacity import Resolved, gaussian_capacity
 from nidim.normalize import EPS
-from nidim.priors import make_prior
-from nidim.spec import FullSpec
+from nidim.priors import Prior
 from nidim.streams import NOISE_DRAWS, uniform53
 
 MOST_SHARE = 4.0
@@ -82,11 +82,11 @@ class SharedCapacity(nn.Module):
 
 
 def add_noise(
-    embeddings: NDArray[np.floating], spec: FullSpec, resolved: Resolved, *, seed: int, offset: int = 0
+    embeddings: NDArray[np.floating], prior: Prior, resolved: Resolved, *, seed: int, offset: int = 0
 ) -> NDArray[np.float32]:
-    """f(x) + Z for clean embeddings (n, d), float32; row i uses row offset + i of the stream ``seed``.
+    """f(x) + Z for clean embeddings (n, d) of the law ``prior``, float32; row i uses row offset + i of the stream.
 
-    Without noise in ``spec`` the embeddings come back unchanged.
+    Without noise in ``resolved`` the embeddings come back unchanged.
     """
     clean = np.asarray(embeddings, dtype=np.float64)
     if len(clean) == 0 or (resolved.sigma is None and resolved.epsilon is None):
@@ -96,7 +96,6 @@ def add_noise(
     if resolved.epsilon is not None:
         return (clean + resolved.epsilon * (2 * uniform - 1)).astype(np.float32)
     noise = (resolved.sigma or 0.0) * special.ndtri(uniform)
-    prior = make_prior(spec)
     if prior.through_normal:
         latent = (prior.normal_scores(clean) + noise) / math.hypot(1.0, resolved.sigma or 0.0)
         return prior.from_normal_scores(latent).astype(np.float32)

@@ -26,6 +26,7 @@ from nidim.priors import Prior, make_prior, noisy_prior
 from nidim.spec import FullSpec, TrainSpec
 from nidim.staged import fit_in_stages
 from nidim.train import Fitted, Progress
+from nidim.warp import build_warp
 
 PRIOR_DRAWS_SHOWN, NEIGHBOURS_SHOWN = 6, 6
 EMBEDDINGS_SHOWN = 3000
@@ -36,7 +37,8 @@ PARITY_IMAGES = 8
 class Hooks:
     """What a training tells its caller, and how the caller stops it. Every hook may be left out.
 
-    ``on_phase(name, fraction)``: training, embedding, evaluating, storing; fraction in [0, 1] or None.
+    ``on_phase(name, fraction)``: fitting the prior (a flow), training, embedding, evaluating, storing; fraction in
+    [0, 1] or None.
     """
 
     on_step: Callable[[Progress], None] | None = None
@@ -52,11 +54,12 @@ class Hooks:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """``manifest`` and ``report`` are None when the training was stopped before its end."""
+    """``manifest``, ``report`` and ``prior`` are None when the training was stopped before its end."""
 
     fitted: Fitted
     manifest: bundle.Manifest | None
     report: Report | None
+    prior: Prior | None = None
 
 
 def run(
@@ -81,6 +84,9 @@ def run(
     full = spec.filled(dataset.facts)
     if resolved is None:
         resolved, _ = resolve(full, dataset.facts)
+    if full.prior.kind == "flow":
+        hooks.phase("fitting the prior")
+    prior = make_prior(full)
     hooks.phase("training")
     fitted = fit_in_stages(
         full,
@@ -96,23 +102,25 @@ def run(
     )
     if not fitted.finished:
         return Outcome(fitted, None, None)
+    fitted.model.warp = build_warp(prior)  # a checkpoint may hold a flow that another machine has fitted
     embedded = embed_dataset(fitted, dataset, hooks)
     facts = {**provenance_of(full, fitted.resolved, dataset), **(provenance or {})}
-    report = evaluate_fitted(full, fitted, embedded, hooks, provenance=facts)
+    report = evaluate_fitted(full, prior, fitted, embedded, hooks, provenance=facts)
     hooks.phase("storing")
     manifest = bundle.save(
         out_dir,
         model=fitted.model,
+        prior=prior,
         spec=full,
         resolved=fitted.resolved,
         report={**report.model_dump(mode="json"), "history": fitted.history},
-        page=render_page(full, fitted, dataset, embedded, report),
-        card=model_card(full, fitted.resolved, report, facts),
+        page=render_page(prior, fitted, dataset, embedded, report, seed=full.seed),
+        card=model_card(full, fitted.resolved, report, facts, law=prior.name),
         provenance=facts,
         onnx=onnx,
         sample=np.asarray(dataset.test.images[:PARITY_IMAGES]),
     )
-    return Outcome(fitted, manifest, report)
+    return Outcome(fitted, manifest, report, prior)
 
 
 def embed_dataset(fitted: Fitted, dataset: Dataset, hooks: Hooks | None = None) -> Embedded:
@@ -128,13 +136,14 @@ def embed_dataset(fitted: Fitted, dataset: Dataset, hooks: Hooks | None = None) 
 
 def evaluate_fitted(
     spec: FullSpec,
+    prior: Prior,
     fitted: Fitted,
     embedded: Embedded,
     hooks: Hooks | None = None,
     *,
     provenance: dict[str, Any] | None = None,
 ) -> Report:
-    """The report of a trained encoder from its embeddings; ``provenance`` is kept in it."""
+    """The report of a trained encoder from its embeddings, which are to follow ``prior``; keeps ``provenance``."""
     hooks = hooks or Hooks()
     hooks.phase("evaluating", 0.0)
     return evaluate(
@@ -142,8 +151,8 @@ def evaluate_fitted(
         spec=spec,
         resolved=fitted.resolved,
         mi_nats=fitted.mi_nats,
-        prior=make_prior(spec),
-        noisy=noisy_prior(spec, fitted.resolved),
+        prior=prior,
+        noisy=noisy_prior(prior, fitted.resolved),
         seed=spec.seed,
         progress=lambda fraction: hooks.phase("evaluating", fraction),
         level=spec.evaluation,
@@ -153,9 +162,10 @@ def evaluate_fitted(
     )
 
 
-def render_page(spec: FullSpec, fitted: Fitted, dataset: Dataset, embedded: Embedded, report: Report) -> str:
-    """The report for people."""
-    prior = make_prior(spec)
+def render_page(
+    prior: Prior, fitted: Fitted, dataset: Dataset, embedded: Embedded, report: Report, *, seed: int
+) -> str:
+    """The report for people; ``seed``: of the draws that are shown."""
     shown = np.random.default_rng(0).permutation(len(embedded.test))[:EMBEDDINGS_SHOWN]
     labels = embedded.test_labels
     return page.render(
@@ -165,8 +175,8 @@ def render_page(spec: FullSpec, fitted: Fitted, dataset: Dataset, embedded: Embe
         embeddings=embedded.test[shown],
         labels=labels[shown] if labels is not None else None,
         prior=prior,
-        noisy=noisy_prior(spec, fitted.resolved),
-        nearest=nearest_to_draws(prior, embedded.test, dataset.test.images, seed=spec.seed),
+        noisy=noisy_prior(prior, fitted.resolved),
+        nearest=nearest_to_draws(prior, embedded.test, dataset.test.images, seed=seed),
         classes=dataset.classes or None,
     )
 
@@ -174,15 +184,15 @@ def render_page(spec: FullSpec, fitted: Fitted, dataset: Dataset, embedded: Embe
 def nearest_to_draws(
     prior: Prior, embeddings: NDArray[np.float32], images: NDArray[np.uint8], *, seed: int
 ) -> list[NDArray[np.uint8]]:
-    """For a few prior draws, the held-out images whose embeddings are nearest in normal scores.
+    """For a few prior draws, the held-out images whose embeddings are nearest, see ``Prior.positions``.
 
     One array (k, h, w, c) a draw, nearest first.
     """
-    scores = prior.normal_scores(embeddings)
-    draws = prior.normal_scores(prior.sample(PRIOR_DRAWS_SHOWN, seed=seed))
+    places = prior.positions(embeddings)
+    draws = prior.positions(prior.sample(PRIOR_DRAWS_SHOWN, seed=seed))
     rows = []
     for draw in draws:
-        order = np.argsort(np.square(scores - draw).sum(1))[:NEIGHBOURS_SHOWN]
+        order = np.argsort(np.square(places - draw).sum(1))[:NEIGHBOURS_SHOWN]
         rows.append(np.asarray(images[np.sort(order)])[np.argsort(np.argsort(order))])
     return rows
 

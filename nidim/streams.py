@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-PRIOR_DRAWS, NOISE_DRAWS = 0, 1
+PRIOR_DRAWS, NOISE_DRAWS, OF_VALUES = 0, 1, 2
 """Domains: independent streams for the same seed."""
 
 _MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
@@ -46,10 +46,27 @@ def uniform53(seed: int, *, rows: tuple[int, int], d: int, domain: int = PRIOR_D
         word = philox_first_word(
             np.repeat(row, d), np.tile(columns, high - low), domain=domain, seed=seed
         ).reshape(high - low, d)
-        out[low:high] = word >> np.uint64(11)
-    np.maximum(out, 0.5, out=out)
-    out *= 2.0**-53
+        out[low:high] = _unit(word)
     return out
+
+
+def uniform_of(x: NDArray[np.floating]) -> NDArray[np.float64]:
+    """A uniform draw in (0, 1) for each row of x (n, d), shape (n,), that follows from the row's float32 values alone.
+
+    One word of the generator after the other: the row of the counter is the word before (first 0), its column the bits
+    of the next value. Equal rows give equal numbers, different rows independent ones.
+    """
+    with np.errstate(over="ignore"):
+        bits = (np.asarray(x, dtype=np.float32) + np.float32(0)).view(np.uint32)  # adding 0 turns −0 into 0
+    word = np.zeros(len(bits), dtype=np.uint64)
+    for column in bits.T:
+        word = philox_first_word(word, column.astype(np.uint64), domain=OF_VALUES, seed=0)
+    return _unit(word)
+
+
+def _unit(word: Words) -> NDArray[np.float64]:
+    """The top 53 bits as a number in (0, 1)."""
+    return np.maximum((word >> np.uint64(11)).astype(np.float64), 0.5) * 2.0**-53
 
 
 def philox_first_word(row: Words, column: Words, *, domain: int, seed: int) -> Words:

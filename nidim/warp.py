@@ -1,21 +1,29 @@
-"""From the Gaussian latent to the embedding: the map F⁻¹ ∘ Φ of the prior, per coordinate, in torch.
+"""From the Gaussian latent to the embedding, in torch: the prior's map from normal scores.
 
-Training and its noise live in the latent; this map is applied last, when an embedding is served. It has no parameters
-and exports to ONNX. The latent itself is the embedding for N(0, I), and for the sigmoid's construction.
+    independent coordinates     F⁻¹ ∘ Φ per coordinate
+    sphere                      the latent over its length
+    flow                        the flow
+
+Training and its noise live in the latent; this map is applied last, when an embedding is served. No gradient changes it
+and it exports to ONNX. The latent itself is the embedding for N(0, I), and for the sigmoid's construction.
 """
 
 from __future__ import annotations
+
+import copy
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nidim.priors import MarginalPrior, Prior
+from nidim.flow import Flow
+from nidim.priors import FlowPrior, MarginalPrior, Prior, SpherePrior
 
 REACH = 8.5
 """Normal scores up to which the map is tabulated: beyond, float64 has no distribution function left."""
 CELLS = 1 << 14
+TINY = 1e-30
 
 
 class NormalCDF(nn.Module):
@@ -55,8 +63,31 @@ class QuantileMap(nn.Module):
         return curve + (latent - inside) * torch.where(latent < 0, self.slopes[0], self.slopes[-1])
 
 
+class Direction(nn.Module):
+    """A latent over its length, a point of the sphere."""
+
+    def forward(self, latent: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        return latent / latent.square().sum(1, keepdim=True).sqrt().clamp_min(TINY)
+
+
+class FlowMap(nn.Module):
+    """A fitted flow in float32."""
+
+    def __init__(self, flow: Flow) -> None:
+        super().__init__()
+        self.flow = copy.deepcopy(flow).float()
+
+    def forward(self, latent: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        points: Tensor = self.flow(latent)
+        return points
+
+
 def build_warp(prior: Prior) -> nn.Module:
     """The map for ``prior``."""
+    if isinstance(prior, SpherePrior):
+        return Direction()
+    if isinstance(prior, FlowPrior):
+        return FlowMap(prior.flow)
     if isinstance(prior, MarginalPrior):
         return QuantileMap(prior)
     return NormalCDF() if prior.through_normal else nn.Identity()

@@ -83,14 +83,14 @@ async def read(request: Request, limit: int, *watchers: Callable[[bytes], None])
     return b"".join(pieces)
 
 
-def json_body(model: type[M], *, values: int = 0) -> Callable[[Request], Awaitable[M]]:
-    """A dependency that reads a JSON body into ``model``, of which ``values`` numbers are the essence, if any.
+def json_body(model: type[M], *, values: int = 0, lists: int = 0) -> Callable[[Request], Awaitable[M]]:
+    """A dependency that reads a JSON body into ``model``, of which ``values`` in ``lists`` are the essence, if any.
 
     OpenAPI learns of it through ``body_model``.
     """
 
     async def body(request: Request) -> M:
-        raw = await read(request, services(request).settings.max_json_bytes, marks.of_fields(values))
+        raw = await read(request, services(request).settings.max_json_bytes, marks.of_fields(values, lists))
         require(request, JSON, empty=not raw)
         return await off_loop(parse, model, raw, size=len(raw))
 

@@ -24,10 +24,10 @@ Count = Callable[[bytes], None]
 """Takes one piece of a body after the other. Raises InvalidBody or TooLarge once there are too many marks."""
 
 
-def of_fields(values: int) -> Count:
-    """Of a body of some fields and at most ``values`` numbers."""
+def of_fields(values: int, lists: int = 0) -> Count:
+    """Of a body of some fields and at most ``values`` numbers in ``lists`` lists."""
     over = InvalidBody("The body has more values than any request of this kind.")
-    return _counter(lists=LISTS, values=values + SPARE, over=over)
+    return _counter(lists=LISTS + lists, values=values + SPARE, over=over)
 
 
 def of_images(settings: Settings) -> Count:

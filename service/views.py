@@ -17,6 +17,7 @@ from service.store.encoders import Encoder, Listed
 from service.store.encoders import aliases as alias_store
 from service.store.events import Event
 from service.store.jobs import Job
+from service.store.jobs.brief import brief
 from service.store.keys import Key
 
 Json = dict[str, Any]
@@ -33,15 +34,16 @@ def page(items: list[Json], found: Page[Any]) -> Response:
     return answer({"items": items, "next_cursor": found.next_cursor})
 
 
-def job(row: Job) -> Json:
-    """Job of API.md."""
+def job(row: Job, *, whole: bool = False) -> Json:
+    """Job of API.md; ``whole``: with the points of a prior that is given by points."""
     shown = (
         *("id", "kind", "state", "attempt", "retry_of", "spec", "resolved", "encoder", "priority"),
         *("result", "failure", "warnings", "cancel_requested", "created_by"),
     )
     times = {name: rfc3339(getattr(row, name)) for name in ("created_at", "started_at", "finished_at")}
     known = {"progress": progress(row), "metrics": {**_no_metrics(row), **row.metrics}}
-    return {**{name: getattr(row, name) for name in shown}, **times, **known}
+    spec = row.spec if whole else brief(row.spec)
+    return {**{name: getattr(row, name) for name in shown}, "spec": spec, **times, **known}
 
 
 def progress(row: Job) -> Json:

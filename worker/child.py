@@ -113,17 +113,15 @@ class Training:
         return 0
 
     def _done(self, spec: FullSpec, outcome: Any) -> None:
-        from nidim.priors import make_prior
-
         self.emit(
             "done",
             directory=str(self.scratch / "bundle"),
             manifest=outcome.manifest.model_dump(mode="json"),
             report=outcome.report.model_dump(mode="json"),
-            spec=spec.model_dump(mode="json"),
+            spec=spec.stored().model_dump(mode="json"),
             resolved=outcome.fitted.resolved.model_dump(mode="json"),
             dim=outcome.fitted.resolved.dim,
-            prior=make_prior(spec).describe(),
+            prior=outcome.prior.describe(),
         )
 
     def _resolved(self) -> Resolved | None:

@@ -4,6 +4,7 @@
 |-------------------------|-------------|-------------------------|-------------------------|
 | N(0, I), Gaussian noise | f(X)        | clean                   | clean, σ                |
 | any law through F⁻¹ ∘ Φ | f(X)        | clean                   | normal scores, σ        |
+| sphere, flow            | f(X)        | clean                   | normal scores, σ        |
 | U([0,1]^d), sigmoid     | f(X) + Z    | noisy; clean as well    | clean, ε                |
 | no noise                | f(X)        | clean                   | none, unless a σ is given |
 """
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nidim.evaluate.draws import generator
-from nidim.priors import Prior, UniformPrior
+from nidim.priors import IndependentPrior, Prior, UniformPrior
 
 Floats = NDArray[np.float64]
 
@@ -54,5 +55,8 @@ def finite_scores(x: NDArray[np.floating], prior: Prior) -> tuple[Floats, float]
     scores = prior.normal_scores(x)
     if prior.kind == "gaussian":
         return scores, 0.0
+    clipped = np.clip(scores, -_EDGE, _EDGE)
+    if not isinstance(prior, IndependentPrior):
+        return clipped, float((~np.isfinite(scores)).mean())
     u = prior.cdf(x)
-    return np.clip(scores, -_EDGE, _EDGE), float(((u <= 0) | (u >= 1)).mean())
+    return clipped, float(((u <= 0) | (u >= 1)).mean())

@@ -89,6 +89,7 @@ def render(
         tested=_battery_tables(report.promised),
         beside=_battery_tables(report.clean if report.tested == "noisy" else None),
         clustering=report.clustering,
+        target=report.target_fit,
         absent=report.absent,
         provenance=_flat(report.provenance),
     )
@@ -114,7 +115,7 @@ def _match(report: Report, x: Floats, prior: Prior, noisy: Prior) -> list[Panel]
 
 
 def _qq(s: Floats, prior: Prior, *, shown: str, of: str) -> Panel:
-    scores = "" if prior.kind == "gaussian" else ", carried to N(0, 1) by the law's own distribution function"
+    scores = "" if prior.kind == "gaussian" else f", carried to N(0, 1) {prior.scores_by}"
     caption = (
         f"Quantiles of {shown}{scores}, against those of N(0, 1). The gray band holds 95 % of all sets of as many "
         "true draws as a whole: a line that leaves it anywhere is a mismatch."

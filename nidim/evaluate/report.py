@@ -198,6 +198,21 @@ class Clustering(Section):
     n_silhouette: int
 
 
+class TargetFit(Section):
+    """How well a flow fits the points that it was fitted to: judged without the encoder, on points it never saw."""
+
+    n: int = Field(description="points of the sample")
+    n_heldout: int = Field(description="of them, those that the fit never saw")
+    steps: int = Field(description="of the fit, chosen on other points than these")
+    heldout_nats: float = Field(
+        description="mean log-density of the flow at the held-out points, nats a point"
+    )
+    gaussian_nats: float = Field(
+        description="the same of a Gaussian with the mean and covariance of the fitted ones"
+    )
+    sw2: Distance
+
+
 class Report(Section):
     """What is known of a frozen encoder. The summary first, then the sections it was taken from."""
 
@@ -235,7 +250,8 @@ class Report(Section):
     noisy: Battery | None
     probes: Probes | None
     clustering: Clustering | None
-    absent: dict[str, str] = Field(description="section -> why it is None")
+    target_fit: TargetFit | None = Field(None, description="of a prior of kind flow")
+    absent: dict[str, str] = Field(description="section -> why it is None, or says nothing")
     level: Literal["full", "quick"]
     seed: int
     wall_s: dict[str, float] = Field(description="seconds by stage")

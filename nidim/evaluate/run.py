@@ -15,7 +15,8 @@ from nidim.evaluate import laws
 from nidim.evaluate.battery import FULL, QUICK
 from nidim.evaluate.report import Battery, Certificate, Probes, Report
 from nidim.evaluate.stages import Embedded, Progress, Stages
-from nidim.priors import Prior
+from nidim.evaluate.target import target_fit
+from nidim.priors import FlowPrior, Prior
 from nidim.spec import TrainSpec
 
 Level = Literal["full", "quick"]
@@ -85,6 +86,7 @@ def evaluate(
         noisy=with_noise,
         probes=found,
         clustering=grouped,
+        target_fit=target_fit(prior, effort.distances) if isinstance(prior, FlowPrior) else None,
         absent=run.absent,
         level=level,
         seed=seed,

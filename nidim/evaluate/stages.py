@@ -99,6 +99,8 @@ class Stages:
                 x, prior, which=which, law=prior.name, effort=self._effort, seed=self._seed
             )
         self.absent |= absent
+        if prior.drawn:
+            self.absent[f"{which}.radius"] = prior.drawn
         return found
 
     def certificate(self, sigma: float | None, epsilon: float | None) -> Certificate | None:

@@ -1,8 +1,9 @@
 """What every known law can do: be drawn from, score, and be moved along.
 
-Every law here has independent coordinates, so one map carries it to the standard normal and back, the *normal scores*
-s = Φ⁻¹(F(x)): temperature, p-values and interpolation are defined on s, once, for all laws. float64 on the CPU; draws
-leave as float32. Log-densities in nats.
+Every law here is carried to the standard normal and back by its *normal scores*: s follows N(0, I) exactly when x
+follows the law. P-values, temperature and interpolation are defined on s, once, and so are the tests of an evaluation.
+For independent coordinates s = Φ⁻¹(F(x)), and there is a distribution function; a law on the sphere or one made by a
+flow has none. float64 on the CPU; draws leave as float32. Log-densities in nats.
 """
 
 from __future__ import annotations
@@ -22,12 +23,18 @@ Floats = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Prior(abc.ABC):
-    """A law on R^d with independent, identical coordinates; ``dim`` = d."""
+    """A law on R^d; ``dim`` = d."""
 
     dim: int
     kind = ""
     through_normal = False
     """Whether an embedding is ``from_normal_scores`` of a standard normal latent, where its noise lives."""
+    has_temperature = True
+    """Whether draws can be made nearer to the centre: not where a law has none."""
+    scores_by = "by the law's own distribution function"
+    """How a value is carried to its normal scores, in words."""
+    drawn = ""
+    """What of the normal scores is drawn instead of measured, in words; empty: nothing."""
 
     @property
     @abc.abstractmethod
@@ -39,30 +46,38 @@ class Prior(abc.ABC):
         """log p(x) in nats, shape (n,), for x (n, d); −∞ outside the support."""
 
     @abc.abstractmethod
-    def cdf(self, x: ArrayLike) -> Floats:
-        """F(x) per coordinate, shape of ``x``."""
-
-    @abc.abstractmethod
     def normal_scores(self, x: ArrayLike) -> Floats:
-        """s with Φ(s) = F(x), shape of ``x``; ±∞ outside the support."""
+        """s for x (n, d), the same shape: N(0, I) when x follows the law; ±∞ outside the support."""
 
     @abc.abstractmethod
     def from_normal_scores(self, s: ArrayLike) -> Floats:
-        """x with F(x) = Φ(s), shape of ``s``."""
+        """x for s (n, d), the same shape: follows the law when s is N(0, I)."""
 
-    def icdf(self, u: ArrayLike) -> Floats:
-        """x with F(x) = u per coordinate, for u in (0, 1)."""
-        return self.from_normal_scores(special.ndtri(np.asarray(u, dtype=np.float64)))
+    @abc.abstractmethod
+    def quantiles(self, levels: ArrayLike) -> Floats:
+        """x_j with P(X_j ≤ x_j) = level for each of ``levels`` (k,) in (0, 1) and each coordinate j, shape (k, d)."""
+
+    def pooled_quantiles(self, levels: ArrayLike) -> Floats:
+        """The same of all coordinates together, shape (k,)."""
+        return self.quantiles(levels)[:, 0]  # the coordinates of most laws are alike
+
+    def positions(self, x: ArrayLike) -> Floats:
+        """x (n, d) in a scale in which a Euclidean distance says how far two points are apart."""
+        return self.normal_scores(x)
 
     def sample(self, n: int, *, seed: int, offset: int = 0, temperature: float = 1.0) -> NDArray[np.float32]:
         """Rows [offset, offset + n) of the stream ``seed``, float32 (n, d).
 
-        ``temperature`` multiplies the normal scores: below 1 draws nearer to the centre.
+        ``temperature`` multiplies the normal scores: below 1 draws nearer to the centre. Raises ValueError for one
+        other than 1 where the law has no centre (``has_temperature``).
         """
+        if temperature != 1.0 and not self.has_temperature:
+            raise ValueError(f"temperature must be 1: {self.name} has no centre")
         uniform = uniform53(seed, rows=(offset, offset + n), d=self.dim)
-        if temperature == 1.0:
-            return self.icdf(uniform).astype(np.float32)
-        return self.from_normal_scores(temperature * special.ndtri(uniform)).astype(np.float32)
+        return self._drawn(uniform, temperature).astype(np.float32)
+
+    def _drawn(self, uniform: Floats, temperature: float) -> Floats:
+        return self.from_normal_scores(temperature * special.ndtri(uniform))
 
     def p_value(self, x: ArrayLike) -> Floats:
         """P(χ²_d ≥ ‖s‖²), shape (n,): small for an outlier, uniform on (0, 1) under the law."""
@@ -77,10 +92,32 @@ class Prior(abc.ABC):
         """
         if steps < 2:
             raise ValueError(f"steps must be at least 2, got {steps}")
-        t = np.linspace(0.0, 1.0, steps)[:, None]
-        start, end = (self.normal_scores(np.asarray(v, dtype=np.float64)[None]) for v in (a, b))
-        return self.from_normal_scores(((1 - t) * start + t * end) / np.sqrt((1 - t) ** 2 + t**2))
+        start, end = (np.asarray(v, dtype=np.float64)[None] for v in (a, b))
+        return self._between(start, end, np.linspace(0.0, 1.0, steps)[:, None])
+
+    def _between(self, start: Floats, end: Floats, t: Floats) -> Floats:
+        """The points at ``t`` (k, 1) between ``start`` and ``end``, (1, d) each."""
+        a, b = self.normal_scores(start), self.normal_scores(end)
+        return self.from_normal_scores(((1 - t) * a + t * b) / np.sqrt((1 - t) ** 2 + t**2))
 
     @abc.abstractmethod
     def describe(self) -> dict[str, Any]:
         """The law as JSON values; :func:`prior_from_dict` reads it back."""
+
+
+class IndependentPrior(Prior):
+    """A law with independent, identical coordinates: s = Φ⁻¹(F(x)), coordinate by coordinate, in any shape."""
+
+    @abc.abstractmethod
+    def cdf(self, x: ArrayLike) -> Floats:
+        """F(x) per coordinate, shape of ``x``."""
+
+    def icdf(self, u: ArrayLike) -> Floats:
+        """x with F(x) = u per coordinate, for u in (0, 1)."""
+        return self.from_normal_scores(special.ndtri(np.asarray(u, dtype=np.float64)))
+
+    def quantiles(self, levels: ArrayLike) -> Floats:
+        return np.repeat(self.icdf(levels)[:, None], self.dim, axis=1)
+
+    def _drawn(self, uniform: Floats, temperature: float) -> Floats:
+        return self.icdf(uniform) if temperature == 1.0 else super()._drawn(uniform, temperature)

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from nidim.priors.base import Floats, Prior
+from nidim.priors.base import Floats, IndependentPrior
 
 
 @dataclasses.dataclass(frozen=True)
-class GaussianPrior(Prior):
+class GaussianPrior(IndependentPrior):
     """N(0, τ²I_d); ``scale`` = τ."""
 
     scale: float = 1.0

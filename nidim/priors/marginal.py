@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from nidim.priors.base import Floats, Prior
+from nidim.priors.base import Floats, IndependentPrior
 from nidim.spec import laws
 
 SCIPY_NAMES = {"student_t": "t", "exponential": "expon"}
@@ -34,7 +34,7 @@ class Law(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class MarginalPrior(Prior):
+class MarginalPrior(IndependentPrior):
     """d independent coordinates of ``law``."""
 
     law: laws.MarginalLaw

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from nidim.priors.base import Floats, Prior
+from nidim.priors.base import Floats, IndependentPrior
 
 Construction = Literal["gaussian_cdf", "sigmoid"]
 _TINY, _ONE = 2.0**-54, 1 - 2.0**-53  # the edges of the support, moved inside so that scores stay finite
@@ -23,7 +23,7 @@ _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclasses.dataclass(frozen=True)
-class UniformPrior(Prior):
+class UniformPrior(IndependentPrior):
     """U([low, high]^d)."""
 
     construction: Construction = "gaussian_cdf"

@@ -2,6 +2,7 @@
 
 whitening    zero mean and identity covariance, symmetric (ZCA)
 quantiles    each coordinate through its own empirical distribution function and Φ⁻¹
+flow         a normalising flow from N(0, I), fitted by maximum likelihood, and its inverse
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nidim.evaluate import Embedded
+from nidim.priors import fit_prior
 from nidim.reproduce.table import Posthoc
 
 KNOTS = 1000
@@ -22,8 +24,8 @@ def applied(kind: Posthoc | None, embedded: Embedded) -> Embedded:
     """Both splits through the map that is fitted to the training split."""
     if kind is None:
         return embedded
-    mapped = _whitened(embedded) if kind == "whitening" else _by_quantiles(embedded)
-    train, test = (np.asarray(x, dtype=np.float32) for x in mapped)
+    maps = {"whitening": _whitened, "quantiles": _by_quantiles, "flow": _by_flow}
+    train, test = (np.asarray(x, dtype=np.float32) for x in maps[kind](embedded))
     return dataclasses.replace(embedded, train=train, test=test)
 
 
@@ -45,3 +47,8 @@ def _by_quantiles(embedded: Embedded) -> tuple[NDArray[np.floating], ...]:
         random_state=0,
     ).fit(embedded.train)
     return transform.transform(embedded.train), transform.transform(embedded.test)
+
+
+def _by_flow(embedded: Embedded) -> tuple[NDArray[np.floating], ...]:
+    prior = fit_prior(embedded.train)
+    return prior.normal_scores(embedded.train), prior.normal_scores(embedded.test)

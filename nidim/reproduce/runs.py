@@ -53,9 +53,10 @@ class Runs:
         dataset, spec = self._dataset(row), self._spec(row, seed)
         fitted, train_s, peak = self._fit(spec, dataset, hooks)
         provenance = provenance_of(spec, fitted.resolved, dataset)
-        fitted.model.warp = build_warp(make_prior(spec))
+        prior = make_prior(spec)
+        fitted.model.warp = build_warp(prior)
         embedded = posthoc.applied(row.posthoc, embed_dataset(fitted, dataset, hooks))
-        report = evaluate_fitted(spec, fitted, embedded, hooks)
+        report = evaluate_fitted(spec, prior, fitted, embedded, hooks)
         run = {
             "format": FORMAT,
             "row": row.name,
@@ -63,7 +64,7 @@ class Runs:
             "posthoc": row.posthoc,
             "train_s": round(train_s, 1),
             "peak_mb": round(peak),
-            "spec": spec.model_dump(mode="json"),
+            "spec": spec.stored().model_dump(mode="json"),
             "resolved": fitted.resolved.model_dump(mode="json"),
             "report": report.model_dump(mode="json"),
             "provenance": provenance,

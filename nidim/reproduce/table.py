@@ -10,7 +10,7 @@ from typing import Any, Literal
 from nidim.reproduce.sets import SetName
 
 Scale = Literal["small", "full"]
-Posthoc = Literal["whitening", "quantiles"]
+Posthoc = Literal["whitening", "quantiles", "flow"]
 Run = Mapping[str, Any]
 """A stored run, see ``runs.run_one``."""
 

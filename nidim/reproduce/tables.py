@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from nidim.reproduce import figures
 from nidim.reproduce.predict import PREDICT
@@ -36,6 +39,9 @@ LAWS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("exponential", {"kind": "exponential"}),
     ("½ N(−2, 1) + ½ N(2, 1)", {"kind": "gaussian_mixture"}),
 )
+
+
+HORSESHOE_POINTS = 5000
 
 
 def _encoder(dim: int) -> dict[str, Any]:
@@ -77,8 +83,25 @@ def _targets(scale: Scale) -> Sequence[Row]:
     return [
         Row(f"{prior['kind']}-{dim}", (str(dim), title), {**_encoder(dim), "prior": prior}, DATASETS[scale])
         for dim in (2, 16)
-        for title, prior in LAWS
+        for title, prior in (
+            *LAWS,
+            ("uniform on the sphere", {"kind": "sphere"}),
+            (f"flow of {'a horseshoe' if dim == 2 else '8 horseshoes'}", horseshoes(dim)),
+        )
     ]
+
+
+@functools.cache
+def horseshoes(dim: int) -> dict[str, Any]:
+    """A prior of kind flow: d/2 independent horseshoes, a pair of coordinates each; 5,000 points, always the same.
+
+    r (cos θ, sin θ) with θ ~ U(−3π/4, 3π/4), r ~ N(1, .12²): three quarters of a ring, in one piece.
+    """
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(-0.75 * np.pi, 0.75 * np.pi, (HORSESHOE_POINTS, dim // 2))
+    radius = rng.normal(1, 0.12, angle.shape)
+    pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=2)
+    return {"kind": "flow", "points": pairs.reshape(len(pairs), dim).round(4).tolist()}
 
 
 TARGETS = Table(
@@ -87,8 +110,9 @@ TARGETS = Table(
     about="One training a dimension and seed: a law is the last map of the same Gaussian latent, which no gradient "
     "sees. W1: Wasserstein-1 per coordinate as a multiple of what equally many true draws show. Quantiles of all "
     "coordinates together: error as a share of the law's distance from its median, beside that of true draws. log p: "
-    "mean log-density of held-out embeddings per coordinate in nats, beside that of true draws.",
-    headings=("d", "law of a coordinate"),
+    "mean log-density of held-out embeddings per coordinate in nats, beside that of true draws. The last two rows of a "
+    "dimension are laws of dependent coordinates.",
+    headings=("d", "law"),
     rows=_targets,
     columns=(
         own_scale("w1", "W1 / floor", ".2f", part="ratio"),
@@ -190,6 +214,7 @@ RIVALS_OF: tuple[tuple[str, str, dict[str, Any], Posthoc | None], ...] = (
     ("vicreg", "VICReg", {"method": {"kind": "vicreg"}}, None),
     ("whitening", "InfoNCE, whitened afterwards", {}, "whitening"),
     ("quantiles", "InfoNCE, quantiles mapped afterwards", {}, "quantiles"),
+    ("flow", "InfoNCE, a normalising flow afterwards", {}, "flow"),
 )
 
 

@@ -38,7 +38,7 @@ NEIGHBORS_WEIGHT, NEIGHBORS_BHEP = 0.3, 1.0
 def defaults(spec: TrainSpec, facts: DatasetFacts) -> dict[str, Any]:
     """A value for every optional field of ``spec``, given the fields that it already has."""
     size = spec.image_size or min(max(min(facts.height, facts.width), 8), 64)
-    encoder = spec.encoder or _encoder(facts)
+    encoder = spec.encoder or _encoder(facts, spec.prior)
     noise = spec.noise or _noise(spec.normalization, encoder.dim)
     normalization = spec.normalization or normalization_for(noise)
     method = spec.method or _method(encoder.dim, noise, facts)
@@ -77,10 +77,12 @@ def _head(method: parts.Method) -> parts.Head:
     return parts.MLPHead(batchnorm=method.kind != "simclr")
 
 
-def _encoder(facts: DatasetFacts) -> parts.Encoder:
+def _encoder(facts: DatasetFacts, prior: laws.PriorSpec | None) -> parts.Encoder:
+    """Of as many dimensions as the prior has, where that is given."""
+    given = prior.dim if prior is not None and prior.kind == "flow" else None
     if facts.channels == 1:
-        return parts.ConvEncoder(dim=16)
-    return parts.ResNet18Encoder(dim=64)
+        return parts.ConvEncoder(dim=given or 16)
+    return parts.ResNet18Encoder(dim=given or 64)
 
 
 def _augmentation(facts: DatasetFacts, size: int) -> views.Augmentation:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from nidim.spec.base import Part
+from nidim.spec.targets import FlowPrior
 
 
 class GaussianPrior(Part):
@@ -23,6 +24,15 @@ class UniformPrior(Part):
     """
 
     kind: Literal["uniform"] = "uniform"
+
+
+class SpherePrior(Part):
+    """Uniform on the unit sphere of R^d, d at least 2: the Gaussian latent over its length.
+
+    Its coordinates depend on each other and it has no centre: no temperature, and p-values of 1.
+    """
+
+    kind: Literal["sphere"] = "sphere"
 
 
 REACH = 3
@@ -126,5 +136,6 @@ MarginalLaw = Annotated[SciPyLaw | GaussianMixturePrior, Field(discriminator="ki
 """Laws that stand independently in every coordinate, made from the Gaussian latent by F⁻¹ ∘ Φ."""
 
 PriorSpec = Annotated[
-    GaussianPrior | UniformPrior | SciPyLaw | GaussianMixturePrior, Field(discriminator="kind")
+    GaussianPrior | UniformPrior | SciPyLaw | GaussianMixturePrior | SpherePrior | FlowPrior,
+    Field(discriminator="kind"),
 ]

@@ -23,6 +23,7 @@ def contradiction(spec: TrainSpec) -> tuple[str, str] | None:
     for rule in (
         _only_infomax_has_a_critic,
         _noise_fits_prior,
+        _dimension_fits_prior,
         _normalization_fits,
         _certificate_fits,
         _first_stage,
@@ -55,6 +56,20 @@ def _noise_fits_prior(spec: TrainSpec) -> tuple[str, str] | None:
         return (
             "noise",
             f"uniform noise cannot make a prior {spec.prior.kind}; use gaussian noise or prior uniform",
+        )
+    return None
+
+
+def _dimension_fits_prior(spec: TrainSpec) -> tuple[str, str] | None:
+    if spec.prior is None or spec.encoder is None:
+        return None
+    if spec.prior.kind == "sphere" and spec.encoder.dim < 2:
+        return "encoder", "a sphere needs a dim of at least 2: the sphere of one dimension is two points"
+    if spec.prior.kind == "flow" and spec.prior.dim != spec.encoder.dim:
+        return (
+            "encoder",
+            f"the points of the prior have {spec.prior.dim} coordinates, the encoder gives {spec.encoder.dim}; "
+            f"use dim {spec.prior.dim}",
         )
     return None
 

@@ -97,10 +97,16 @@ class TrainSpec(Part):
         given = {k: v for k, v in self if v is not None}
         return FullSpec.model_validate({**defaults(self, facts), **given})
 
+    def stored(self) -> Self:
+        """This spec as it is kept with an encoder: the points of a flow by their digest."""
+        if self.prior is None or self.prior.kind != "flow":
+            return self
+        return self.model_copy(update={"prior": self.prior.stored()})
+
     @property
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON, ``sha256:`` and 64 hexadecimal digits."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """SHA-256 of the canonical JSON of ``stored``, ``sha256:`` and 64 hexadecimal digits."""
+        text = json.dumps(self.stored().model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 

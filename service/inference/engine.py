@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nidim.capacity import Resolved
-from nidim.priors import Prior, prior_from_dict
-from nidim.spec import FullSpec
+from nidim.priors import Prior
 from service.errors import BlobDamaged, BlobMissing
 from service.store import Blobs
 from service.store.damage import CHANGED, GONE
@@ -103,11 +102,6 @@ def _pin(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def prior_of(encoder: Encoder) -> Prior:
-    """The law that the encoder's clean embeddings follow."""
-    return prior_from_dict(encoder.prior)
-
-
 def pages(
     prior: Prior, *, n: int, seed: int, offset: int, temperature: float, values: int = PAGE_VALUES
 ) -> Iterator[Rows]:
@@ -125,9 +119,8 @@ def score(prior: Prior, embeddings: Rows) -> tuple[NDArray[np.float64], NDArray[
     return prior.log_prob(embeddings), prior.p_value(embeddings)
 
 
-def noisy(encoder: Encoder, embeddings: Rows, *, seed: int) -> Rows:
+def noisy(encoder: Encoder, prior: Prior, embeddings: Rows, *, seed: int) -> Rows:
     """f(x) + Z, row i from stream (seed, i)."""
     from nidim.noise import add_noise
 
-    spec = FullSpec.model_validate(encoder.spec)
-    return add_noise(embeddings, spec, Resolved.model_validate(encoder.resolved), seed=seed)
+    return add_noise(embeddings, prior, Resolved.model_validate(encoder.resolved), seed=seed)

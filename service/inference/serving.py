@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from service.inference import dummy, engine
 from service.inference.batcher import Batcher
 from service.inference.decoding import Decoded, DecodePool, Patience, Wanted
+from service.inference.laws import Laws
 from service.inference.registry import Notes, Registry, label
 from service.inference.room import Budget, Room
 from service.inference.watch import Unwatched, Watch
@@ -122,6 +123,7 @@ class Serving:
             threads=settings.serve_threads or max(1, cores // 4),
             scratch=scratch,
         )
+        self.laws = Laws(blobs, notes)
         self.registry = Registry(
             load,
             max_bytes=settings.serve_cache_bytes,

@@ -16,6 +16,7 @@ from service import refusals
 from service.accept import JSON, choose
 from service.auth import Principal, authorize
 from service.errors import NotFound
+from service.inference import engine
 from service.inference.batcher import BatcherClosed, QueueFull
 from service.inference.decoding import DecodersDown
 from service.inference.engine import Damaged
@@ -80,6 +81,14 @@ def look_up(app: Services, ref: str) -> Encoder:
     """The encoder that a reference in the path names. Raises NotFound."""
     with app.store.session() as tx:
         return found(encoders.get_by_ref(tx, ref), "encoder")
+
+
+def law_of(app: Services, encoder: Encoder) -> engine.Prior:
+    """The law of the encoder's clean embeddings; may read a file. Raises EncoderDamaged."""
+    try:
+        return app.serving.laws.of(encoder)
+    except Damaged as error:
+        raise refusals.EncoderDamaged from error
 
 
 async def encoder_at(ref: Ref, app: App, _: Caller) -> Encoder:

@@ -18,7 +18,7 @@ from service.auth import needs
 from service.inference import engine
 from service.inference.serving import Embedded
 from service.refusals import ForwardFailed
-from service.routes.common import App, ServedEncoder, answering, guarded, unless_gone
+from service.routes.common import App, ServedEncoder, answering, guarded, law_of, unless_gone
 from service.schemas import MAX_SEED
 from service.state import Services
 from service.store.encoders import Encoder
@@ -50,7 +50,7 @@ async def embed(
     if noisy:
         seed = secrets.randbelow(MAX_SEED) if seed is None else seed
         headers["X-Seed"] = str(seed)
-    body = await _written(encoder, done, media, seed if noisy else None)
+    body = await _written(app, encoder, done, media, seed if noisy else None)
     return Response(body, media_type=media, headers=headers)
 
 
@@ -103,13 +103,13 @@ def timing(done: Embedded) -> dict[str, str]:
     }
 
 
-async def _written(encoder: Encoder, done: Embedded, media: str, seed: int | None) -> bytes:
+async def _written(app: Services, encoder: Encoder, done: Embedded, media: str, seed: int | None) -> bytes:
     if seed is None and done.rows.size <= INLINE_VALUES and media != rows.ARROW:
-        return _write(encoder, done, media, seed)
-    return await anyio.to_thread.run_sync(_write, encoder, done, media, seed)
+        return _write(app, encoder, done, media, seed)
+    return await anyio.to_thread.run_sync(_write, app, encoder, done, media, seed)
 
 
-def _write(encoder: Encoder, done: Embedded, media: str, seed: int | None) -> bytes:
-    values = done.rows if seed is None else engine.noisy(encoder, done.rows, seed=seed)
+def _write(app: Services, encoder: Encoder, done: Embedded, media: str, seed: int | None) -> bytes:
+    values = done.rows if seed is None else engine.noisy(encoder, law_of(app, encoder), done.rows, seed=seed)
     head = rows.Head("embeddings", done.encoder, encoder.dim)
     return rows.whole(head, values, media, missing=done.missing)

@@ -8,6 +8,7 @@ from fastapi import Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from nidim.spec.targets import MOST_VALUES
 from service import submission, views
 from service.answers import JobOut, ListOut
 from service.auth import needs
@@ -27,7 +28,7 @@ def submit(
     app: App,
     caller: Caller,
     by: Author,
-    body: Annotated[JobIn, Depends(json_body(JobIn))],
+    body: Annotated[JobIn, Depends(json_body(JobIn, values=MOST_VALUES, lists=MOST_VALUES // 2))],
 ) -> Response:
     """Train an encoder. The answer is the queued job; its spec has every default filled in."""
     wish = body.model_dump(mode="json", exclude_unset=True)
@@ -53,9 +54,9 @@ def list_jobs(
 @router.get("/{job_id}", response_model=JobOut)
 @needs("read")
 def get_job(app: App, job_id: IdPath) -> Response:
-    """One job."""
+    """One job; here alone a spec shows the points of its prior."""
     with app.store.session() as tx:
-        return views.answer(views.job(found(jobs.get(tx, job_id), "job")))
+        return views.answer(views.job(found(jobs.get(tx, job_id), "job"), whole=True))
 
 
 @router.post("/{job_id}/cancel", status_code=202, response_model=JobOut)

@@ -19,10 +19,11 @@ from service.bodies import json_body
 from service.inference import engine
 from service.inference.registry import label
 from service.refusals import Blame, InvalidBody, TooLarge
-from service.routes.common import App, ServedEncoder, answering, guarded, unless_gone
+from service.routes.common import App, ServedEncoder, answering, guarded, law_of, unless_gone
 from service.routes.embed import checked, declared
 from service.schemas import MAX_DIM, MAX_SEED, InterpolateIn, SampleIn
 from service.settings import Settings
+from service.state import Services
 from service.store.encoders import Encoder
 
 MAX_POINTS_VALUES = 10_000_000
@@ -38,11 +39,17 @@ def sample(
     encoder: ServedEncoder,
     body: Annotated[SampleIn, Depends(json_body(SampleIn))],
 ) -> Response:
-    """Rows [offset, offset + n) of one infinite stream per seed; pages agree with one big draw."""
+    """Rows [offset, offset + n) of one infinite stream per seed; pages agree with one big draw.
+
+    A law without a centre (a sphere) takes no temperature but 1.
+    """
     media = choose(request, rows.OFFERS)
     _bound(body, encoder.dim, media, app.settings)
+    prior = law_of(app, encoder)
+    if body.temperature != 1.0 and not prior.has_temperature:
+        raise InvalidBody(errors=[Blame("/temperature", f"{prior.name} has no centre: it must be 1")])
     pages = engine.pages(
-        engine.prior_of(encoder),
+        prior,
         n=body.n,
         seed=body.seed,
         offset=body.offset,
@@ -58,7 +65,7 @@ def sample(
 @router.post("/score", response_model=ScoresOut, openapi_extra={"x-images-body": True})
 @needs("embed")
 async def score(request: Request, app: App, encoder: ServedEncoder) -> Response:
-    """log p in nats and P(χ²_d ≥ ‖s‖²) of images or embeddings; a small p is an outlier."""
+    """log p in nats and P(χ²_d ≥ ‖s‖²) of images or embeddings; a small p is an outlier. On a sphere p is 1."""
     choose(request, (JSON,))
     async with answering():
         with app.serving.budget.admitted(declared(request, app)) as room:
@@ -68,7 +75,7 @@ async def score(request: Request, app: App, encoder: ServedEncoder) -> Response:
                 done = await unless_gone(request, app.serving.embed(encoder, pictures, room=room))
                 checked(app, done, keep_going=False)
                 embeddings = done.rows
-    body = await anyio.to_thread.run_sync(_scores, encoder, embeddings)
+    body = await anyio.to_thread.run_sync(_scores, app, encoder, embeddings)
     return views.answer(body)
 
 
@@ -76,6 +83,7 @@ async def score(request: Request, app: App, encoder: ServedEncoder) -> Response:
 @needs("embed")
 def interpolate(
     request: Request,
+    app: App,
     encoder: ServedEncoder,
     body: Annotated[InterpolateIn, Depends(json_body(InterpolateIn, values=2 * MAX_DIM))],
 ) -> Response:
@@ -83,7 +91,7 @@ def interpolate(
     media = choose(request, rows.OFFERS)
     if body.steps * encoder.dim > MAX_POINTS_VALUES:
         raise TooLarge(f"steps times d must be at most {MAX_POINTS_VALUES}.")
-    prior = engine.prior_of(encoder)
+    prior = law_of(app, encoder)
     a, b = (_end(prior, name, getattr(body, name)) for name in ("a", "b"))
     with np.errstate(over="ignore"):
         points = prior.interpolate(a, b, body.steps).astype(np.float32)
@@ -117,6 +125,6 @@ def _end(prior: Any, name: str, values: list[float]) -> NDArray[np.float64]:
     return point
 
 
-def _scores(encoder: Encoder, embeddings: NDArray[np.float32]) -> dict[str, Any]:
-    log_prob, p_value = engine.score(engine.prior_of(encoder), embeddings)
+def _scores(app: Services, encoder: Encoder, embeddings: NDArray[np.float32]) -> dict[str, Any]:
+    log_prob, p_value = engine.score(law_of(app, encoder), embeddings)
     return {"encoder": label(encoder), "log_prob": log_prob, "p_value": p_value}

@@ -14,13 +14,16 @@ from nidim.capacity import resolve
 from nidim.embedding import embed
 from nidim.errors import BundleError
 from nidim.onnx_export import parity
-from nidim.priors import prior_from_dict
+from nidim.priors import make_prior, prior_from_dict
 from nidim.spec import DatasetFacts, FullSpec, TrainSpec
+from tests.nidim.samples import arc
 
 VARIANTS = {
     "gaussian": ((28, 1), {"encoder": {"kind": "conv", "dim": 2}}),
     "uniform through the cdf": ((8, 1), {"prior": {"kind": "uniform"}}),
     "any law through its quantiles": ((8, 1), {"prior": {"kind": "student_t", "df": 3, "loc": 1}}),
+    "sphere": ((8, 1), {"prior": {"kind": "sphere"}, "encoder": {"kind": "conv", "dim": 3}}),
+    "flow": ((8, 1), {"prior": {"kind": "flow", "points": arc(100).tolist()}}),
     "uniform by the sigmoid": ((9, 3), {"noise": {"kind": "uniform"}, "encoder": {"kind": "conv", "dim": 3}}),
 }
 
@@ -30,13 +33,15 @@ def stored(directory, size: int, channels: int, **values):
     spec: FullSpec = TrainSpec.model_validate({"dataset": "x", **values}).filled(facts)
     resolved = resolve(spec, facts)[0]
     torch.manual_seed(0)
-    model = build_encoder(spec, resolved)
+    prior = make_prior(spec)
+    model = build_encoder(spec, resolved, prior)
     with torch.no_grad():
         for _ in range(3):  # running statistics that are not the initial ones
             model(torch.rand(16, channels, size, size))
     manifest = bundle.save(
         directory,
         model=model.eval(),
+        prior=prior,
         spec=spec,
         resolved=resolved,
         report={"mi_nats": 1.0, "history": []},
@@ -59,11 +64,20 @@ def test_what_is_loaded_embeds_as_what_was_saved(variant: str, tmp_path) -> None
     x = images(9, size, channels)
     np.testing.assert_array_equal(loaded.embed(x), embed(model, x))
     assert parity(model, tmp_path / bundle.ONNX, torch.from_numpy(x)) < 1e-4
-    assert loaded.spec == spec
+    assert loaded.spec == spec.stored()
+    assert loaded.spec.digest == spec.digest
     assert loaded.digest == manifest.digest == bundle.manifest_of(tmp_path).digest
     assert loaded.prior.dim == loaded.resolved.dim == loaded.embed(x[:0]).shape[1]
-    assert prior_from_dict(loaded.config.prior) == loaded.prior
-    assert set(manifest.files) == {
+    file = tmp_path / bundle.PRIOR
+    assert file.is_file() == (variant == "flow")
+    data = file.read_bytes() if file.is_file() else None
+    assert prior_from_dict(loaded.config.prior, file=data) == loaded.prior
+    latent = loaded.prior.normal_scores(loaded.embed(x))
+    again = loaded.prior.from_normal_scores(latent)
+    np.testing.assert_allclose(again, loaded.embed(x), atol=1e-6)
+    assert bundle.read_prior(tmp_path, bundle.read_config(tmp_path)) == loaded.prior
+    assert loaded.embed_noisy(x, seed=1).shape == (9, loaded.resolved.dim)
+    assert set(manifest.files) - {"prior.safetensors"} == {
         "model.safetensors",
         "config.json",
         "report.json",

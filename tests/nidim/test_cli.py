@@ -19,6 +19,7 @@ from nidim import bundle
 from nidim.checkpoint import load_checkpoint
 from nidim.cli import main, read_spec
 from nidim.data import load_builtin
+from tests.nidim.samples import arc
 
 SPEC = """
 dataset = "digits"
@@ -204,3 +205,77 @@ def test_changes_on_the_command_line(tmp_path: Path) -> None:
 )
 def test_help_teaches(command: list[str]) -> None:
     assert len(nidim(*command, "--help")) > 150
+
+
+QUICK = ("--set", "epochs=2", "--set", "evaluation=quick", "--no-onnx")
+
+
+def test_a_law_given_by_a_sample(tmp_path: Path) -> None:
+    (tmp_path / "spec.toml").write_text(SPEC)
+    np.save(tmp_path / "points.npy", arc(200).astype(np.float32))
+    out = tmp_path / "encoder"
+    nidim("train", tmp_path / "spec.toml", *QUICK, "--prior-sample", tmp_path / "points.npy", "--out", out)
+    encoder = bundle.load(out)
+    assert encoder.prior.kind == "flow"
+    assert encoder.prior.describe() == encoder.config.prior
+    np.testing.assert_array_equal(encoder.prior.points, arc(200).astype(np.float32))
+    report = json.loads((out / "report.json").read_text())
+    assert report["clean"]["law"] == "the law of 200 given points, by a flow"
+    assert report["target_fit"]["n_heldout"] == 30
+    assert "points of the given sample" in (out / "report.html").read_text()
+    nidim("sample", out, "-n", 50, "--seed", 7, "-o", tmp_path / "draws.npy")
+    draws = np.load(tmp_path / "draws.npy", allow_pickle=False)
+    np.testing.assert_array_equal(draws, encoder.prior.sample(50, seed=7))
+    nidim("evaluate", out, "-o", tmp_path / "again.json")
+    again = json.loads((tmp_path / "again.json").read_text())
+    assert again["target_fit"] == report["target_fit"]
+    assert again["clean"]["own_scale"] == report["clean"]["own_scale"]
+    data = (out / bundle.PRIOR).read_bytes()
+    (out / bundle.PRIOR).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert "is not that of the flow" in refused("sample", out, "-o", tmp_path / "draws.npy")
+    (out / bundle.PRIOR).unlink()
+    assert "needs the file" in refused("sample", out, "-o", tmp_path / "draws.npy")
+
+
+def test_a_law_on_the_sphere(tmp_path: Path) -> None:
+    (tmp_path / "spec.toml").write_text(SPEC)
+    out = tmp_path / "encoder"
+    nidim("train", tmp_path / "spec.toml", *QUICK, "--set", "prior.kind=sphere", "--out", out)
+    report = json.loads((out / "report.json").read_text())
+    assert report["clean"]["law"] == report["certificate"]["law"] == "uniform on the sphere S¹"
+    assert "has no radius" in report["absent"]["clean.radius"]
+    z = bundle.load(out).embed(load_builtin("digits", root=None).test.images)
+    np.testing.assert_allclose(np.linalg.norm(z, axis=1), 1, atol=1e-6)
+    answer = refused("sample", out, "--temperature", 0.5, "-o", tmp_path / "draws.npy")
+    assert "it must be 1" in answer
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.zeros(100), "one array of numbers"),
+        (np.zeros((100, 2), dtype="U3"), "one array of numbers"),
+        (np.zeros((60_000, 2)), "over the limit"),
+        (np.zeros((100, 2)), "coordinate 0 is the same"),
+        (np.full((100, 2), np.nan), "prior.flow.points.given.0.0: Input should be a finite number"),
+        (np.zeros((100, 3)), "has 3 coordinates"),
+    ],
+    ids=["shape", "text", "size", "flat", "nan", "dimension"],
+)
+def test_samples_that_are_none(values: np.ndarray, message: str, tmp_path: Path) -> None:
+    if message.startswith("has"):
+        values = np.random.default_rng(0).normal(size=values.shape)
+    (tmp_path / "spec.toml").write_text(SPEC)
+    np.save(tmp_path / "points.npy", values)
+    words = (
+        "train",
+        tmp_path / "spec.toml",
+        "--prior-sample",
+        tmp_path / "points.npy",
+        "--out",
+        tmp_path / "x",
+    )
+    answer = refused(*words)
+    assert message.replace("has 3", "have 3") in " ".join(answer.split())
+    (tmp_path / "points.npy").write_bytes(b"no array")
+    assert "cannot be used" in refused(*words)

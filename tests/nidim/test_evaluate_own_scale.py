@@ -8,8 +8,9 @@ from scipy import stats
 
 from nidim.evaluate.own_scale import own_scale
 from nidim.evaluate.report import OwnScale
-from nidim.priors import GaussianPrior, MarginalPrior, Prior, UniformPrior
+from nidim.priors import GaussianPrior, MarginalPrior, Prior, SpherePrior, UniformPrior
 from nidim.spec import laws
+from tests.nidim.samples import fitted_arc
 
 STUDENT = MarginalPrior(2, laws.StudentTPrior(df=3))
 PRIORS = [
@@ -18,6 +19,8 @@ PRIORS = [
     STUDENT,
     MarginalPrior(2, laws.ExponentialPrior()),
     MarginalPrior(2, laws.GaussianMixturePrior()),
+    SpherePrior(3),
+    "flow",
 ]
 N = 4000
 
@@ -26,19 +29,20 @@ def ratios(found: OwnScale) -> dict[str, float]:
     return {name: getattr(found, name).ratio for name in ("w1", "quantile_low", "quantile_high")}
 
 
-@pytest.mark.parametrize("prior", PRIORS, ids=lambda prior: prior.kind)
-def test_true_draws_are_at_the_floor_and_stretched_ones_are_not(prior: Prior) -> None:
+@pytest.mark.parametrize("prior", PRIORS, ids=lambda prior: getattr(prior, "kind", prior))
+def test_true_draws_are_at_the_floor_and_stretched_ones_are_not(prior: Prior | str) -> None:
+    prior = fitted_arc() if isinstance(prior, str) else prior
     draws = prior.sample(N, seed=3).astype(np.float64)
     found = own_scale(draws, prior, sets=8)
     assert found.w1.ratio == pytest.approx(1, abs=0.5)
     assert found.log_score_nats == pytest.approx(found.log_score_law_nats, abs=0.05)
     assert found.quantile_low.value < 0.25
     assert found.quantile_high.value < 0.25
-    median = float(prior.icdf(0.5))
+    median = prior.quantiles([0.5])
     wide = own_scale(median + 1.5 * (draws - median), prior, sets=8)
     assert wide.w1.ratio > 5
     assert wide.quantile_high.value == pytest.approx(0.5, abs=0.25)
-    if prior.kind in ("uniform", "exponential"):
+    if prior.kind in ("uniform", "exponential", "sphere"):
         assert wide.log_score_nats is None
     else:
         assert wide.log_score_nats < found.log_score_nats - 0.05

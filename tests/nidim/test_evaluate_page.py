@@ -33,7 +33,7 @@ def made(case: str, n: int = 300, labels: bool = True) -> tuple[Report, dict[str
         {"dataset": "made", "encoder": {"kind": "conv", "dim": dim}, "noise": noise, "prior": {"kind": prior}}
     ).filled(facts)
     resolved, _ = resolve(spec, facts)
-    law, noisy = make_prior(spec), noisy_prior(spec, resolved)
+    law, noisy = make_prior(spec), noisy_prior(make_prior(spec), resolved)
     train, test = law.sample(200, seed=1), law.sample(n, seed=2)
     y, y_test = (np.arange(200) % 3, np.arange(n) % 3) if labels else (None, None)
     report = evaluate(

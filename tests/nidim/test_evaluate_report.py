@@ -51,7 +51,7 @@ def run(
         resolved=resolved,
         mi_nats=1.5,
         prior=law,
-        noisy=noisy_prior(spec, resolved),
+        noisy=noisy_prior(make_prior(spec), resolved),
         level="quick",
         **options,
     )
@@ -128,7 +128,7 @@ def test_the_sigmoid_construction_is_judged_with_its_noise():
         resolved=resolved,
         mi_nats=None,
         prior=law,
-        noisy=noisy_prior(spec, resolved),
+        noisy=noisy_prior(make_prior(spec), resolved),
         level="quick",
     )
     assert found.tested == "noisy"
@@ -215,7 +215,7 @@ def test_a_collapsed_encoder_gets_a_bad_report_and_not_an_error():
         resolved=resolved,
         mi_nats=0.0,
         prior=law,
-        noisy=noisy_prior(spec, resolved),
+        noisy=noisy_prior(make_prior(spec), resolved),
         level="quick",
     )
     assert found.hz_reject == 1.0

@@ -15,6 +15,7 @@ from nidim.capacity import gaussian_capacity, resolve, sigma_for
 from nidim.data import load_builtin
 from nidim.methods import base
 from nidim.noise import MOST_SHARE, SharedCapacity, add_noise, perturb, sigma_carrying
+from nidim.priors import make_prior
 from nidim.spec import DatasetFacts, TrainSpec
 
 
@@ -201,8 +202,9 @@ def test_noise_on_request_is_that_of_the_common_sigma() -> None:
     resolved = resolve(spec, facts)[0]
     trained = resolved.model_copy(update={"learned_sigmas": (0.1,) * 16})
     clean = np.zeros((4000, 16), dtype=np.float32)
-    found = add_noise(clean, spec, trained, seed=3)
-    np.testing.assert_array_equal(found, add_noise(clean, spec, resolved, seed=3))
+    prior = make_prior(spec)
+    found = add_noise(clean, prior, trained, seed=3)
+    np.testing.assert_array_equal(found, add_noise(clean, prior, resolved, seed=3))
     assert found.std() == pytest.approx(0.5, rel=0.02)
 
 

@@ -18,7 +18,7 @@ from nidim.capacity import gaussian_capacity, resolve, uniform_capacity
 from nidim.data import load_builtin
 from nidim.evaluate import Embedded, Report
 from nidim.pipeline import embed_dataset, evaluate_fitted
-from nidim.priors import MarginalPrior, UniformPrior
+from nidim.priors import MarginalPrior, UniformPrior, make_prior
 from nidim.spec import TrainSpec, laws
 from nidim.train import Fitted, fit
 
@@ -65,7 +65,7 @@ def trained() -> dict[str, Trained]:
         resolved = resolve(spec, dataset.facts)[0]
         fitted = fit(spec, resolved, dataset.train.images, heldout=dataset.test.images)
         embedded = embed_dataset(fitted, dataset)
-        found[name] = Trained(fitted, embedded, evaluate_fitted(spec, fitted, embedded))
+        found[name] = Trained(fitted, embedded, evaluate_fitted(spec, make_prior(spec), fitted, embedded))
     return found
 
 

@@ -100,7 +100,7 @@ def test_resnet50_is_built() -> None:
     assert model.eval()(torch.rand(1, 3, 32, 32)).shape == (1, 4)
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "uniform", "logistic", "gaussian_mixture"])
+@pytest.mark.parametrize("kind", ["gaussian", "uniform", "logistic", "gaussian_mixture", "sphere"])
 def test_the_served_embedding_is_the_latent_in_the_scale_of_the_prior(kind: str) -> None:
     spec, _, model = built(prior={"kind": kind}, encoder={"kind": "conv", "dim": 2})
     images = torch.rand(64, 1, 8, 8)

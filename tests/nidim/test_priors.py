@@ -21,8 +21,10 @@ from nidim.noise import add_noise
 from nidim.priors import (
     Construction,
     GaussianPrior,
+    IndependentPrior,
     MarginalPrior,
     Prior,
+    SpherePrior,
     UniformPrior,
     make_prior,
     noisy_prior,
@@ -30,6 +32,7 @@ from nidim.priors import (
 )
 from nidim.spec import DatasetFacts, TrainSpec, laws
 from nidim.spec.base import Part
+from tests.nidim.samples import fitted_arc
 
 PRIORS = [
     GaussianPrior(3),
@@ -54,9 +57,37 @@ MIXTURE = laws.GaussianMixturePrior(
     )
 )
 EVERY = [*PRIORS, MarginalPrior(2, MIXTURE)]
-calibrated = pytest.mark.parametrize("prior", [*PRIORS[:4], EVERY[-1]], ids=lambda p: f"{p.kind}{p.dim}")
+SPHERES = [SpherePrior(2), SpherePrior(5)]
+FLOW = "flow"
+"""Stands for a flow, which takes seconds to fit."""
+
+
+def name_of(prior: Prior | str) -> str:
+    return prior if isinstance(prior, str) else f"{prior.kind}{prior.dim}"
+
+
+@pytest.fixture
+def prior(request: pytest.FixtureRequest) -> Prior:
+    return fitted_arc() if request.param == FLOW else request.param
+
+
+calibrated = pytest.mark.parametrize(
+    "prior", [*PRIORS[:4], EVERY[-1], *SPHERES, FLOW], indirect=True, ids=name_of
+)
 """A law of every kind of map; the tests see its normal scores alone."""
-each_prior = pytest.mark.parametrize("prior", EVERY, ids=lambda p: f"{p.kind}{p.dim}")
+independent = pytest.mark.parametrize("prior", EVERY, ids=name_of)
+each_prior = pytest.mark.parametrize("prior", [*EVERY, *SPHERES, FLOW], indirect=True, ids=name_of)
+
+
+def close_to_normal(scores: np.ndarray) -> bool:
+    """Whether no coordinate, no squared length and no product of two coordinates tells these from N(0, I)."""
+    n, d = scores.shape
+    correlations = np.corrcoef(scores, rowvar=False)[np.triu_indices(d, 1)]
+    return (
+        stats.kstest(scores.ravel(), "norm").pvalue > 0.01
+        and stats.kstest(np.square(scores).sum(1), stats.chi2(d).cdf).pvalue > 0.01
+        and (np.abs(correlations) < 4 / math.sqrt(n)).all()
+    )
 
 
 @pytest.mark.parametrize(("prior", "oracle"), list(zip(PRIORS, ORACLES, strict=True)))
@@ -67,8 +98,8 @@ def test_equals_scipy(prior: Prior, oracle: stats.rv_continuous) -> None:
     np.testing.assert_allclose(prior.icdf(oracle.cdf(x)), x, atol=1e-9)
 
 
-@each_prior
-def test_inverses(prior: Prior) -> None:
+@independent
+def test_inverses(prior: IndependentPrior) -> None:
     u = np.random.default_rng(0).uniform(1e-6, 1 - 1e-6, (100, prior.dim))
     x = prior.icdf(u)
     np.testing.assert_allclose(prior.cdf(x), u, atol=1e-12)
@@ -77,7 +108,23 @@ def test_inverses(prior: Prior) -> None:
 
 
 @each_prior
-def test_draws_follow_the_law_and_shifted_ones_do_not(prior: Prior) -> None:
+def test_a_law_and_its_normal_scores(prior: Prior) -> None:
+    draws = prior.sample(5000, seed=12)
+    assert draws.dtype == np.float32
+    scores = prior.normal_scores(draws)
+    assert close_to_normal(scores)
+    np.testing.assert_allclose(prior.from_normal_scores(scores), draws, atol=2e-7, rtol=1e-9)
+    np.testing.assert_allclose(prior.normal_scores(draws[7:9]), scores[7:9], atol=1e-12)
+    levels = np.array([0.1, 0.5, 0.9])
+    found = np.quantile(draws, levels, axis=0)
+    spread = np.ptp(prior.quantiles(levels), axis=0)
+    assert (np.abs(prior.quantiles(levels) - found) < 0.06 * spread).all()
+    pooled = np.quantile(draws, levels)
+    assert (np.abs(prior.pooled_quantiles(levels) - pooled) < 0.06 * spread.mean()).all()
+
+
+@independent
+def test_draws_follow_the_law_and_shifted_ones_do_not(prior: IndependentPrior) -> None:
     draws = prior.sample(5000, seed=11)
     assert draws.dtype == np.float32
     assert stats.kstest(prior.cdf(draws).ravel(), "uniform").pvalue > 0.01
@@ -88,7 +135,7 @@ def test_draws_follow_the_law_and_shifted_ones_do_not(prior: Prior) -> None:
 
 def test_the_laws_here_are_held_over_every_kind_and_construction() -> None:
     kinds = {typing.get_args(cls.model_fields["kind"].annotation)[0] for cls in members(laws.PriorSpec)}
-    assert {prior.kind for prior in EVERY} == kinds
+    assert {prior.kind for prior in (*EVERY, *SPHERES)} | {FLOW} == kinds
     constructions = {prior.construction for prior in PRIORS if isinstance(prior, UniformPrior)}
     assert constructions == set(typing.get_args(Construction))
 
@@ -172,7 +219,8 @@ def test_shifted_draws_are_rejected_nearly_always(prior: Prior, shift: str) -> N
 
 def seeds(prior: Prior, count: int) -> range:
     """Of their own for each prior: all draw from the same streams."""
-    start = 1000 * (1 + EVERY.index(prior))
+    known = [*EVERY, *SPHERES]
+    start = 1000 * (1 + (known.index(prior) if prior in known else len(known)))
     return range(start, start + count)
 
 
@@ -192,18 +240,22 @@ def test_paging_temperature_and_seed(prior: Prior) -> None:
     np.testing.assert_array_equal(
         np.concatenate([prior.sample(40, seed=5), prior.sample(60, seed=5, offset=40)]), whole
     )
+    assert not np.array_equal(prior.sample(100, seed=6), whole)
+    if not prior.has_temperature:
+        with pytest.raises(ValueError, match="temperature must be 1"):
+            prior.sample(100, seed=5, temperature=0.5)
+        return
     cooled = prior.sample(100, seed=5, temperature=0.5)
     np.testing.assert_allclose(prior.normal_scores(cooled), 0.5 * prior.normal_scores(whole), atol=1e-4)
-    assert not np.array_equal(prior.sample(100, seed=6), whole)
 
 
 @each_prior
 def test_interpolation_follows_the_law(prior: Prior) -> None:
-    a, b = prior.sample(1000, seed=1), prior.sample(1000, seed=2)
+    a, b = prior.sample(1000, seed=3), prior.sample(1000, seed=4)
     points = np.stack([prior.interpolate(x, y, 3) for x, y in zip(a, b, strict=True)])
     np.testing.assert_allclose(points[:, 0], a, atol=1e-5)
     np.testing.assert_allclose(points[:, 2], b, atol=1e-5)
-    assert stats.kstest(prior.cdf(points[:, 1]).ravel(), "uniform").pvalue > 0.01
+    assert close_to_normal(prior.normal_scores(points[:, 1]))
 
 
 def test_laws_have_names() -> None:
@@ -214,6 +266,8 @@ def test_laws_have_names() -> None:
     assert MarginalPrior(3, laws.BetaPrior(loc=-1, scale=2)).name == "−1 + 2 Beta(2, 2) in every coordinate"
     mixture = MarginalPrior(3, laws.GaussianMixturePrior())
     assert mixture.name == "0.5 N(−2, 1) + 0.5 N(2, 1) in every coordinate"
+    assert SpherePrior(3).name == "uniform on the sphere S²"
+    assert fitted_arc().name == "the law of 600 given points, by a flow"
 
 
 def test_outside_the_support() -> None:
@@ -272,24 +326,34 @@ def test_the_law_of_a_spec(parts: dict, kind: str, construction: str | None) -> 
         {"prior": {"kind": "uniform"}},
         {"prior": {"kind": "exponential"}},
         {"prior": {"kind": "gaussian_mixture"}},
+        {"prior": {"kind": "sphere"}},
     ],
 )
 def test_noise_on_true_draws_gives_the_promised_law(parts: dict) -> None:
     spec, resolved = _spec(**parts)
-    draws = make_prior(spec).sample(20_000, seed=1)
-    noisy = add_noise(draws, spec, resolved, seed=2)
-    assert stats.kstest(noisy_prior(spec, resolved).cdf(noisy).ravel(), "uniform").pvalue > 0.01
-    np.testing.assert_array_equal(noisy[5:9], add_noise(draws[5:9], spec, resolved, seed=2, offset=5))
+    check_noise(make_prior(spec), resolved)
+
+
+def test_noise_on_draws_of_a_flow_gives_its_law() -> None:
+    check_noise(fitted_arc(), _spec(noise={"kind": "gaussian", "sigma": 0.5})[1])
+
+
+def check_noise(prior: Prior, resolved: Resolved) -> None:
+    draws = prior.sample(20_000, seed=1)
+    noisy = add_noise(draws, prior, resolved, seed=2)
+    assert not np.allclose(noisy, draws, atol=0.01)
+    assert close_to_normal(noisy_prior(prior, resolved).normal_scores(noisy))
+    np.testing.assert_array_equal(noisy[5:9], add_noise(draws[5:9], prior, resolved, seed=2, offset=5))
 
 
 def test_uniform_noise_is_bounded_and_none_changes_nothing() -> None:
     spec, resolved = _spec(noise={"kind": "uniform", "epsilon": 0.1})
     half = np.full((1000, 2), 0.5, np.float32)
-    noisy = add_noise(half, spec, resolved, seed=0)
+    noisy = add_noise(half, make_prior(spec), resolved, seed=0)
     assert np.abs(noisy - 0.5).max() <= 0.1 + 1e-6
     assert stats.kstest((noisy.ravel() - 0.4) / 0.2, "uniform").pvalue > 0.01
-    law = noisy_prior(spec, resolved)
+    law = noisy_prior(make_prior(spec), resolved)
     assert isinstance(law, UniformPrior)
     assert (law.low, law.high) == (-0.1, 1.1)
     spec, resolved = _spec(noise={"kind": "none"})
-    np.testing.assert_array_equal(add_noise(half, spec, resolved, seed=0), half)
+    np.testing.assert_array_equal(add_noise(half, make_prior(spec), resolved, seed=0), half)

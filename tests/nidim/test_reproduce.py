@@ -19,9 +19,10 @@ from nidim.cli import main
 from nidim.errors import DataError
 from nidim.evaluate import Embedded
 from nidim.reproduce import command, posthoc, predict, runs, sets
-from nidim.reproduce.table import Row, spread
+from nidim.reproduce.table import Posthoc, Row, spread
 from nidim.reproduce.tables import TABLES
 from nidim.spec import DatasetFacts
+from tests.nidim.samples import arc
 
 QUICK = ("--set", "epochs=2", "--set", "encoder.width=4", "--set", "evaluation=quick")
 
@@ -83,13 +84,13 @@ def test_a_figure_is_drawn(tmp_path: Path) -> None:
 def test_maps_that_come_afterwards_are_fitted_to_training_embeddings(
     tmp_path: Path, trained: list[str]
 ) -> None:
-    names = ("plain", "whitening", "quantiles")
+    names = ("plain", "whitening", "quantiles", "flow")
     only = [word for name in names for word in ("--only", f"{name}-2")]
     reproduce("rivals", "--seeds", 1, "--out", tmp_path, *QUICK, *only)
-    assert len(trained) == 1, "one encoder, three maps"
+    assert len(trained) == 1, "one encoder, all maps"
     stored = json.loads((tmp_path / "rivals-small.json").read_text())
     figures = {row["row"]: row["figures"]["SW2 / floor"] for row in stored}
-    assert len({figures[f"{name}-2"][0] for name in names}) == 3
+    assert len({figures[f"{name}-2"][0] for name in names}) == len(names)
     assert (tmp_path / "rivals-small.png").is_file()
 
 
@@ -104,6 +105,32 @@ def test_whitening_and_quantiles() -> None:
     assert stats.kstest(normal.test[:, 0], "norm").pvalue > 0.01
     assert abs(np.corrcoef(normal.test, rowvar=False)[0, 1]) > 0.3, "each coordinate for itself"
     assert posthoc.applied(None, split) is split
+
+
+def test_a_flow_makes_normal_what_neither_whitening_nor_quantiles_can() -> None:
+    split = Embedded(train=arc(2000), train_labels=None, test=arc(1000, seed=1), test_labels=None)
+    kinds: tuple[Posthoc, ...] = ("flow", "whitening", "quantiles")
+    mapped = {kind: posthoc.applied(kind, split).test for kind in kinds}
+    bend = {kind: abs(np.corrcoef(np.square(s[:, 0]), s[:, 1])[0, 1]) for kind, s in mapped.items()}
+    assert bend["flow"] < 0.1
+    assert min(bend["whitening"], bend["quantiles"]) > 0.3
+    scores = mapped["flow"]
+    assert stats.kstest(np.square(scores).sum(1), stats.chi2(2).cdf).pvalue > 1e-3
+    assert stats.kstest(scores.ravel(), "norm").pvalue > 1e-3
+
+
+def test_a_run_keeps_no_points(tmp_path: Path) -> None:
+    reproduce("targets", "--seeds", 1, "--out", tmp_path, *QUICK, "--only", "sphere-2", "--only", "flow-2")
+    stored = tmp_path / "runs" / "targets-small" / "flow-2-seed0.json"
+    assert stored.stat().st_size < 100_000
+    figures = {
+        row["row"]: row["figures"] for row in json.loads((tmp_path / "targets-small.json").read_text())
+    }
+    assert figures["sphere-2"]["log p of draws"][0] == pytest.approx(-math.log(2 * math.pi) / 2)
+    entropy = math.log(2 * math.pi * math.e) / 2 + math.log(
+        0.12 * 1.5 * math.pi
+    )  # of radius and angle; E log r ≈ 0
+    assert figures["flow-2"]["log p of draws"][0] == pytest.approx(-entropy / 2, abs=0.05)
 
 
 def test_a_row_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from nidim import bundle
 from nidim.capacity import resolve
 from nidim.embedding import embed
 from nidim.onnx_export import PARITY, parity
+from nidim.priors import make_prior
 from nidim.spec import DatasetFacts, TrainSpec
 from nidim.train import Fitted, fit
 
@@ -57,6 +58,7 @@ def test_a_resnet_is_trained_stored_and_loaded(kind: str, stem: str, channels: i
     bundle.save(
         tmp_path,
         model=fitted.model,
+        prior=make_prior(spec),
         spec=spec,
         resolved=fitted.resolved,
         report={},

@@ -6,15 +6,19 @@ import types
 import typing
 from typing import Annotated, Any
 
+import numpy as np
 import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from nidim.capacity import resolve
+from nidim.errors import SpecError
 from nidim.spec import DatasetFacts, TrainSpec, laws, parts, views
 from nidim.spec.base import Part
 from nidim.spec.stages import first_stage
+from nidim.spec.targets import LEAST_POINTS, MOST_VALUES, StoredPoints
 
 
 def options(alias: object) -> st.SearchStrategy[Part]:
@@ -27,6 +31,8 @@ def any_part(cls: type[BaseModel]) -> st.SearchStrategy[Any]:
     """Each field left at its default or given, numbers anywhere within their bounds."""
     if cls is laws.GaussianMixturePrior:
         return any_mixture()
+    if cls is laws.FlowPrior:
+        return st.sampled_from(SAMPLES)
     fields = {
         name: any_value(field.annotation, field.metadata)
         for name, field in cls.model_fields.items()
@@ -44,6 +50,17 @@ def any_mixture() -> st.SearchStrategy[laws.GaussianMixturePrior]:
 
     several = st.lists(any_part(laws.Component).map(reaching), min_size=1, max_size=4)
     return several.map(lambda components: laws.GaussianMixturePrior(components=tuple(components)))
+
+
+def some_samples() -> list[laws.FlowPrior]:
+    """Points of 2 to 4 dimensions in three scales, and what stands for them."""
+    rng = np.random.default_rng(0)
+    sizes = [(LEAST_POINTS, 2, 1e-3), (LEAST_POINTS + 7, 3, 1.0), (LEAST_POINTS, 4, 1e5)]
+    given = [laws.FlowPrior(points=(by * rng.standard_normal((n, d))).tolist()) for n, d, by in sizes]
+    return [*given, *(prior.stored() for prior in given)]
+
+
+SAMPLES = some_samples()
 
 
 def any_value(annotation: Any, metadata: typing.Iterable[Any] = ()) -> st.SearchStrategy[Any]:
@@ -160,6 +177,7 @@ def test_drawn_values_are_far_from_their_defaults(strategy: Any, is_far: Any) ->
     )
 
 
+PLANE = np.random.default_rng(0).standard_normal((120, 2)).tolist()
 CONTRADICTIONS = [
     ({"prior": {"kind": "gaussian"}, "noise": {"kind": "uniform"}}, "noise"),
     ({"method": {"kind": "simclr"}, "critic": {"kind": "bilinear"}}, "critic"),
@@ -175,6 +193,9 @@ CONTRADICTIONS = [
     ({"method": {"kind": "infomax", "local": 1}, "encoder": {"kind": "conv"}, "image_size": 3}, "method"),
     ({"noise": {"kind": "gaussian", "learned": True}, "encoder": {"kind": "conv", "dim": 1}}, "noise"),
     ({"noise": {"kind": "gaussian", "learned": True}, "critic": {"kind": "gaussian_channel"}}, "critic"),
+    ({"prior": {"kind": "sphere"}, "encoder": {"kind": "conv", "dim": 1}}, "encoder"),
+    ({"prior": {"kind": "sphere"}, "noise": {"kind": "uniform"}}, "noise"),
+    ({"prior": {"kind": "flow", "points": PLANE}, "encoder": {"kind": "conv", "dim": 3}}, "encoder"),
 ]
 
 
@@ -216,6 +237,57 @@ def test_contradictions_name_their_field_and_what_to_do(values: dict, field: str
 def test_bad_values_are_refused(values: dict) -> None:
     with pytest.raises(ValidationError):
         TrainSpec.model_validate(values)
+
+
+def sample(n: int, d: int) -> list[list[float]]:
+    return np.random.default_rng(0).standard_normal((n, d)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        (None, "valid"),
+        ([], "at least 100 items"),
+        (sample(99, 2), "at least 100 items"),
+        (sample(100, 1), "at least 2 items"),
+        (sample(700, 65), "at most 64 items"),
+        (sample(110, 12), "too few for 12 dimensions; give at least 120"),
+        (sample(MOST_VALUES // 64 + 1, 64), "the most"),
+        ([*sample(100, 2), [1.0, 2.0, 3.0]], "point 100 has 3 coordinates"),
+        ([*sample(100, 2), [1.0, None]], "valid number"),
+        ([*sample(100, 2), [1.0, float("nan")]], "finite"),
+        ([*sample(100, 2), [1.0, 1e7]], "less than or equal to 1000000"),
+        ([[x, 5.0] for x, _ in sample(100, 2)], "coordinate 1 is the same in every point"),
+        ([[x, 3 - 2 * x] for x, _ in sample(100, 2)], "a plane of fewer dimensions"),
+        ({"digest": "sha256:x", "n": 100, "dim": 2}, "pattern"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_points_from_which_no_law_can_be_learnt(points: object, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        TrainSpec.model_validate({"dataset": "digits", "prior": {"kind": "flow", "points": points}})
+
+
+def test_a_stored_spec_has_the_digest_of_its_points_and_cannot_be_trained() -> None:
+    facts = DatasetFacts(name="digits", n_train=1438, n_test=359, height=8, width=8, channels=1)
+    full = TrainSpec.model_validate({"dataset": "digits", "prior": {"kind": "flow", "points": PLANE}}).filled(
+        facts
+    )
+    assert full.encoder.dim == 2, "as many as the points have"
+    stored = full.stored()
+    assert stored.digest == full.digest
+    assert len(stored.model_dump_json()) < 5000
+    assert isinstance(stored.prior, laws.FlowPrior)
+    assert stored.prior.points == StoredPoints(digest=stored.prior.points.digest, n=120, dim=2)
+    assert stored.stored() == stored
+    assert type(full).model_validate_json(stored.model_dump_json()) == stored
+    resolve(full, facts)
+    with pytest.raises(SpecError, match="give the points") as caught:
+        resolve(stored, facts)
+    assert caught.value.pointer == "/prior/points"
+    other = laws.FlowPrior(points=[*PLANE[:-1], [0.0, 0.0]])
+    assert other.stored() != stored.prior
+    assert full.model_copy(update={"prior": other}).digest != full.digest
 
 
 def test_the_shortest_spec_is_a_complete_job() -> None:

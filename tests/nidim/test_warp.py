@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from nidim.priors import GaussianPrior, MarginalPrior, Prior, UniformPrior
+from nidim.priors import GaussianPrior, MarginalPrior, Prior, SpherePrior, UniformPrior
 from nidim.spec import laws
 from nidim.warp import REACH, build_warp
+from tests.nidim.samples import fitted_arc
 
 LAWS = [
     laws.LaplacePrior(),
@@ -54,6 +55,17 @@ def test_a_law_without_a_table_has_no_parameters() -> None:
         warped(UniformPrior(3), latent), UniformPrior(3).from_normal_scores(latent), atol=1e-6
     )
     assert not build_warp(UniformPrior(3)).state_dict()
+
+
+@pytest.mark.parametrize("prior", [SpherePrior(2), SpherePrior(16), "flow"], ids=str)
+def test_a_map_of_dependent_coordinates_is_that_of_its_law(prior: Prior | str) -> None:
+    law = fitted_arc() if isinstance(prior, str) else prior
+    latent = np.random.default_rng(0).standard_normal((5000, law.dim)).astype(np.float32)
+    np.testing.assert_allclose(warped(law, latent), law.from_normal_scores(latent), atol=1e-5)
+    np.testing.assert_allclose(warped(law, 2 * latent), law.from_normal_scores(2 * latent), atol=1e-4)
+    assert np.isfinite(warped(law, 1e3 * latent)).all()
+    assert np.isfinite(warped(law, 0 * latent)).all()
+    assert not any(value.requires_grad for value in build_warp(law).parameters())
 
 
 def warped(prior: Prior, latent: np.ndarray) -> np.ndarray:

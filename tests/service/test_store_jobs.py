@@ -300,3 +300,16 @@ def test_an_exception_rolls_everything_back(store, new_job, take):
     with pytest.raises(RuntimeError):
         break_off()
     assert read(store, job.id) == job
+
+
+def test_a_list_leaves_long_lists_of_points_out(store, new_job):
+    points = [[float(i), 0.25] for i in range(5000)]
+    law = {"kind": "flow", "points": points}
+    long = new_job(store, spec={"dataset": "digits", "epochs": 3, "prior": law})
+    short = new_job(store, spec={"dataset": "digits", "prior": {**law, "points": points[:3]}})
+    assert read(store, long.id).spec["prior"] == law
+    with store.session() as tx:
+        listed = {job.id: job for job in jobs.list_(tx).items}
+    assert listed[long.id].spec == {"dataset": "digits", "epochs": 3, "prior": {"kind": "flow"}}
+    assert listed[short.id] == short
+    assert listed[long.id].evolve(spec=long.spec) == long

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
@@ -17,6 +18,7 @@ from nidim.capacity import resolve
 from nidim.data import ImageLimits, ingest
 from nidim.data.builtin import builtin_facts
 from nidim.spec import DatasetFacts, TrainSpec
+from tests.nidim.samples import arc
 from worker.guard import ORPHANED, STOPPED
 from worker.process import COMMAND, Child, environment
 
@@ -107,6 +109,24 @@ def archive(tmp_path: Path) -> dict[str, Any]:
         "license": None,
     }
     return {**described(index.facts("mine"), dataset="mine"), "dataset": source}
+
+
+def test_a_law_of_points_is_fitted_once_and_leaves_as_a_file(trials: Any) -> None:
+    law = {"kind": "flow", "points": arc(100).tolist()}
+    trial = trials(builtin("digits", prior=law, epochs=1, evaluation="quick"))
+    done = trial.until("done", seconds=240)
+    assert trial.end() == 0
+    entered = [message["data"]["name"] for message in trial.messages if message["type"] == "phase"]
+    assert entered[:3] == ["dataset", "fitting the prior", "training"]
+    file = Path(done["directory"]) / "prior.safetensors"
+    assert done["prior"] == {"kind": "flow", "dim": 2, "file": f"sha256:{digest_of(file)}"}
+    assert done["manifest"]["files"]["prior.safetensors"]["sha256"] == digest_of(file)
+    assert done["spec"]["prior"]["points"]["n"] == 100
+    assert done["report"]["target_fit"]["n"] == 100
+
+
+def digest_of(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def test_it_stops_with_a_checkpoint_and_goes_on_from_it(

@@ -14,6 +14,7 @@ from service.store import datasets, events
 from service.store.clock import is_past, now
 from service.store.ids import is_id, new_id
 from service.store.jobs import rows
+from service.store.jobs.brief import spec_of_list
 from service.store.jobs.values import PRIORITIES, TERMINAL, Head, Job
 from service.store.paging import Keyset, Page
 from service.store.tables import JobRow
@@ -72,8 +73,8 @@ def get(tx: Session, job_id: str) -> Job | None:
 
 
 def list_(tx: Session, *, state: str | None = None, limit: int = 50, cursor: str | None = None) -> Page[Job]:
-    """Jobs, newest first, of one state or all. Raises BadCursor."""
-    query = select(*rows.COLUMNS)
+    """Jobs, newest first, of one state or all, their specs without long lists of points. Raises BadCursor."""
+    query = select(*(column for column in rows.COLUMNS if column.key != "spec"), spec_of_list(tx))
     if state is not None:
         query = query.where(JobRow.state == state)
     return NEWEST_FIRST.page(tx, query, Job.from_row, limit=limit, cursor=cursor)

@@ -23,6 +23,7 @@ from benchmarks.tiny_encoder import SIZE, register, write_bundle
 from service.settings import Settings
 from service.store import Store, open_store
 from service.store.encoders import Encoder
+from tests.nidim.samples import arc
 
 
 @dataclass
@@ -155,6 +156,18 @@ def uniform_encoder(server: Server, add_encoder: Callable[..., Encoder]) -> Enco
 def exponential_encoder(server: Server, add_encoder: Callable[..., Encoder]) -> Encoder:
     """A law on a half-line: ``decay@1``."""
     return add_encoder(server, "decay", prior={"kind": "exponential"})
+
+
+@pytest.fixture(scope="session")
+def sphere_encoder(server: Server, add_encoder: Callable[..., Encoder]) -> Encoder:
+    """A law without independent coordinates: ``ball@1``."""
+    return add_encoder(server, "ball", prior={"kind": "sphere"})
+
+
+@pytest.fixture(scope="session")
+def flow_encoder(server: Server, add_encoder: Callable[..., Encoder]) -> Encoder:
+    """A law that has a file: ``arc@1``."""
+    return add_encoder(server, "arc", prior={"kind": "flow", "points": arc(100).tolist()})
 
 
 @pytest.fixture(scope="session")

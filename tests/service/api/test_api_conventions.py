@@ -118,7 +118,7 @@ def full_report(facts: dict[str, Any]) -> dict[str, Any]:
         resolved=resolved,
         mi_nats=1.5,
         prior=law,
-        noisy=noisy_prior(spec, resolved),
+        noisy=noisy_prior(make_prior(spec), resolved),
         level="quick",
         provenance=provenance_of(spec, resolved, load_builtin("digits", root=None, image_size=8)),
     )
