@@ -33,6 +33,8 @@ SLACK_PER_DIM = 0.25
 
 LEAST_HELDOUT = 64
 """Held-out images from which there is a certificate: two for each block of its jackknife."""
+MOST_HELDOUT = 1 << 16
+"""Held-out images that a certificate compares at most, each with all others."""
 
 
 def gaussian_capacity(dim: int, sigma: float) -> float:
@@ -186,6 +188,7 @@ def out_of_reach(kind: str, dim: int, capacity: float | None, n_heldout: int) ->
     if n_heldout < LEAST_HELDOUT:
         few = f"{n_heldout} held-out images are too few for a certificate; it needs at least {LEAST_HELDOUT}."
         return [Advice(code="certificate_out_of_reach", detail=few)]
+    n_heldout = min(n_heldout, MOST_HELDOUT)
     ceiling = math.log(n_heldout)
     if (capacity - ceiling) / dim <= SLACK_PER_DIM:
         return []

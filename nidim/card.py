@@ -101,6 +101,7 @@ def _figures(report: Report) -> list[tuple[str, str]]:
     def shown(value: float | None, form: str = ".3f") -> str:
         return "–" if value is None else format(value, form)
 
+    measured = report.representation
     return [
         ("information Î under augmentation, nats", shown(report.mi_nats)),
         ("capacity C of the noisy channel, nats", shown(report.capacity_nats)),
@@ -110,6 +111,12 @@ def _figures(report: Report) -> list[tuple[str, str]]:
         (
             "linear / kNN / MLP accuracy",
             " / ".join(shown(v) for v in (report.linear, report.knn, report.mlp)),
+        ),
+        (
+            "RankMe / LiDAR / alignment / uniformity",
+            "–"
+            if measured is None
+            else f"{measured.rankme:.1f} / {measured.lidar:.1f} / {measured.alignment:.3f} / {measured.uniformity:.3f}",
         ),
     ]
 

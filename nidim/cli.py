@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
     from nidim.data import Dataset
+    from nidim.evaluate import Report
     from nidim.spec import DatasetFacts, FullSpec, TrainSpec
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -154,7 +155,7 @@ def train(
     if outcome.report is None:
         raise click.ClickException(f"Stopped; the same command goes on from {checkpoint}.")
     checkpoint.unlink(missing_ok=True)
-    show_report(outcome.report.model_dump(mode="json"))
+    show_report(outcome.report)
     click.echo(f"Wrote {out} (open {out / 'report.html'} in a browser).")
 
 
@@ -234,12 +235,11 @@ def evaluate(
     fitted = Fitted(
         encoder.model, encoder.resolved, encoder.report["history"], encoder.report["mi_nats"], finished=True
     )
-    embedded = pipeline.embed_dataset(fitted, dataset)
+    embedded = pipeline.embed_dataset(encoder.spec, fitted, dataset)
     report = pipeline.evaluate_fitted(encoder.spec, encoder.prior, fitted, embedded)
-    values = report.model_dump(mode="json")
-    show_report(values)
+    show_report(report)
     if output:
-        output.write_text(json.dumps(values, indent=1))
+        output.write_text(json.dumps(report.model_dump(mode="json"), indent=1))
         click.echo(f"Wrote {output}.")
 
 
@@ -395,8 +395,10 @@ def load_dataset(
     return full, dataset
 
 
-def show_report(values: dict[str, Any]) -> None:
-    """The figures of a report as a short table."""
+def show_report(report: Report) -> None:
+    """The figures of a report as a short table, and what they certify in words."""
+    from nidim.evaluate import sentence
     from nidim.progress import report_table
 
-    report_table([(values.get("title") or "this encoder", values)])
+    report_table([("this encoder", report.model_dump(mode="json"))])
+    click.echo(sentence(report))

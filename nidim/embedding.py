@@ -6,10 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nidim.encoders import EncoderModel
+from nidim.augment import augment
+from nidim.encoders import EncoderModel, scale
 from nidim.feed import chunks
 from nidim.footprint import embed_batch
 from nidim.normalize import UnitMoments
+from nidim.spec.views import Augmentation
 
 
 @torch.no_grad()
@@ -28,3 +30,18 @@ def embed(model: EncoderModel, images: NDArray[np.uint8], *, batch: int | None =
         found[done : done + len(rows)] = rows
         done += len(rows)
     return found
+
+
+@torch.no_grad()
+def embed_views(
+    model: EncoderModel, images: NDArray[np.uint8], augmentation: Augmentation, *, views: int, seed: int
+) -> NDArray[np.float32]:
+    """Clean embeddings (m, v, d) of ``views`` random views of each of ``images`` (m, h, w, c), float32."""
+    device = next(model.parameters()).device
+    generator = torch.Generator(device).manual_seed(seed)
+    found = []
+    for chunk in chunks(images, embed_batch(images.shape[1] * images.shape[2])):
+        originals = scale(chunk.to(device))
+        seen = [model(augment(originals, augmentation, generator=generator)).cpu() for _ in range(views)]
+        found.append(torch.stack(seen, dim=1).numpy())
+    return np.concatenate(found)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import platform
-import subprocess
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -15,12 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nidim import __version__, bundle
+from nidim import __version__, bundle, machine
 from nidim.capacity import Resolved, resolve
 from nidim.card import model_card
 from nidim.checkpoint import Checkpoint
 from nidim.data import Dataset
-from nidim.embedding import embed
+from nidim.embedding import embed, embed_views
 from nidim.evaluate import Embedded, Report, evaluate, page
 from nidim.priors import Prior, make_prior, noisy_prior
 from nidim.spec import FullSpec, TrainSpec
@@ -30,6 +29,8 @@ from nidim.warp import build_warp
 
 PRIOR_DRAWS_SHOWN, NEIGHBOURS_SHOWN = 6, 6
 EMBEDDINGS_SHOWN = 3000
+VIEWED_IMAGES, VIEWS = 1000, 10
+"""Held-out images of which views are embedded for the section ``representation`` of the report; views of each."""
 PARITY_IMAGES = 8
 
 
@@ -103,7 +104,7 @@ def run(
     if not fitted.finished:
         return Outcome(fitted, None, None)
     fitted.model.warp = build_warp(prior)  # a checkpoint may hold a flow that another machine has fitted
-    embedded = embed_dataset(fitted, dataset, hooks)
+    embedded = embed_dataset(full, fitted, dataset, hooks)
     facts = {**provenance_of(full, fitted.resolved, dataset), **(provenance or {})}
     report = evaluate_fitted(full, prior, fitted, embedded, hooks, provenance=facts)
     hooks.phase("storing")
@@ -123,15 +124,25 @@ def run(
     return Outcome(fitted, manifest, report, prior)
 
 
-def embed_dataset(fitted: Fitted, dataset: Dataset, hooks: Hooks | None = None) -> Embedded:
-    """Clean embeddings of both splits."""
+def embed_dataset(spec: FullSpec, fitted: Fitted, dataset: Dataset, hooks: Hooks | None = None) -> Embedded:
+    """Clean embeddings of both splits, and of views of some held-out images."""
     (hooks or Hooks()).phase("embedding")
     return Embedded(
+        views=_views(spec, fitted, dataset.test.images),
         train=embed(fitted.model, dataset.train.images),
         train_labels=dataset.train.labels,
         test=embed(fitted.model, dataset.test.images),
         test_labels=dataset.test.labels,
     )
+
+
+def _views(spec: FullSpec, fitted: Fitted, heldout: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    """Embeddings (m, v, d) of views by the training's augmentation; None without held-out images."""
+    if len(heldout) == 0:
+        return None
+    rows = np.random.default_rng([spec.seed, 1]).permutation(len(heldout))[:VIEWED_IMAGES]
+    images = np.asarray(heldout[np.sort(rows)])
+    return embed_views(fitted.model, images, spec.augmentation, views=VIEWS, seed=spec.seed)
 
 
 def evaluate_fitted(
@@ -201,7 +212,7 @@ def provenance_of(spec: FullSpec, resolved: Resolved, dataset: Dataset) -> dict[
     """Where an encoder comes from: code, versions, hardware, data, time."""
     return {
         "nidim": __version__,
-        "git_revision": _revision(),
+        "git_revision": machine.revision(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": metadata.version("numpy"),
@@ -224,26 +235,4 @@ def provenance_of(spec: FullSpec, resolved: Resolved, dataset: Dataset) -> dict[
 def _processor(resolved: Resolved) -> str:
     if resolved.device == "cuda" and torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    names = (line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
-
-
-def _cpuinfo() -> list[str]:
-    try:
-        return Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return []
-
-
-def _revision() -> str | None:
-    """The git revision of this checkout; None where it was installed without one."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return None
-    try:
-        found = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip() or None
+    return machine.processor()

@@ -37,6 +37,7 @@ class TrainingDisplay:
             console=console or Console(stderr=True),
         )
         self.task = self.bar.add_task("starting", total=None, note="")
+        self.trained = False
         self.after: TaskID | None = None
 
     def __enter__(self) -> Self:
@@ -73,8 +74,10 @@ class TrainingDisplay:
         """Show the same from any source, e.g. the events of a job."""
         ceiling = f" / C {capacity_nats:.2f} nats" if capacity_nats is not None else ""
         information = f"Î {mi_nats:.2f}{ceiling}" if mi_nats is not None else ""
+        self.trained = True
         self.bar.update(
             self.task,
+            visible=True,
             description=f"{title} epoch {epoch}/{epochs}".strip(),
             total=steps,
             completed=step,
@@ -87,6 +90,7 @@ class TrainingDisplay:
             return
         if self.after is None:
             self.after = self.bar.add_task(name, note="")
+            self.bar.update(self.task, visible=self.trained)
         total = None if fraction is None else 1.0
         self.bar.update(self.after, description=name, total=total, completed=fraction or 0.0)
 

@@ -65,9 +65,7 @@ def battery(
 ) -> tuple[Battery, dict[str, str]]:
     """All tests and distances of ``x`` (n, d), n at least 20, to ``prior``; and why some are absent."""
     rows = generator(seed, "order").permutation(len(x))
-    values = np.asarray(x, dtype=np.float64)[
-        rows
-    ]  # a file sorted by class must not decide who is a subsample
+    values = x[rows].astype(np.float64)  # a file sorted by class must not decide who is a subsample
     s, outside = finite_scores(values, prior)
     slices = sliced(s, slices=effort.distances.slices, seed=effort.distances.seed)
     fitted, absent = fitted_tests(s, subsamples=effort.hz_subsamples, seed=seed)
@@ -80,7 +78,9 @@ def battery(
         fitted=fitted,
         simple=simple_tests(s, slices, effort=effort, seed=seed),
         distances=distances(values, s, prior, slices.distance, settings=effort.distances),
-        own_scale=own_scale(values, prior, sets=effort.distances.floor_sets),
+        own_scale=own_scale(
+            values, prior, sets=effort.distances.floor_sets, values=effort.distances.own_values
+        ),
     )
     return result, {f"{which}.fitted.{name}": why for name, why in absent.items()}
 

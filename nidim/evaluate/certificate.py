@@ -34,14 +34,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from nidim.capacity import LEAST_HELDOUT, SLACK_PER_DIM, gaussian_capacity, uniform_capacity
+from nidim.capacity import (
+    LEAST_HELDOUT,
+    MOST_HELDOUT,
+    SLACK_PER_DIM,
+    gaussian_capacity,
+    uniform_capacity,
+)
 from nidim.evaluate.draws import generator
+from nidim.evaluate.moments import squared_norms
 from nidim.evaluate.report import Certificate
 
 Floats = NDArray[np.float64]
 
 MIN_ROWS = LEAST_HELDOUT
 """Held-out embeddings below which the jackknife has no footing."""
+MAX_ROWS = MOST_HELDOUT
+"""Of more, as many at random: the work grows with the square, the ceiling log n with the logarithm."""
 BLOCKS = MIN_ROWS // 2
 _ENTRIES = 1 << 17  # scores held at a time: a megabyte stays in the cache
 _EXP_MAX = 700.0
@@ -54,7 +63,7 @@ def gaussian_partition(v: Floats, f: Floats, sigma: float, edges: NDArray[np.int
     Row i of ``v`` belongs to row i of ``f``; block b holds the candidates [edges_b, edges_{b+1}).
     """
     sums = np.empty((len(v), len(edges) - 1))
-    half = np.square(f).sum(axis=1) / 2
+    half = squared_norms(f) / 2
     own = np.einsum("id,id->i", v, f) - half
     for b, (low, high) in enumerate(itertools.pairwise(edges)):
         step = max(1, _ENTRIES // (high - low))
@@ -75,11 +84,12 @@ def uniform_partition(v: Floats, f: Floats, epsilon: float, edges: NDArray[np.in
     counts = np.zeros((n, len(edges) - 1))
     block_of = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
     step = max(1, _ENTRIES // n)
+    dense = np.ascontiguousarray(f[:, :_DENSE_COORDINATES].T)
     for i in range(0, n, step):
         part = v[i : i + step]
         near = np.ones((len(part), n), dtype=bool)
-        for k in range(min(d, _DENSE_COORDINATES)):
-            near &= np.abs(part[:, k, None] - f[None, :, k]) <= epsilon
+        for k, values in enumerate(dense):
+            near &= np.abs(part[:, k, None] - values) <= epsilon
         row, column = np.nonzero(near)
         for k in range(_DENSE_COORDINATES, d):
             inside = np.abs(part[row, k] - f[column, k]) <= epsilon
@@ -115,8 +125,10 @@ def jackknife(partition: Floats, offset: Floats, edges: NDArray[np.int64]) -> Ja
 def gaussian_certificate(f: NDArray[np.floating], *, sigma: float, law: str, seed: int = 0) -> Certificate:
     """Certificate of clean embeddings ``f`` (n, d) under noise N(0, σ²I); n at least 64."""
     clean, edges = _shuffled(f, seed)
-    v = clean + sigma * generator(seed, "certificate noise").standard_normal(clean.shape)
-    moments = np.square(clean).sum(axis=1) / (2 * (1 + sigma**2)) - clean.shape[1] / (2 * (1 + sigma**2))
+    v = generator(seed, "certificate noise").standard_normal(clean.shape)
+    v *= sigma
+    v += clean
+    moments = squared_norms(clean) / (2 * (1 + sigma**2)) - clean.shape[1] / (2 * (1 + sigma**2))
     capacity = gaussian_capacity(clean.shape[1], sigma)
     found = jackknife(gaussian_partition(v, clean, sigma, edges), capacity + moments, edges)
     return _certificate(found, clean.shape, law, capacity, float(moments.mean()), sigma=sigma)
@@ -127,7 +139,8 @@ def uniform_certificate(f: NDArray[np.floating], *, epsilon: float, law: str, se
     clean, edges = _shuffled(f, seed)
     if clean.min() < 0 or clean.max() > 1:
         raise ValueError("f: the certificate of uniform noise is for embeddings within [0, 1]")
-    v = clean + generator(seed, "certificate noise").uniform(-epsilon, epsilon, clean.shape)
+    v = generator(seed, "certificate noise").uniform(-epsilon, epsilon, clean.shape)
+    v += clean
     capacity = uniform_capacity(clean.shape[1], epsilon)
     partition = uniform_partition(v, clean, epsilon, edges)
     found = jackknife(partition, np.full(len(clean), capacity), edges)
@@ -139,8 +152,8 @@ def _shuffled(f: NDArray[np.floating], seed: int) -> tuple[Floats, NDArray[np.in
     n = len(f)
     if n < MIN_ROWS:
         raise ValueError(f"f: a certificate needs at least {MIN_ROWS} held-out embeddings, got {n}")
-    rows = generator(seed, "certificate order").permutation(n)
-    return np.asarray(f, dtype=np.float64)[rows], np.linspace(0, n, BLOCKS + 1).astype(np.int64)
+    rows = generator(seed, "certificate order").permutation(n)[:MAX_ROWS]
+    return f[rows].astype(np.float64), np.linspace(0, len(rows), BLOCKS + 1).astype(np.int64)
 
 
 def _certificate(

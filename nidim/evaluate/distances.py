@@ -27,10 +27,15 @@ Floats = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How much work goes into the distances: part of what a floor depends on."""
+    """How much work goes into the distances: part of what a floor depends on.
+
+    ``pair_rows`` embeddings at most for what needs all pairs; ``own_values`` values (rows times d) at most where the
+    law's own quantiles are computed, some of which take microseconds a value.
+    """
 
     slices: int = 128
     pair_rows: int = 4096
+    own_values: int = 1 << 20
     floor_sets: int = 8
     seed: int = 0
 
@@ -96,18 +101,27 @@ def distances(x: Floats, s: Floats, prior: Prior, epps_pulley: Distance, *, sett
     n, d = s.shape
     values, floors = measure_scores(s, settings), dict(score_floor(n, d, settings))
     wasserstein = "one sample, exact, N(0, I)"
+    own = n
     if prior.kind != "gaussian":
-        values |= measure_own_scale(x, prior, settings, seed=settings.seed + 1_000_003)
-        floors |= own_scale_floor(n, prior, settings)
+        own = min(n, max(1, settings.own_values // d))
+        values |= measure_own_scale(x[:own], prior, settings, seed=settings.seed + 1_000_003)
+        floors |= own_scale_floor(own, prior, settings)
         wasserstein = "against as many prior draws, the prior's own scale"
     slices = 1 if d == 1 else settings.slices
     definitions = DEFINITIONS | {
         "sw2": f"Wasserstein-2, root mean square of {slices} random projections; {wasserstein}",
         "sw2_worst": f"Wasserstein-2, largest of {slices} random projections; {wasserstein}",
     }
-    used = {name: min(n, settings.pair_rows) if name in ("energy", "mmd", "bhep") else n for name in values}
+    few = min(n, settings.pair_rows)
+    rows = dict.fromkeys(values, int(n)) | {
+        "sw2": own,
+        "sw2_worst": own,
+        "energy": few,
+        "mmd": few,
+        "bhep": few,
+    }
     entries = {
-        name: _distance(value, floors[name], n=used[name], definition=definitions[name])
+        name: _distance(value, floors[name], n=rows[name], definition=definitions[name])
         for name, value in values.items()
     }
     return Distances(epps_pulley=epps_pulley, **entries)

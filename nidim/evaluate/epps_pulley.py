@@ -20,6 +20,7 @@ References: Epps & Pulley 1983; Baringhaus & Henze 1988; Liu, Tang & Zhang 2009.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -117,6 +118,13 @@ def limit_law(a: Floats) -> ChiSquareSum:
     return ChiSquareSum(*(float(s) for s in sums))
 
 
+@functools.lru_cache(maxsize=64)
+def limit_laws(d: int, slices: int, seed: int) -> tuple[ChiSquareSum, ChiSquareSum]:
+    """The law of the mean over these directions, and of a single one; computed once a process."""
+    a = directions(d, slices, seed=seed)
+    return limit_law(a), limit_law(a[:, :1])
+
+
 @dataclasses.dataclass(frozen=True)
 class Sliced:
     """The sliced test on one set of embeddings."""
@@ -131,7 +139,7 @@ def sliced(x: Floats, *, slices: int, seed: int) -> Sliced:
     n, d = x.shape
     a = directions(d, slices, seed=seed)
     count = a.shape[1]
-    values, law, single = slice_statistics(x, a), limit_law(a), limit_law(a[:, :1])
+    values, (law, single) = slice_statistics(x, a), limit_laws(d, slices, seed)
     mean, worst = float(values.mean()), float(values.max())
     return Sliced(
         mean=Outcome.of(mean, law.sf(mean), n=n, method=f"mean of {count} slices, Σ λ χ² limit law"),

@@ -22,6 +22,7 @@ from nidim.priors import IndependentPrior, Prior, UniformPrior
 Floats = NDArray[np.float64]
 
 _EDGE = 8.25  # |Φ⁻¹| of the last double below 1: where a score outside the support is put
+_VALUES = 1 << 18  # through a law's distribution function at a time
 
 
 def is_sigmoid(prior: Prior) -> bool:
@@ -41,7 +42,8 @@ def noisy_embeddings(
     f = np.asarray(clean, dtype=np.float64)
     rng = generator(seed, "noisy embeddings")
     if epsilon is not None:
-        return f + rng.uniform(-epsilon, epsilon, f.shape)
+        noise = rng.uniform(-epsilon, epsilon, f.shape)
+        return np.add(noise, f, out=noise)
     if sigma is None:
         return None
     noise = sigma * rng.standard_normal(f.shape)
@@ -52,11 +54,17 @@ def noisy_embeddings(
 
 def finite_scores(x: NDArray[np.floating], prior: Prior) -> tuple[Floats, float]:
     """Finite normal scores of ``x`` (n, d), and the share of values outside the support or at its edge."""
-    scores = prior.normal_scores(x)
     if prior.kind == "gaussian":
-        return scores, 0.0
-    clipped = np.clip(scores, -_EDGE, _EDGE)
-    if not isinstance(prior, IndependentPrior):
-        return clipped, float((~np.isfinite(scores)).mean())
-    u = prior.cdf(x)
-    return clipped, float(((u <= 0) | (u >= 1)).mean())
+        return prior.normal_scores(x), 0.0
+    scores, outside = np.empty(x.shape), 0
+    rows = max(1, _VALUES // x.shape[1])
+    for i in range(0, len(x), rows):
+        part = x[i : i + rows]
+        found = prior.normal_scores(part)
+        np.clip(found, -_EDGE, _EDGE, out=scores[i : i + rows])
+        if isinstance(prior, IndependentPrior):
+            u = prior.cdf(part)
+            outside += int(((u <= 0) | (u >= 1)).sum())
+        else:
+            outside += int((~np.isfinite(found)).sum())
+    return scores, outside / x.size

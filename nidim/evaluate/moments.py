@@ -14,6 +14,22 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 _COLUMNS = 64
+_ROWS = 2048
+
+
+def squared_norms(x: Floats) -> Floats:
+    """‖x_i‖² of the rows of ``x`` (n, d); shape (n,)."""
+    return np.einsum("id,id->i", x, x)
+
+
+def mean_and_covariance(x: Floats) -> tuple[Floats, Floats]:
+    """Mean (d,) and maximum-likelihood covariance (d, d) of ``x`` (n, d), some rows at a time."""
+    n, d = x.shape
+    mean, total = x.mean(axis=0), np.zeros((d, d))
+    for i in range(0, n, _ROWS):
+        centred = x[i : i + _ROWS] - mean
+        total += centred.T @ centred
+    return mean, total / n
 
 
 def skew_and_kurtosis(x: Floats) -> tuple[Floats, Floats]:
@@ -40,7 +56,12 @@ def correlations(covariance: Floats) -> Floats:
 
 def effective_rank(covariance: Floats) -> float:
     """e^H of the eigenvalues of a covariance (d, d); 0 when all of it is zero."""
-    values = np.maximum(np.linalg.eigvalsh(covariance), 0.0)
+    return effective_rank_of(np.linalg.eigvalsh(covariance))
+
+
+def effective_rank_of(spectrum: NDArray[np.floating]) -> float:
+    """e^H of a spectrum (d,), its negative values (rounding) taken as 0; 0 when all of it is zero."""
+    values = np.maximum(spectrum, 0.0)
     total = values.sum()
     if total == 0:
         return 0.0
@@ -60,9 +81,7 @@ def largest(x: Floats) -> float:
 
 def moment_errors(x: Floats) -> dict[str, float]:
     """Every error of this module for ``x`` (n, d), n at least 2; no correlations for d = 1."""
-    mean = x.mean(axis=0)
-    centred = x - mean
-    covariance = centred.T @ centred / len(x)
+    mean, covariance = mean_and_covariance(x)
     variance = np.diagonal(covariance) - 1
     skew, kurtosis = skew_and_kurtosis(x)
     errors = {

@@ -90,6 +90,7 @@ def render(
         beside=_battery_tables(report.clean if report.tested == "noisy" else None),
         clustering=report.clustering,
         target=report.target_fit,
+        representation=tables.representation_rows(report),
         absent=report.absent,
         provenance=_flat(report.provenance),
     )

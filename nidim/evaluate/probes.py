@@ -7,6 +7,10 @@ naive Bayes  independent Gaussians per class
 mlp          scikit-learn's MLPClassifier (128, 128), early stopping on a tenth, standardised embeddings
 
 Every seed is fixed. A solver that stops at its cap is reported as such, not hidden.
+
+So that memory and time stay bounded for sets of any size: logistic regression and MLP are fitted to at most
+``FIT_VALUES`` / d and ``FIT_SCORES`` / classes random rows, neighbours are looked up for at most ``PAIRS`` / n_train
+random held-out embeddings. 50,000 embeddings in 512 dimensions of ten classes are below all three.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +38,7 @@ Floats = NDArray[np.floating]
 K = 20
 LINEAR_ITERATIONS = 500
 MLP_EPOCHS = 200
+FIT_VALUES, FIT_SCORES, PAIRS = 1 << 26, 1 << 25, 1 << 32
 _TEST_ROWS = 1024
 
 
@@ -48,8 +54,14 @@ class Split:
     def standardised(self) -> Split:
         """Both sets by the mean and deviation of the train set, float64."""
         train, test = self.train.astype(np.float64), self.test.astype(np.float64)
-        scaler = StandardScaler().fit(train)
+        scaler = StandardScaler(copy=False).fit(train)
         return dataclasses.replace(self, train=scaler.transform(train), test=scaler.transform(test))
+
+
+def accuracy(model: Any, x: Floats, labels: Labels) -> float:
+    """Share of ``x`` (n, d) that a fitted classifier gives its label, some rows at a time."""
+    parts = [slice(i, i + _TEST_ROWS) for i in range(0, len(x), _TEST_ROWS)]
+    return sum(int((model.predict(x[part]) == labels[part]).sum()) for part in parts) / len(x)
 
 
 def linear(split: Split) -> tuple[float, bool]:
@@ -59,7 +71,7 @@ def linear(split: Split) -> tuple[float, bool]:
         warnings.simplefilter("ignore", ConvergenceWarning)  # returned instead: n_iter_ tells
         model.fit(split.train, split.train_labels)
     converged = bool((model.n_iter_ < LINEAR_ITERATIONS).all())
-    return float(model.score(split.test, split.test_labels)), converged
+    return accuracy(model, split.test, split.test_labels), converged
 
 
 def knn(split: Split, *, k: int = K) -> float:
@@ -94,7 +106,7 @@ def naive_bayes(split: Split) -> float:
     if np.ptp(split.train, axis=0).max() == 0:
         classes, counts = np.unique(split.train_labels, return_counts=True)
         return float((split.test_labels == classes[counts.argmax()]).mean())
-    return float(GaussianNB().fit(split.train, split.train_labels).score(split.test, split.test_labels))
+    return accuracy(GaussianNB().fit(split.train, split.train_labels), split.test, split.test_labels)
 
 
 def mlp(split: Split, *, seed: int) -> float:
@@ -110,7 +122,7 @@ def mlp(split: Split, *, seed: int) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the cap on epochs is part of the definition
         model.fit(split.train.astype(np.float32), split.train_labels)
-    return float(model.score(split.test.astype(np.float32), split.test_labels))
+    return accuracy(model, split.test.astype(np.float32), split.test_labels)
 
 
 def probes(
@@ -126,18 +138,19 @@ def probes(
     ``progress`` is called with the name of each probe before it starts. Ask :func:`why_not` first.
     """
     tell = progress or (lambda _: None)
-    fitted = subset(split, train_max, seed=seed).standardised()
     tell("linear probe")
-    accuracy, converged = linear(fitted)
+    fitted = to_fit(split, train_max, seed=seed)
+    linear_accuracy, converged = linear(fitted)
     tell("nearest neighbours")
-    euclidean, cosine = knn(split), knn(on_sphere(split))
+    queried = asked(split, seed=seed)
+    euclidean, cosine = knn(queried), knn(on_sphere(queried))
     bayes = naive_bayes(split)
     network = None
     if with_mlp:
         tell("MLP probe")
         network = mlp(fitted, seed=seed)
     return Probes(
-        linear=accuracy,
+        linear=linear_accuracy,
         linear_converged=converged,
         knn_euclidean=euclidean,
         knn_cosine=cosine,
@@ -146,6 +159,7 @@ def probes(
         mlp=network,
         n_train=len(fitted.train),
         n_test=len(split.test),
+        n_knn=len(queried.test),
         chance=float(np.unique(split.test_labels, return_counts=True)[1].max() / len(split.test)),
     )
 
@@ -156,6 +170,22 @@ def subset(split: Split, train_max: int | None, *, seed: int) -> Split:
         return split
     rows = generator(seed, "probe rows").choice(len(split.train), train_max, replace=False)
     return dataclasses.replace(split, train=split.train[rows], train_labels=split.train_labels[rows])
+
+
+def to_fit(split: Split, train_max: int | None = None, *, seed: int) -> Split:
+    """The standardised split with so many random train rows as logistic regression and MLP may see."""
+    classes = len(np.unique(split.train_labels))
+    rows = min(FIT_VALUES // split.train.shape[1], FIT_SCORES // classes)
+    return subset(split, rows if train_max is None else min(rows, train_max), seed=seed).standardised()
+
+
+def asked(split: Split, *, seed: int) -> Split:
+    """The split with so many held-out rows, drawn at random, as all their distances to the train rows allow."""
+    count = max(1, PAIRS // len(split.train))
+    if len(split.test) <= count:
+        return split
+    rows = generator(seed, "neighbour rows").choice(len(split.test), count, replace=False)
+    return dataclasses.replace(split, test=split.test[rows], test_labels=split.test_labels[rows])
 
 
 def why_not(split: Split) -> str | None:

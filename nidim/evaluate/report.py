@@ -62,7 +62,9 @@ class Marginals(Section):
     pass_share: float = Field(description="share of coordinates with p >= .05; .95 is expected under the law")
     worst_coordinate: int = Field(description="index of the coordinate with the smallest p")
     worst_p: float = Field(description="its p")
-    reject: bool = Field(description="Bonferroni: worst p · d < .05")
+    reject: bool = Field(
+        description="Bonferroni: worst p · d < .05; D'Agostino–Pearson by the smaller p of its two parts, doubled"
+    )
     n: int = Field(description="embeddings used")
 
 
@@ -181,8 +183,9 @@ class Probes(Section):
     k: int
     naive_bayes: float = Field(description="Gaussian naive Bayes")
     mlp: float | None = Field(description="scikit-learn MLP (128, 128), early stopping; None at level quick")
-    n_train: int
+    n_train: int = Field(description="train embeddings that logistic regression and MLP were fitted to")
     n_test: int
+    n_knn: int | None = Field(None, description="held-out embeddings of the k nearest; None: n_test")
     chance: float = Field(description="share of the most frequent held-out class")
 
 
@@ -196,6 +199,27 @@ class Clustering(Section):
     kmeans_ari: float = Field(description="adjusted Rand index of k-means with the classes")
     n: int
     n_silhouette: int
+    n_kmeans: int | None = Field(None, description="embeddings that k-means was fitted to; None: n")
+
+
+class Representation(Section):
+    """What is measured of representations without labels, from views of held-out images."""
+
+    rankme: float = Field(
+        description="RankMe, between 1 and d: effective rank of the embeddings, not centred"
+    )
+    lidar: float = Field(
+        description="LiDAR, between 1 and d: effective rank of images over views of an image"
+    )
+    alignment: float = Field(
+        description="mean squared distance of two views of an image on the unit sphere; smaller is better"
+    )
+    uniformity: float = Field(
+        description="log of the mean Gaussian potential (t = 2) of two images on the unit sphere, in [−8, 0]; "
+        "smaller is better"
+    )
+    n: int = Field(description="held-out images")
+    views: int = Field(description="views of each, made by the training's augmentation")
 
 
 class TargetFit(Section):
@@ -251,6 +275,9 @@ class Report(Section):
     probes: Probes | None
     clustering: Clustering | None
     target_fit: TargetFit | None = Field(None, description="of a prior of kind flow")
+    representation: Representation | None = Field(
+        None, description="None also in reports from before it was measured"
+    )
     absent: dict[str, str] = Field(description="section -> why it is None, or says nothing")
     level: Literal["full", "quick"]
     seed: int

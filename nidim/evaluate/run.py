@@ -41,7 +41,8 @@ def evaluate(
     """Judge a frozen encoder by its clean embeddings.
 
     Arguments:
-        embedded: clean f(x), train and held-out; the law is judged on the held-out ones alone.
+        embedded: clean f(x), train and held-out; the law is judged on the held-out ones alone. Views of some held-out
+            images for the section ``representation``, where there are any.
         spec: the filled spec; which noise the training used.
         resolved: σ, ε, C and the batch of the training.
         mi_nats: the trained bound on I(f(X'); f(X)+Z), nats; passed through, never mixed with the certificate.
@@ -64,6 +65,7 @@ def evaluate(
     clean = run.clean()
     with_noise = run.noisy(epsilon) if resolved.epsilon is not None and epsilon is not None else None
     certified = run.certificate(sigma, epsilon)
+    representation = run.representation()
     found, grouped = run.probes(train_max=probe_train_max), run.clustering()
     if mi_nats is not None and not math.isfinite(mi_nats):
         mi_nats, run.absent["mi_nats"] = None, f"the trained bound is {mi_nats} on held-out images"
@@ -87,6 +89,7 @@ def evaluate(
         probes=found,
         clustering=grouped,
         target_fit=target_fit(prior, effort.distances) if isinstance(prior, FlowPrior) else None,
+        representation=representation,
         absent=run.absent,
         level=level,
         seed=seed,
@@ -141,3 +144,8 @@ def _check(embedded: Embedded, prior: Prior) -> None:
             raise ValueError(f"{field}: embeddings are not finite; the training diverged, lower its rate")
         if labels is not None and labels.shape != x.shape[:1]:
             raise ValueError(f"{field}_labels: expected shape ({len(x)},), got {labels.shape}")
+    views = embedded.views
+    if views is not None and (views.ndim != 3 or views.shape[2] != prior.dim):
+        raise ValueError(f"views: expected embeddings (m, v, {prior.dim}), got shape {views.shape}")
+    if views is not None and not np.isfinite(views).all():
+        raise ValueError("views: embeddings are not finite; the training diverged, lower its rate")

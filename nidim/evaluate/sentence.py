@@ -38,9 +38,14 @@ def _statement(c: Certificate, added: str) -> str:
 
 
 def _limits(c: Certificate) -> str:
+    limits = (
+        "It speaks of the embedding with noise, not of the clean one, and of images like the held-out ones; it does "
+        "not say what the embedding is good for."
+    )
     if c.sigma is not None and c.sigma >= 1:
-        return "At so much noise nearly any embedding of unit variance comes close: read the clean law's distances."
-    return "It speaks of the embedding with noise, not of the clean one."
+        loud = "At so much noise nearly any embedding of unit variance comes close: read the clean law's distances."
+        return f"{loud} {limits}"
+    return limits
 
 
 def _clean_law(report: Report) -> str:

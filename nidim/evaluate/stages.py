@@ -15,8 +15,9 @@ from nidim.evaluate import certificate as certificates
 from nidim.evaluate import clustering as clusters
 from nidim.evaluate import laws
 from nidim.evaluate import probes as probing
+from nidim.evaluate import representation as representing
 from nidim.evaluate.battery import MIN_ROWS, Effort, battery
-from nidim.evaluate.report import Battery, Certificate, Clustering, Probes
+from nidim.evaluate.report import Battery, Certificate, Clustering, Probes, Representation
 from nidim.priors import GaussianPrior, Prior
 
 Progress = Callable[[float], None]
@@ -25,6 +26,7 @@ _STARTS_AT = {
     "clean": 0.0,
     "noisy": 0.1,
     "certificate": 0.2,
+    "representation": 0.24,
     "probes": 0.25,
     "linear probe": 0.25,
     "nearest neighbours": 0.3,
@@ -36,12 +38,16 @@ _STARTS_AT = {
 
 @dataclasses.dataclass(frozen=True)
 class Embedded:
-    """Clean embeddings of a train and a held-out set, (n, d) each, with labels (n,) where there are any."""
+    """Clean embeddings of a train and a held-out set, (n, d) each, with labels (n,) where there are any.
+
+    ``views``: of v augmented views of each of m held-out images, (m, v, d).
+    """
 
     train: NDArray[np.floating]
     train_labels: NDArray[np.int64] | None
     test: NDArray[np.floating]
     test_labels: NDArray[np.int64] | None
+    views: NDArray[np.floating] | None = None
 
 
 class Stages:
@@ -125,6 +131,16 @@ class Stages:
         noisy = GaussianPrior(self._prior.dim, scale=float(np.hypot(1.0, sigma)))
         law = self._noisy.name if self._prior.through_normal else noisy.name
         return certificates.gaussian_certificate(scores, sigma=sigma, law=law, seed=self._seed)
+
+    def representation(self) -> Representation | None:
+        """What views of held-out images show without labels, or None with the reason."""
+        views = self._embedded.views
+        why = "no views of the held-out images" if views is None else representing.why_not(views)
+        if views is None or why:
+            self.absent["representation"] = why or "no views of the held-out images"
+            return None
+        with self._stage("representation"):
+            return representing.representation(views)
 
     def probes(self, *, train_max: int | None) -> Probes | None:
         """Accuracies, or None with the reason."""

@@ -206,6 +206,28 @@ def fitted_rows(battery: Battery) -> list[TestRow]:
     return rows
 
 
+def representation_rows(report: Report) -> list[Key]:
+    """What was measured without labels; nothing in reports without it."""
+    r, d = report.representation, report.dim
+    if r is None:
+        return []
+    alignment = "Mean squared distance of two views of an image on the unit sphere; smaller is better."
+    uniformity = (
+        "Log of the mean Gaussian potential of two images on the unit sphere, in [−8, 0]; smaller is better."
+    )
+    rank = "Effective rank of all embeddings, not centred, as published: a law whose mean is not 0 lowers it."
+    return [
+        Key("RankMe", f"{r.rankme:.1f} of {d}", rank),
+        Key(
+            "LiDAR",
+            f"{r.lidar:.1f} of {d}",
+            "Effective rank of the images over that of the views of an image.",
+        ),
+        Key("Alignment", f"{r.alignment:.3f}", alignment),
+        Key("Uniformity", f"{r.uniformity:.3f}".replace("-", "−"), uniformity),
+    ]
+
+
 def _outcome_row(name: str, outcome: Outcome) -> TestRow:
     state = "fail" if outcome.reject else "pass"
     note = f"{outcome.method}; {outcome.n:,} embeddings"

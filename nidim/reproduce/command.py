@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 if TYPE_CHECKING:
-    from nidim.reproduce.table import Row, Run, Scale
+    from nidim.reproduce.table import Row, Scale, Store
 
 NAMES = (
     "tradeoff",
@@ -23,6 +23,7 @@ NAMES = (
     "augmentation",
     "scale",
     "predict",
+    "power",
 )
 """Known without importing torch; a test compares them with the tables."""
 
@@ -34,7 +35,7 @@ NAMES = (
     type=click.Choice(["small", "full"]),
     default="small",
     show_default=True,
-    help="small: handwritten digits, minutes to an hour on two cores; full: MNIST.",
+    help="small: handwritten digits or fewer simulations, minutes to an hour on two cores; full: MNIST.",
 )
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1, 100), help="0 to SEEDS − 1.")
 @click.option(
@@ -45,7 +46,7 @@ NAMES = (
     "changes",
     multiple=True,
     metavar="FIELD=VALUE",
-    help="Change a field of every row's spec, e.g. --set epochs=2 for a trial.",
+    help="Change a field of every row's spec, e.g. --set epochs=2 for a trial (power: --set sets=5).",
 )
 @click.option(
     "--datasets-dir",
@@ -74,21 +75,21 @@ def reproduce(
 ) -> None:
     """Make TABLE anew: train every row with every seed, evaluate on the test images, write the table.
 
+    The table power trains nothing: it draws from known laws and counts which tests reject them.
+
     \b
     Runs are kept, so Ctrl-C costs one run and the same command goes on:
       nidim reproduce targets                                  minutes, on handwritten digits
+      nidim reproduce power                                    minutes, simulations
       nidim reproduce tradeoff --scale full --datasets-dir DIR     hours, on MNIST
     """
-    from nidim.reproduce.runs import Runs
-    from nidim.reproduce.table import markdown
+    from nidim.reproduce.table import Sources
     from nidim.reproduce.tables import TABLES
 
     wanted, at = TABLES[table], cast("Scale", scale)
     rows = [_changed(row, changes) for row in wanted.rows(at)]
     _check_names(only, rows)
-    store = Runs(
-        out / "runs" / f"{table}-{scale}", datasets_dir=datasets_dir, allow_downloads=allow_downloads
-    )
+    store = wanted.store(out / "runs" / f"{table}-{scale}", Sources(datasets_dir, allow_downloads))
     if not write_only:
         _run_missing(store, [row for row in rows if not only or row.name in only], seeds)
     found = [(row, [run for seed in range(seeds) if (run := store.find(row, seed))]) for row in rows]
@@ -100,12 +101,12 @@ def reproduce(
     )
     page = out / f"{table}-{scale}.md"
     page.parent.mkdir(parents=True, exist_ok=True)
-    text = markdown(wanted, found, command=command)
+    text = wanted.page(wanted, found, command)
     if wanted.figure is not None:
         wanted.figure(found, at, page.with_suffix(".png"))
         text += f"\n![{wanted.title}]({page.stem}.png)\n"
     page.write_text(text)
-    page.with_suffix(".json").write_text(json.dumps(_figures(wanted.columns, found), indent=1) + "\n")
+    page.with_suffix(".json").write_text(json.dumps(wanted.values(wanted, found), indent=1) + "\n")
     click.echo(text)
 
 
@@ -125,7 +126,7 @@ def _check_names(only: tuple[str, ...], rows: Any) -> None:
             raise click.BadParameter(f"{name} is no row; there are {', '.join(known)}", param_hint="--only")
 
 
-def _run_missing(store: Any, rows: list[Row], seeds: int) -> None:
+def _run_missing(store: Store, rows: list[Row], seeds: int) -> None:
     """Seed by seed, so that a table that is stopped has whole columns."""
     from nidim.pipeline import Hooks
     from nidim.progress import TrainingDisplay
@@ -135,16 +136,3 @@ def _run_missing(store: Any, rows: list[Row], seeds: int) -> None:
         click.echo(f"{number}/{len(missing)}  {row.name}, seed {seed}", err=True)
         with TrainingDisplay() as display:
             store.make(row, seed, Hooks(on_step=display.step, on_phase=display.phase))
-
-
-def _figures(columns: Any, found: list[tuple[Row, list[Run]]]) -> list[dict[str, Any]]:
-    """The table as values: a list of rows, each with its seeds' figures by column."""
-    return [
-        {
-            "row": row.name,
-            "labels": list(row.labels),
-            "seeds": [run["seed"] for run in runs],
-            "figures": {column.heading: [column.value(run) for run in runs] for column in columns},
-        }
-        for row, runs in found
-    ]

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from nidim import machine
 from nidim.data import Dataset
 from nidim.pipeline import Hooks, embed_dataset, evaluate_fitted, provenance_of
 from nidim.priors import make_prior
@@ -55,7 +56,7 @@ class Runs:
         provenance = provenance_of(spec, fitted.resolved, dataset)
         prior = make_prior(spec)
         fitted.model.warp = build_warp(prior)
-        embedded = posthoc.applied(row.posthoc, embed_dataset(fitted, dataset, hooks))
+        embedded = posthoc.applied(row.posthoc, embed_dataset(spec, fitted, dataset, hooks))
         report = evaluate_fitted(spec, prior, fitted, embedded, hooks)
         run = {
             "format": FORMAT,
@@ -96,7 +97,7 @@ class Runs:
         key = f"{_latent(spec).digest} {dataset.digest}"
         if self._trained is None or self._trained[0] != key:
             hooks.phase("training")
-            reset_peak()
+            machine.reset_peak()
             began = time.perf_counter()
             fitted = fit_in_stages(
                 spec,
@@ -124,24 +125,8 @@ def _latent(spec: FullSpec) -> FullSpec:
     return spec
 
 
-def reset_peak() -> None:
-    """Let the peak memory of this process begin anew; nothing where the kernel does not offer that."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return
-
-
 def peak_mb() -> float:
-    """Peak resident memory of this process since ``reset_peak``, MB; on a GPU that of its allocator."""
+    """Peak resident memory of this process since ``machine.reset_peak``, MB; on a GPU that of its allocator."""
     import torch
 
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e6
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1e3
+    return torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else machine.peak_mb()

@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from nidim.reproduce.sets import SetName
+
+if TYPE_CHECKING:
+    from nidim.pipeline import Hooks
 
 Scale = Literal["small", "full"]
 Posthoc = Literal["whitening", "quantiles", "flow"]
 Run = Mapping[str, Any]
-"""A stored run, see ``runs.run_one``."""
+"""A stored run, see ``Runs.make`` and ``Simulations.make``."""
 
 DATASETS: dict[Scale, str] = {"small": "digits", "full": "mnist"}
 """What a table is made on unless its rows say otherwise: seconds or minutes a run on two cores, or hours in all."""
@@ -20,8 +24,9 @@ DATASETS: dict[Scale, str] = {"small": "digits", "full": "mnist"}
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One line of a table: ``changes`` of the default spec; ``labels`` fill the first columns.
+    """One line of a table; ``labels`` fill its first columns.
 
+    ``changes``: of the default spec for ``dataset``, or what is simulated, in the words of the table's store.
     ``posthoc``: a map that is fitted to the training embeddings of the frozen encoder and applied to all. ``classes``:
     the first so many alone; None: all.
     """
@@ -53,19 +58,28 @@ Found = Sequence[tuple[Row, Sequence[Run]]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
-    """``about`` says what the table shows and how to read it; ``figure``: (rows with their runs, path of a PNG);
-    ``findings``: what follows from the runs, in Markdown, below the table.
-    """
+class Sources:
+    """Where datasets come from."""
 
-    name: str
-    title: str
-    about: str
-    headings: tuple[str, ...]
-    rows: Callable[[Scale], Sequence[Row]]
-    columns: tuple[Column, ...]
-    figure: Callable[[Found, Scale, Any], None] | None = None
-    findings: Callable[[Found], str] | None = None
+    datasets_dir: Path | None = None
+    allow_downloads: bool = False
+
+
+class Store(Protocol):
+    """The runs of one table: found again, or made and kept."""
+
+    def find(self, row: Row, seed: int) -> Run | None:
+        """The stored run, if it is the one that the row asks for."""
+
+    def make(self, row: Row, seed: int, hooks: Hooks) -> Run:
+        """Make and store the run."""
+
+
+def trainings(root: Path, sources: Sources) -> Store:
+    """The store of a table whose runs are trainings."""
+    from nidim.reproduce.runs import Runs
+
+    return Runs(root, datasets_dir=sources.datasets_dir, allow_downloads=sources.allow_downloads)
 
 
 def of_report(key: str, heading: str, form: str) -> Column:
@@ -86,6 +100,11 @@ def own_scale(
     return Column(heading, value, form)
 
 
+def of_representation(key: str, heading: str, form: str) -> Column:
+    """A column of what is measured without labels; None for runs from before it was."""
+    return Column(heading, lambda run: (run["report"].get("representation") or {}).get(key), form)
+
+
 COST = (
     Column("s", lambda run: run["train_s"], ".0f"),
     Column("peak MB", lambda run: run["peak_mb"], ".0f"),
@@ -102,6 +121,12 @@ INFORMATION = (
     of_report("kl_bound_nats", "KL ≤", ".2f"),
     of_report("kl_bound_upper95_nats", "95 %", ".2f"),
 )
+REPRESENTATION = (
+    of_representation("rankme", "RankMe", ".1f"),
+    of_representation("lidar", "LiDAR", ".1f"),
+    of_representation("alignment", "alignment", ".3f"),
+    of_representation("uniformity", "uniformity", ".2f"),
+)
 USE = (
     of_report("linear", "linear", ".3f"),
     of_report("knn", "kNN", ".3f"),
@@ -109,7 +134,7 @@ USE = (
 )
 
 
-def markdown(table: Table, found: Found, *, command: str) -> str:
+def markdown(table: Table, found: Found, command: str) -> str:
     """The whole page: title, what it shows, the table, hardware and versions, the command."""
     headings = [*table.headings, "seeds", *(column.heading for column in table.columns)]
     lines = [f"# {table.title}", "", table.about, ""]
@@ -124,6 +149,19 @@ def markdown(table: Table, found: Found, *, command: str) -> str:
         lines += ["", table.findings(found)]
     lines += ["", *sorted(provenances), "", "Mean ± standard deviation over the seeds. Made by", ""]
     return "\n".join([*lines, f"    {command}", ""])
+
+
+def figures(table: Table, found: Found) -> list[dict[str, Any]]:
+    """The table as values: a list of rows, each with its seeds' figures by column."""
+    return [
+        {
+            "row": row.name,
+            "labels": list(row.labels),
+            "seeds": [run["seed"] for run in runs],
+            "figures": {column.heading: [column.value(run) for run in runs] for column in table.columns},
+        }
+        for row, runs in found
+    ]
 
 
 def _provenance(run: Run) -> str:
@@ -144,3 +182,24 @@ def spread(values: Sequence[float | None], form: str) -> str:
     if len(known) == 1:
         return mean
     return f"{mean} ± {format(statistics.stdev(known), form)}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """``about`` says what the table shows and how to read it; ``figure``: (rows with their runs, path of a PNG);
+    ``findings``: what follows from the runs, in Markdown, below the table.
+
+    ``store`` makes the runs; ``page`` and ``values`` say them as Markdown and as JSON.
+    """
+
+    name: str
+    title: str
+    about: str
+    headings: tuple[str, ...]
+    rows: Callable[[Scale], Sequence[Row]]
+    columns: tuple[Column, ...]
+    figure: Callable[[Found, Scale, Path], None] | None = None
+    findings: Callable[[Found], str] | None = None
+    store: Callable[[Path, Sources], Store] = trainings
+    page: Callable[[Table, Found, str], str] = markdown
+    values: Callable[[Table, Found], list[dict[str, Any]]] = figures

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from nidim.reproduce import figures
+from nidim.reproduce import figures, power
 from nidim.reproduce.predict import PREDICT
 from nidim.reproduce.scale import SCALE
+from nidim.reproduce.simulations import Simulations
 from nidim.reproduce.table import (
     COST,
     DATASETS,
     INFORMATION,
     MATCHING,
+    REPRESENTATION,
     USE,
     Posthoc,
     Row,
@@ -196,10 +198,10 @@ PLUGINS = Table(
     title="Noise in other methods: match, use and overhead",
     about="d = 2. The same method with and without noise before its projection head; without, the certificate is "
     "evaluated at the same σ. Î is the method's own bound for Deep InfoMax, InfoNCE of the projections' cosines for "
-    "the others.",
+    "the others. RankMe, LiDAR (both at most d), alignment and uniformity need no labels.",
     headings=("method", "noise"),
     rows=_plugins,
-    columns=(*INFORMATION, *MATCHING, *USE, *COST),
+    columns=(*INFORMATION, *MATCHING, *USE, *REPRESENTATION, *COST),
 )
 
 RIVALS_OF: tuple[tuple[str, str, dict[str, Any], Posthoc | None], ...] = (
@@ -237,10 +239,10 @@ RIVALS = Table(
     title="Ways to give an embedding its law",
     about="The same network, data, augmentation, optimiser and budget for every row; law N(0, I). The certificate of a "
     "row without noise is evaluated at the σ of the rows with it. What is mapped afterwards was fitted to training "
-    "embeddings.",
+    "embeddings. RankMe, LiDAR (both at most d), alignment and uniformity need no labels.",
     headings=("d", "method"),
     rows=_rivals,
-    columns=(*INFORMATION, *MATCHING, *USE, *COST),
+    columns=(*INFORMATION, *MATCHING, *USE, *REPRESENTATION, *COST),
     figure=figures.rivals,
 )
 
@@ -307,7 +309,24 @@ AUGMENTATION = Table(
     columns=(*INFORMATION, *MATCHING, *USE, *COST),
 )
 
+
+POWER = Table(
+    name="power",
+    title="What a p-value is worth",
+    about="Simulations, no training: sets of n draws, once from N(0, I_d) itself and once from laws that depart from "
+    "it by a known effect, through every test of the report, each at the level .05. The first table says whether a "
+    "test keeps its level; the others, how large a departure must be before the test sees it. A test that does not "
+    "reject says no more than that there is no larger departure of a kind that it sees.",
+    headings=("n", "d"),
+    rows=power.rows,
+    columns=(),
+    figure=figures.power,
+    store=lambda root, _: Simulations(root),
+    page=power.page,
+    values=power.values,
+)
+
 TABLES = {
     table.name: table
-    for table in (TRADEOFF, TARGETS, BOUNDS, PLUGINS, RIVALS, INJECTION, AUGMENTATION, SCALE, PREDICT)
+    for table in (TRADEOFF, TARGETS, BOUNDS, PLUGINS, RIVALS, INJECTION, AUGMENTATION, SCALE, PREDICT, POWER)
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import signal
@@ -19,6 +20,7 @@ from nidim import bundle
 from nidim.checkpoint import load_checkpoint
 from nidim.cli import main, read_spec
 from nidim.data import load_builtin
+from nidim.evaluate import Report, sentence
 from tests.nidim.samples import arc
 
 SPEC = """
@@ -51,6 +53,8 @@ def trained(tmp_path_factory) -> Path:
     shown = nidim("train", folder / "spec.toml", "--out", out)
     assert "Wrote" in shown
     assert "HZ p" in shown
+    assert "the law of the noisy embedding is within" in shown
+    assert "not of the clean one" in shown
     return out
 
 
@@ -87,6 +91,15 @@ def test_the_page_stands_alone(trained: Path) -> None:
     references = re.findall(r"""(?:src|href)=["']([^"']+)""", page)
     assert all(r.startswith(("data:", "#")) for r in references), references
     assert not re.search(r"@import|url\((?!['\"]?(?:data:|#))", page)
+
+
+def test_page_and_card_say_what_is_certified_and_what_is_not(trained: Path) -> None:
+    report = json.loads((trained / "report.json").read_text())
+    values = {key: value for key, value in report.items() if key in Report.model_fields}
+    said = sentence(Report.model_validate(values))
+    assert "the law of the noisy embedding is within" in said
+    assert said in (trained / "README.md").read_text()
+    assert said in html.unescape((trained / "report.html").read_text())
 
 
 def test_the_snippets_of_the_model_card_run(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,11 +139,15 @@ def test_sample_pages_agree(trained: Path, tmp_path: Path) -> None:
 
 
 def test_evaluate_repeats_the_report(trained: Path, tmp_path: Path) -> None:
-    nidim("evaluate", trained, "-o", tmp_path / "again.json")
+    shown = nidim("evaluate", trained, "-o", tmp_path / "again.json")
+    assert "the law of the noisy embedding is within" in shown
     again = json.loads((tmp_path / "again.json").read_text())
     stored = json.loads((trained / "report.json").read_text())
     for key in ("hz_p", "kl_bound_nats", "sw2_ratio", "linear", "mlp", "mi_nats"):
         assert again[key] == pytest.approx(stored[key], abs=1e-6), key
+    assert again["representation"] == pytest.approx(stored["representation"], abs=1e-4)
+    assert stored["representation"]["views"] == 10
+    assert 1 <= stored["representation"]["rankme"] <= 2
 
 
 def test_a_class_folder_trains(tmp_path: Path) -> None:

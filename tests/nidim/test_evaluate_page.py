@@ -35,9 +35,10 @@ def made(case: str, n: int = 300, labels: bool = True) -> tuple[Report, dict[str
     resolved, _ = resolve(spec, facts)
     law, noisy = make_prior(spec), noisy_prior(make_prior(spec), resolved)
     train, test = law.sample(200, seed=1), law.sample(n, seed=2)
+    views = law.sample(120, seed=3).reshape(30, 4, dim) if labels else None
     y, y_test = (np.arange(200) % 3, np.arange(n) % 3) if labels else (None, None)
     report = evaluate(
-        Embedded(train, y, test, y_test),
+        Embedded(train, y, test, y_test, views),
         spec=spec,
         resolved=resolved,
         mi_nats=1.0,
@@ -136,6 +137,23 @@ def test_pictures_have_words_and_take_the_colours_of_the_page(pages, case):
     assert not any(colour in html for colour in svg.COLOURS.values())
     assert "var(--accent)" in html
     assert "prefers-color-scheme: dark" in html
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_says_what_was_measured_without_labels(pages, case):
+    report, html = pages[case]
+    text = " ".join(" ".join(read(html).words).split())
+    assert "Without labels: 4 views of each of 30 held-out images" in text
+    for row in tables.representation_rows(report):
+        assert f"{row.label} {row.value} {row.note}" in text
+
+
+def test_a_report_from_before_a_section_was_measured_is_still_shown():
+    report, given = made("normal")
+    old = report.model_dump(mode="json", exclude={"representation"})
+    text = " ".join(read(page.render(Report.model_validate(old), title="old", history=[], **given)).words)
+    assert "Without labels" not in text
+    assert "Sliced Wasserstein-2" in text
 
 
 def test_what_is_not_promised_is_labelled_so(pages):

@@ -39,14 +39,16 @@ def run(
     dim: int = 2,
     n_test: int = 400,
     labels: bool = True,
+    n_views: int = 0,
     **options: Any,
 ) -> Report:
     spec, resolved = parts(dim, noise, prior, n_test)
     law = make_prior(spec)
     train, test = law.sample(600, seed=1), law.sample(n_test, seed=2)
+    views = None if n_views == 0 else law.sample(50 * n_views, seed=3).reshape(50, n_views, dim)
     classes = [(law.normal_scores(x)[:, 0] > 0).astype(np.int64) if labels else None for x in (train, test)]
     return evaluate(
-        Embedded(train, classes[0], test, classes[1]),
+        Embedded(train, classes[0], test, classes[1], views),
         spec=spec,
         resolved=resolved,
         mi_nats=1.5,
@@ -169,7 +171,22 @@ def test_the_noise_given_must_be_of_the_right_kind():
 def test_without_labels_there_are_no_probes():
     found = run(labels=False)
     assert (found.probes, found.clustering, found.linear, found.knn) == (None, None, None, None)
-    assert found.absent == {"probes": "no labels", "clustering": "no labels"}
+    assert {found.absent["probes"], found.absent["clustering"]} == {"no labels"}
+
+
+def test_views_of_held_out_images_give_a_section_and_their_absence_a_reason():
+    found = run(n_views=4)
+    assert (found.representation.n, found.representation.views) == (50, 4)
+    assert "representation" not in found.absent
+    assert "representation" in found.wall_s
+    assert run().absent["representation"] == "no views of the held-out images"
+    assert "1 views of 50" in run(n_views=1).absent["representation"]
+
+
+def test_a_report_from_before_a_section_was_measured_still_loads(report):
+    old = report.model_dump(mode="json", exclude={"representation"})
+    del old["probes"]["n_knn"], old["clustering"]["n_kmeans"], old["clean"]["own_scale"]
+    assert Report.model_validate(old).representation is None
 
 
 @pytest.mark.parametrize(
@@ -183,7 +200,7 @@ def test_without_labels_there_are_no_probes():
 )
 def test_few_held_out_images_give_a_smaller_report_with_reasons(n_test, missing):
     found = run(n_test=n_test)
-    assert set(found.absent) == missing
+    assert set(found.absent) == missing | {"representation"}
     assert all(found.absent.values())
     assert sentence(found)
 
@@ -193,6 +210,8 @@ def test_few_held_out_images_give_a_smaller_report_with_reasons(n_test, missing)
     [
         ({"test": np.full((30, 2), np.nan)}, "test: embeddings are not finite"),
         ({"train": np.zeros((30, 3))}, r"train: expected embeddings \(n, 2\), got shape \(30, 3\)"),
+        ({"views": np.zeros((4, 3))}, r"views: expected embeddings \(m, v, 2\), got shape \(4, 3\)"),
+        ({"views": np.full((4, 3, 2), np.inf)}, "views: embeddings are not finite"),
         ({"test_labels": np.zeros(29, dtype=int)}, r"test_labels: expected shape \(30,\)"),
     ],
 )
@@ -235,7 +254,14 @@ def certified(**change: Any) -> Certificate:
     [
         (
             {"kl_bound_upper95_nats": 0.312},
-            ["within 0.31 nats of N(0, 1.25 I)", "95 % confidence", "not of the clean"],
+            [
+                "the law of the noisy embedding is within 0.31 nats of N(0, 1.25 I)",
+                "95 % confidence",
+                "400 held-out images",
+                "not of the clean",
+                "images like the held-out ones",
+                "not say what the embedding is good for",
+            ],
         ),
         ({"kl_flag": "negative", "kl_bound_nats": -0.02}, ["−0.02", "zero within its error"]),
         (

@@ -8,7 +8,7 @@ from scipy import special, stats
 from scipy.spatial.distance import cdist
 
 from nidim.evaluate import bhep, epps_pulley, henze_zirkler, pairs, simple
-from nidim.evaluate.battery import QUICK, Effort, simple_tests
+from nidim.evaluate.battery import QUICK, simple_tests
 from nidim.evaluate.report import SimpleTests
 
 
@@ -16,11 +16,8 @@ def normal(n: int, d: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((n, d))
 
 
-LIGHT = Effort(bhep_rows=100, bhep_sets=99, energy_rows=100, energy_permutations=99)
-
-
-def all_tests(s: np.ndarray, *, effort: Effort = QUICK, slices: int = 32, seed: int = 0) -> SimpleTests:
-    return simple_tests(s, epps_pulley.sliced(s, slices=slices, seed=0), effort=effort, seed=seed)
+def all_tests(s: np.ndarray) -> SimpleTests:
+    return simple_tests(s, epps_pulley.sliced(s, slices=32, seed=0), effort=QUICK, seed=0)
 
 
 def test_kolmogorov_smirnov_is_scipys():
@@ -128,19 +125,6 @@ def test_the_tail_of_a_sum_of_chi_squares():
     ):
         assert law.sf(q) == pytest.approx((draws > q).mean(), abs=within)
     assert law.sf(-1.0) == 1.0
-
-
-@pytest.mark.parametrize("d", [2, 8, 32])
-def test_true_draws_are_rejected_one_time_in_twenty(d):
-    rounds = 160
-    counts: dict[str, int] = {}
-    for seed in range(rounds):
-        for name, outcome in all_tests(normal(400, d, seed), effort=LIGHT, slices=12, seed=seed):
-            counts[name] = counts.get(name, 0) + outcome.reject
-    assert len(counts) == 9
-    for name, rejected in counts.items():
-        assert rejected <= 19, name  # 8 expected, sd 2.8
-        assert rejected >= (0 if name == "worst_slice" else 1), name  # Bonferroni is conservative
 
 
 def curve(n: int, d: int) -> np.ndarray:

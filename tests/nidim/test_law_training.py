@@ -64,7 +64,7 @@ def trained() -> dict[str, Trained]:
         ).filled(dataset.facts)
         resolved = resolve(spec, dataset.facts)[0]
         fitted = fit(spec, resolved, dataset.train.images, heldout=dataset.test.images)
-        embedded = embed_dataset(fitted, dataset)
+        embedded = embed_dataset(spec, fitted, dataset)
         found[name] = Trained(fitted, embedded, evaluate_fitted(spec, make_prior(spec), fitted, embedded))
     return found
 

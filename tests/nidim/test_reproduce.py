@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 from scipy import stats
 
+from nidim import machine
 from nidim.cli import main
 from nidim.errors import DataError
 from nidim.evaluate import Embedded
@@ -91,17 +92,23 @@ def test_maps_that_come_afterwards_are_fitted_to_training_embeddings(
     stored = json.loads((tmp_path / "rivals-small.json").read_text())
     figures = {row["row"]: row["figures"]["SW2 / floor"] for row in stored}
     assert len({figures[f"{name}-2"][0] for name in names}) == len(names)
+    ranks = {row["row"]: row["figures"]["RankMe"] for row in stored}
+    assert all(1 <= ranks[f"{name}-2"][0] <= 2 for name in names)
+    assert ranks["whitening-2"] != ranks["plain-2"], "the views are mapped, too"
     assert (tmp_path / "rivals-small.png").is_file()
 
 
 def test_whitening_and_quantiles() -> None:
     rng = np.random.default_rng(0)
     x = rng.gamma(2, size=(3000, 2)) @ np.array([[1.0, 0.8], [0.0, 0.5]])
-    split = Embedded(train=x[:2000], train_labels=None, test=x[2000:], test_labels=None)
+    views = x[2000:].reshape(200, 5, 2)
+    split = Embedded(train=x[:2000], train_labels=None, test=x[2000:], test_labels=None, views=views)
     white = posthoc.applied("whitening", split)
     np.testing.assert_allclose(np.cov(white.train, rowvar=False), np.eye(2), atol=1e-4)
     assert abs(np.cov(white.test, rowvar=False) - np.eye(2)).max() < 0.2
     normal = posthoc.applied("quantiles", split)
+    for mapped in (white, normal):
+        np.testing.assert_allclose(mapped.views.reshape(1000, 2), mapped.test, atol=1e-5)
     assert stats.kstest(normal.test[:, 0], "norm").pvalue > 0.01
     assert abs(np.corrcoef(normal.test, rowvar=False)[0, 1]) > 0.3, "each coordinate for itself"
     assert posthoc.applied(None, split) is split
@@ -140,7 +147,7 @@ def test_a_row_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", [name for name in TABLES if name != "power"])
 @pytest.mark.parametrize("scale", ["small", "full"])
 def test_every_row_is_a_spec(name: str, scale: str, real_data: Path, tmp_path: Path) -> None:
     rows = TABLES[name].rows(scale)
@@ -174,12 +181,12 @@ def test_spread() -> None:
 
 
 def test_the_peak_is_that_of_one_run() -> None:
-    runs.reset_peak()
+    machine.reset_peak()
     before = runs.peak_mb()
     block = bytearray(200_000_000)
     assert runs.peak_mb() > before + 150
     del block
-    runs.reset_peak()
+    machine.reset_peak()
     assert runs.peak_mb() < before + 100
     assert math.isfinite(before)
 

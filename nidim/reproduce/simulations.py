@@ -1,0 +1,136 @@
+"""Runs without any training: sets of draws from known laws through every test of the battery, and who rejects.
+
+A run is (n, d, seed): for every departure and effect, ``sets`` sets of n draws each. Counts of several seeds add up.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import platform
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from nidim import __version__, machine
+from nidim.evaluate.battery import FULL, Effort, fitted_tests, simple_tests
+from nidim.evaluate.draws import generator
+from nidim.evaluate.epps_pulley import sliced
+from nidim.evaluate.report import FittedTests, HenzeZirkler, SimpleTests
+from nidim.reproduce.departures import BY_NAME
+from nidim.reproduce.table import Row, Run
+from nidim.spec.base import Part
+
+if TYPE_CHECKING:
+    from nidim.pipeline import Hooks
+
+FORMAT = 1
+EFFORT = Effort(hz_subsamples=128, bhep_sets=99, energy_permutations=99)
+"""Rows and slices as in a full evaluation; fewer subsamples, simulated sets and relabellings."""
+TESTS = (*SimpleTests.model_fields, *FittedTests.model_fields)
+
+
+class Simulation(Part):
+    """What is drawn."""
+
+    n: int = Field(ge=20, description="draws in a set")
+    dim: int = Field(ge=2, multiple_of=2, description="d")
+    sets: int = Field(ge=1, description="sets for each departure and effect")
+    departures: dict[str, tuple[float, ...]] = Field(
+        description="effects by name of nidim.reproduce.departures"
+    )
+
+
+def rejections(s: NDArray[np.float64], *, seed: int) -> dict[str, bool]:
+    """Which tests reject normal scores ``s`` (n, d) at .05, as the report flags them; those that apply."""
+    slices = sliced(s, slices=FULL.distances.slices, seed=FULL.distances.seed)
+    found: dict[str, Any] = dict(simple_tests(s, slices, effort=EFFORT, seed=seed))
+    found |= dict(fitted_tests(s, subsamples=EFFORT.hz_subsamples, seed=seed)[0])
+    return {name: _rejects(result) for name, result in found.items() if result is not None}
+
+
+def _rejects(result: Any) -> bool:
+    return result.below_null if isinstance(result, HenzeZirkler) else result.reject
+
+
+class Simulations:
+    """The runs of one table below ``root``, and how missing ones are made."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def find(self, row: Row, seed: int) -> Run | None:
+        """The stored run, if it was made by the settings that the row has now."""
+        try:
+            found: Run = json.loads(self._path(row, seed).read_text())
+        except (OSError, ValueError):
+            return None
+        wanted = (FORMAT, _plan(row).model_dump(mode="json"))
+        return found if (found.get("format"), found.get("settings")) == wanted else None
+
+    def make(self, row: Row, seed: int, hooks: Hooks) -> Run:
+        """Draw, test and store."""
+        plan = _plan(row)
+        began = time.perf_counter()
+        cells = [
+            {"departure": name, "effect": effect, "rejected": _count(plan, name, effect, seed)}
+            for name, effect in self._told(plan, hooks)
+        ]
+        run = {
+            "format": FORMAT,
+            "row": row.name,
+            "seed": seed,
+            "settings": plan.model_dump(mode="json"),
+            "cells": cells,
+            "wall_s": round(time.perf_counter() - began, 1),
+            "provenance": _provenance(),
+        }
+        path = self._path(row, seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(run) + "\n")
+        return run
+
+    def _path(self, row: Row, seed: int) -> Path:
+        return self._root / f"{row.name}-seed{seed}.json"
+
+    def _told(self, plan: Simulation, hooks: Hooks) -> Iterator[tuple[str, float]]:
+        """Every departure with every effect, the progress told before each."""
+        cells = [(name, effect) for name, effects in plan.departures.items() for effect in effects]
+        for i, cell in enumerate(cells):
+            hooks.phase("simulating", i / len(cells))
+            yield cell
+        hooks.phase("simulating", 1.0)
+
+
+def _plan(row: Row) -> Simulation:
+    return Simulation.model_validate(dict(row.changes))
+
+
+def _count(plan: Simulation, name: str, effect: float, seed: int) -> dict[str, int]:
+    """How many of the sets each test rejects."""
+    counts: dict[str, int] = {}
+    for i in range(plan.sets):
+        rng = generator(seed, f"{name} {effect} {plan.n} {plan.dim} {i}")
+        draws = BY_NAME[name].draw(rng, plan.n, plan.dim, effect)
+        for test, rejected in rejections(draws, seed=1000 * seed + i).items():
+            counts[test] = counts.get(test, 0) + rejected
+    return counts
+
+
+@functools.cache
+def _provenance() -> dict[str, Any]:
+    return {
+        "nidim": __version__,
+        "git_revision": machine.revision(),
+        "python": platform.python_version(),
+        "numpy": metadata.version("numpy"),
+        "scipy": metadata.version("scipy"),
+        "platform": platform.platform(terse=True),
+        "processor": machine.processor(),
+    }
