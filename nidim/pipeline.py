@@ -29,8 +29,9 @@ from nidim.warp import build_warp
 
 PRIOR_DRAWS_SHOWN, NEIGHBOURS_SHOWN = 6, 6
 EMBEDDINGS_SHOWN = 3000
-VIEWED_IMAGES, VIEWS = 1000, 10
-"""Held-out images of which views are embedded for the section ``representation`` of the report; views of each."""
+VIEWED_IMAGES, VIEWS = {"full": 1000, "quick": 250}, 10
+"""Held-out images of which views are embedded for the section ``representation`` of the report, by the level of the
+evaluation; views of each."""
 PARITY_IMAGES = 8
 
 
@@ -140,7 +141,7 @@ def _views(spec: FullSpec, fitted: Fitted, heldout: NDArray[np.uint8]) -> NDArra
     """Embeddings (m, v, d) of views by the training's augmentation; None without held-out images."""
     if len(heldout) == 0:
         return None
-    rows = np.random.default_rng([spec.seed, 1]).permutation(len(heldout))[:VIEWED_IMAGES]
+    rows = np.random.default_rng([spec.seed, 1]).permutation(len(heldout))[: VIEWED_IMAGES[spec.evaluation]]
     images = np.asarray(heldout[np.sort(rows)])
     return embed_views(fitted.model, images, spec.augmentation, views=VIEWS, seed=spec.seed)
 

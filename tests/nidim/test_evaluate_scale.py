@@ -25,7 +25,7 @@ from nidim.priors import MarginalPrior, make_prior, noisy_prior
 from nidim.spec import DatasetFacts, TrainSpec, laws
 
 N, N_TRAIN, D, CLASSES = 50_000, 5_000, 64, 10
-ROOM, TIMES = 400e6, 8
+ROOM, TIMES = 150e6, 8
 
 
 def embedded(n_train: int, n: int) -> Embedded:
