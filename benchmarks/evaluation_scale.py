@@ -51,11 +51,11 @@ def made(n: int, d: int) -> Embedded:
 
 def stages(e: Embedded) -> Iterator[tuple[str, Callable[[], object]]]:
     """Every stage by name."""
-    x, d = e.test, e.test.shape[1]
+    x, d = e.test.astype(np.float64), e.test.shape[1]
     prior, beta = GaussianPrior(d), MarginalPrior(d, laws.BetaPrior(a=2, b=5))
     unit = 1 / (1 + np.exp(-x))
     split = probes.Split(e.train, e.train_labels, e.test, e.test_labels)
-    slices = sliced(np.asarray(x, dtype=np.float64), slices=FULL.distances.slices, seed=0)
+    slices = sliced(x, slices=FULL.distances.slices, seed=0)
     yield "tests, moments fitted", lambda: fitted_tests(x, subsamples=FULL.hz_subsamples, seed=0)
     yield "tests, nothing fitted", lambda: simple_tests(x, slices, effort=FULL, seed=0)
     yield "distances, N(0, I)", lambda: distances(x, x, prior, slices.distance, settings=FULL.distances)
@@ -97,6 +97,7 @@ def resident_mb() -> float:
 
 def markdown(found: dict[str, Any]) -> str:
     """The page."""
+    command = f"OMP_NUM_THREADS={found['threads']} python -m benchmarks.evaluation_scale"
     array, pairs = found["n"] * found["d"] * 8 / 1e6, found["n"] ** 2 * 8 / 1e9
     lines = [
         "# What an evaluation costs",
@@ -112,11 +113,11 @@ def markdown(found: dict[str, Any]) -> str:
             for row in found["stages"]
         ),
         "",
-        f"{found['processor']}, {found['threads']} threads, python {found['python']}, numpy {found['numpy']}, scipy "
+        f"{found['processor']}, threads: {found['threads']}, python {found['python']}, numpy {found['numpy']}, scipy "
         f"{found['scipy']}, scikit-learn {found['scikit-learn']}, nidim {found['nidim']}; load average "
         f"{found['load']} when it began: by the clock it waited for other work. Made by",
         "",
-        f"    python -m benchmarks.evaluation_scale --n {found['n']} --dim {found['d']}",
+        f"    {command} --n {found['n']} --dim {found['d']}",
         "",
     ]
     return "\n".join(lines)

@@ -34,8 +34,9 @@ class Effort:
     """How much work an evaluation does; the statistics stay the same."""
 
     hz_subsamples: int = 1024
+    hz_null_sets: int = henze_zirkler.NULL_SETS
     bhep_rows: int = 600
-    bhep_sets: int = 199
+    bhep_sets: int = 1000
     energy_rows: int = 2000
     energy_permutations: int = 999
     distances: Settings = dataclasses.field(default_factory=Settings)
@@ -45,8 +46,9 @@ class Effort:
 FULL = Effort()
 QUICK = Effort(
     hz_subsamples=256,
+    hz_null_sets=60,
     bhep_rows=300,
-    bhep_sets=99,
+    bhep_sets=400,
     energy_rows=500,
     energy_permutations=199,
     distances=Settings(slices=32, pair_rows=1024, floor_sets=4),
@@ -68,7 +70,9 @@ def battery(
     values = x[rows].astype(np.float64)  # a file sorted by class must not decide who is a subsample
     s, outside = finite_scores(values, prior)
     slices = sliced(s, slices=effort.distances.slices, seed=effort.distances.seed)
-    fitted, absent = fitted_tests(s, subsamples=effort.hz_subsamples, seed=seed)
+    fitted, absent = fitted_tests(
+        s, subsamples=effort.hz_subsamples, null_sets=effort.hz_null_sets, seed=seed
+    )
     result = Battery(
         embeddings=which,
         law=law,
@@ -85,7 +89,9 @@ def battery(
     return result, {f"{which}.fitted.{name}": why for name, why in absent.items()}
 
 
-def fitted_tests(s: Floats, *, subsamples: int, seed: int) -> tuple[FittedTests, dict[str, str]]:
+def fitted_tests(
+    s: Floats, *, subsamples: int, seed: int, null_sets: int = henze_zirkler.NULL_SETS
+) -> tuple[FittedTests, dict[str, str]]:
     """Tests of the shape of ``s`` (n, d), moments fitted; and why some are absent."""
     n, d = s.shape
     absent = {}
@@ -93,7 +99,7 @@ def fitted_tests(s: Floats, *, subsamples: int, seed: int) -> tuple[FittedTests,
     if why := henze_zirkler.why_not(n, d):
         absent["henze_zirkler"] = why
     else:
-        protocol = henze_zirkler.protocol(s, subsamples=subsamples, seed=seed)
+        protocol = henze_zirkler.protocol(s, subsamples=subsamples, seed=seed, null_sets=null_sets)
     y = shape.whiten(s) if n > d + 1 else None
     skewness = kurtosis = None
     if y is None:

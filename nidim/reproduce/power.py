@@ -114,7 +114,7 @@ def page(table: Table, found: Found, command: str) -> str:
     lines = [f"# {table.title}", "", table.about, "", *_calibration(known), "", *_sentences(known), ""]
     lines += [*_seen(known), "", *sorted({_provenance(run) for _, runs in found for run in runs}), ""]
     seconds = sum(run["wall_s"] for _, runs in found for run in runs)
-    lines += [f"{seconds:,.0f} s in all, one process. Made by", ""]
+    lines += [f"{seconds:,.0f} s by the clock in one process. Made by", ""]
     return "\n".join([*lines, f"    {command}", ""])
 
 
@@ -129,7 +129,9 @@ def _calibration(known: Sequence[Size]) -> list[str]:
             f"Share of {sets} sets of n = 1,000 true draws that are rejected at .05. A calibrated test is within "
             f"{max(ALPHA - spread, 0):.3f} and {ALPHA + spread:.3f} nineteen times in twenty; in bold is what rejects "
             f"too often beyond doubt ({100 * _SURE:.1f} % interval). Tests that correct for many coordinates or "
-            "directions by Bonferroni may stay below .05.",
+            "directions by Bonferroni may stay below .05; the energy test, of 99 relabellings here, rejects 4 in "
+            "100. Henze–Zirkler is compared with 500 sets of true draws here, in a report with 100: by their chance "
+            "its level lies between .03 and .07 or so.",
             "",
         ]
     head = ["test", *(f"d = {size.d}" for size in calibrated)]
@@ -151,7 +153,14 @@ def _sentences(known: Sequence[Size]) -> list[str]:
     size = next((s for s in known if (s.n, s.d) == SHOWN and len(s.rates) > 1), None)
     if size is None:
         return []
-    lines = [f"## In words, for n = {size.n:,} embeddings in d = {size.d} dimensions", ""]
+    sets = max(rate.sets for rates in size.rates.values() for rate in rates.values())
+    lines = [
+        f"## In words, for n = {size.n:,} embeddings in d = {size.d} dimensions",
+        "",
+        f"Shares of {sets} sets for each effect: one of 80 % is known to within "
+        f"{100 * 1.96 * math.sqrt(POWER * (1 - POWER) / sets):.0f} points, nineteen times in twenty.",
+        "",
+    ]
     for departure in DEPARTURES:
         if any((departure.name, effect) in size.rates for effect in departure.effects):
             lines.append(f"- **{departure.title}.** {_sentence(size, departure)}")

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from nidim.pipeline import Hooks
 
 FORMAT = 1
-EFFORT = Effort(hz_subsamples=128, bhep_sets=99, energy_permutations=99)
-"""Rows and slices as in a full evaluation; fewer subsamples, simulated sets and relabellings."""
+EFFORT = Effort(hz_subsamples=128, hz_null_sets=500, bhep_sets=FULL.bhep_sets, energy_permutations=99)
+"""Rows and slices as in a full evaluation; fewer subsamples and relabellings, more true draws under Henze–Zirkler."""
 TESTS = (*SimpleTests.model_fields, *FittedTests.model_fields)
 
 
@@ -51,7 +51,9 @@ def rejections(s: NDArray[np.float64], *, seed: int) -> dict[str, bool]:
     """Which tests reject normal scores ``s`` (n, d) at .05, as the report flags them; those that apply."""
     slices = sliced(s, slices=FULL.distances.slices, seed=FULL.distances.seed)
     found: dict[str, Any] = dict(simple_tests(s, slices, effort=EFFORT, seed=seed))
-    found |= dict(fitted_tests(s, subsamples=EFFORT.hz_subsamples, seed=seed)[0])
+    found |= dict(
+        fitted_tests(s, subsamples=EFFORT.hz_subsamples, null_sets=EFFORT.hz_null_sets, seed=seed)[0]
+    )
     return {name: _rejects(result) for name, result in found.items() if result is not None}
 
 
