@@ -131,7 +131,11 @@ def test_a_description_names_its_file_and_no_other() -> None:
         prior_from_dict({**described, "file": "sha256:" + "0" * 64}, file=prior.data)
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff" * 64, fitted_arc, b"\x02" + bytes(7) + b"{}"], ids=str)
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\xff" * 64, fitted_arc, b"\x02" + bytes(7) + b"{}"],
+    ids=["empty", "a length beyond the end", "no bytes", "no header"],
+)
 def test_what_is_no_flow_is_refused(data: object) -> None:
     given = data if isinstance(data, bytes) else fitted_arc().data[:-100]
     with pytest.raises(ValueError, match="does not hold a flow"):
