@@ -29,7 +29,7 @@ from nidim.warp import build_warp
 
 PRIOR_DRAWS_SHOWN, NEIGHBOURS_SHOWN = 6, 6
 EMBEDDINGS_SHOWN = 3000
-VIEWED_IMAGES, VIEWS = {"full": 1000, "quick": 250}, 10
+VIEWED_IMAGES, VIEWS = {"full": 250, "quick": 50}, 4
 """Held-out images of which views are embedded for the section ``representation`` of the report, by the level of the
 evaluation; views of each."""
 PARITY_IMAGES = 8

@@ -34,9 +34,9 @@ class Effort:
     """How much work an evaluation does; the statistics stay the same."""
 
     hz_subsamples: int = 1024
-    hz_null_sets: int = henze_zirkler.NULL_SETS
+    hz_null_sets: int = 40
     bhep_rows: int = 600
-    bhep_sets: int = 1000
+    bhep_sets: int = 199
     energy_rows: int = 2000
     energy_permutations: int = 999
     distances: Settings = dataclasses.field(default_factory=Settings)
@@ -46,9 +46,9 @@ class Effort:
 FULL = Effort()
 QUICK = Effort(
     hz_subsamples=256,
-    hz_null_sets=60,
+    hz_null_sets=24,
     bhep_rows=300,
-    bhep_sets=400,
+    bhep_sets=99,
     energy_rows=500,
     energy_permutations=199,
     distances=Settings(slices=32, pair_rows=1024, floor_sets=4),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from nidim.pipeline import Hooks
 
 FORMAT = 1
-EFFORT = Effort(hz_subsamples=128, hz_null_sets=500, bhep_sets=FULL.bhep_sets, energy_permutations=99)
+EFFORT = Effort(hz_subsamples=128, hz_null_sets=500, bhep_sets=1000, energy_permutations=99)
 """Rows and slices as in a full evaluation; fewer subsamples and relabellings, more true draws under Henze–Zirkler."""
 TESTS = (*SimpleTests.model_fields, *FittedTests.model_fields)
 

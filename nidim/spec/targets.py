@@ -25,7 +25,7 @@ Points = Annotated[
 class StoredPoints(Part):
     """Stands for the points in the spec of a stored encoder, whose file prior.safetensors has them."""
 
-    digest: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")] = Field(
+    digest: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)] = Field(
         description="SHA-256 over the line `n d` and the float64 values, row by row, little-endian"
     )
     n: int = Field(ge=LEAST_POINTS, le=MOST_VALUES // 2, description="points")
