@@ -184,7 +184,7 @@ def footnote() -> str:
     return (
         f"\n{'; '.join(sorted(found))}. Mean ± sd over seeds; `min`: minutes with the evaluation. `no noise` is plain "
         "InfoMax, its certificate evaluated at the σ in brackets. `KL ≤` in nats, with its one-sided 95 % end. `term`: "
-        "what stands beside the noise, by default from d = 8 on. `two stages`: `method.neighbors` = 15. The law of "
+        "what stands beside the noise. `two stages`: the default spec, `method.neighbors` = 15. The law of "
         "`sigmoid + U(±ε)` is that of the noisy embedding, U[−ε, 1+ε]^d, and so are its HZ p and SW2."
     )
 

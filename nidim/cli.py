@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import sys
-import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +18,11 @@ import click
 
 from nidim import __version__
 from nidim.errors import NidimError
+from nidim.given import load_dataset, read_spec
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
-
-    from nidim.data import Dataset
     from nidim.evaluate import Report
-    from nidim.spec import DatasetFacts, FullSpec, TrainSpec
+    from nidim.spec import FullSpec
 
 CHECKPOINT = "checkpoint.safetensors"
 GROUP = "nidim.commands"
@@ -299,100 +296,6 @@ def save_array(output: Path, values: Any) -> None:
     with output.open("wb") as file:
         np.save(file, values, allow_pickle=False)
     click.echo(f"Wrote {output}: {values.dtype} {values.shape}.")
-
-
-def read_spec(path: Path, changes: tuple[str, ...] = (), *, prior_sample: Path | None = None) -> TrainSpec:
-    """A spec from TOML or JSON, with ``field.field=value`` changes; values are read as JSON, else as text.
-
-    ``prior_sample``: an .npy file whose rows are the points of a prior of kind flow.
-    """
-    from pydantic import ValidationError
-
-    from nidim.spec import TrainSpec
-
-    try:
-        text = path.read_text()
-        values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except (ValueError, UnicodeDecodeError) as exc:
-        raise click.ClickException(f"{path} cannot be read: {exc}") from exc
-    for change in changes:
-        apply_change(values, change)
-    if prior_sample is not None:
-        values["prior"] = {"kind": "flow", "points": _points(prior_sample)}
-    try:
-        return TrainSpec.model_validate(values)
-    except ValidationError as exc:
-        raise click.ClickException(f"{path} is not a valid spec:\n{_problems(exc)}") from exc
-
-
-def _points(path: Path) -> list[list[float]]:
-    """The rows of an .npy file."""
-    import numpy as np
-
-    from nidim.spec.targets import MOST_VALUES
-
-    try:
-        found = np.load(path, allow_pickle=False, mmap_mode="r")
-        if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype.kind not in "fiu":
-            raise ValueError("it must be one array of numbers (n, d)")
-        if found.size > MOST_VALUES:
-            raise ValueError(f"{found.size:,} values are over the limit of {MOST_VALUES:,}; take fewer rows")
-        rows: list[list[float]] = np.asarray(found, dtype=np.float64).tolist()
-    except (ValueError, OSError, EOFError) as exc:
-        raise click.BadParameter(f"{path} cannot be used: {exc}", param_hint="--prior-sample") from exc
-    return rows
-
-
-def filled(spec: TrainSpec, facts: DatasetFacts) -> FullSpec:
-    """The spec with its defaults; says where a default contradicts what was given."""
-    from pydantic import ValidationError
-
-    try:
-        return spec.filled(facts)
-    except ValidationError as exc:
-        raise click.ClickException(f"The spec does not fit its defaults:\n{_problems(exc)}") from exc
-
-
-def _problems(error: ValidationError) -> str:
-    return "\n".join(f"  {'.'.join(map(str, e['loc'])) or 'spec'}: {e['msg']}" for e in error.errors())
-
-
-def apply_change(values: dict[str, Any], change: str) -> None:
-    """Set a field of ``values`` as ``field.field=value`` says; the value is JSON, else text."""
-    field, equals, text = change.partition("=")
-    if not equals:
-        raise click.BadParameter(f"{change!r} is not FIELD=VALUE", param_hint="--set")
-    *parents, last = field.split(".")
-    for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
-            raise click.BadParameter(f"{parent} of {change!r} holds no fields", param_hint="--set")
-    try:
-        values[last] = json.loads(text)
-    except ValueError:
-        values[last] = text
-
-
-def load_dataset(
-    spec: TrainSpec, *, data: Path | None, datasets_dir: Path | None, allow_downloads: bool
-) -> tuple[FullSpec, Dataset]:
-    """The filled spec and its dataset at the spec's size."""
-    from nidim.data import BUILTINS, builtin_facts, load_builtin, open_path
-
-    if data is None:
-        if spec.dataset not in BUILTINS:
-            raise click.ClickException(
-                f"{spec.dataset} is not built in ({', '.join(BUILTINS)}); give your own images with --data."
-            )
-        full = filled(spec, builtin_facts(spec.dataset))
-        return full, load_builtin(
-            spec.dataset, root=datasets_dir, allow_downloads=allow_downloads, image_size=full.image_size
-        )
-    dataset = open_path(data, name=spec.dataset, image_size=spec.image_size)
-    full = filled(spec, dataset.facts)
-    if full.image_size != dataset.facts.height:
-        dataset = open_path(data, name=spec.dataset, image_size=full.image_size)
-    return full, dataset
 
 
 def show_report(report: Report) -> None:

@@ -11,8 +11,8 @@ over the noisy channel, and the law with it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
@@ -47,37 +47,32 @@ def fit_in_stages(
 
     A checkpoint knows its stage, and resuming is as exact as in ``fit``. Raises what ``fit`` raises.
     """
+    train = functools.partial(
+        fit, images=images, should_stop=should_stop, checkpoint_every_s=checkpoint_every_s
+    )
     facts = resolved.facts(spec.dataset)
     stage = first_stage(spec, facts)
-    common: dict[str, Any] = {
-        "should_stop": should_stop,
-        "checkpoint_every_s": checkpoint_every_s,
-    }
     if stage is None:
-        return fit(
+        return train(
             spec,
             resolved,
-            images,
             heldout=heldout,
             on_step=on_step,
             on_checkpoint=on_checkpoint,
             on_resolved=on_resolved,
             resume=resume,
-            **common,
         )
     count = _Count(stage.epochs, spec.epochs, resolved.steps_per_epoch)
     partners, begin_with = _partners(resume, spec), None
     if partners is None:
-        first = fit(
+        first = train(
             stage,
             _on_machine_of(resolve(stage, facts)[0], resolved),
-            images,
             heldout=heldout[:0],  # nothing is asked of them before the end
             on_step=count.first(on_step),
             on_checkpoint=_named(on_checkpoint, spec, stage=1),
             on_resolved=on_resolved and (lambda chosen: on_resolved(_on_machine_of(resolved, chosen))),
             resume=None if resume is None else _renamed(resume, stage.digest),
-            **common,
         )
         if not first.finished:
             return first
@@ -85,10 +80,9 @@ def fit_in_stages(
         k = spec.method.neighbors if spec.method.kind == "infomax" else 0
         partners = torch.from_numpy(nearest(embed(first.model, images), min(k, len(images) - 1)))
         resume, begin_with = None, first.model
-    return fit(
+    return train(
         spec,
         resolved,
-        images,
         heldout=heldout,
         on_step=count.second(on_step),
         on_checkpoint=_named(on_checkpoint, spec, stage=2, partners=partners),
@@ -96,7 +90,6 @@ def fit_in_stages(
         resume=resume,
         partners=partners.numpy(),
         begin_with=begin_with,
-        **common,
     )
 
 

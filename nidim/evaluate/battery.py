@@ -34,7 +34,7 @@ class Effort:
     """How much work an evaluation does; the statistics stay the same."""
 
     hz_subsamples: int = 1024
-    hz_null_sets: int = 40
+    hz_null_sets: int = henze_zirkler.NULL_SETS
     bhep_rows: int = 600
     bhep_sets: int = 199
     energy_rows: int = 2000

@@ -33,8 +33,8 @@ SIZE = 64
 CELLS = 20
 _CHUNK = 1 << 17  # entries of the (K, m, m) distances held at a time: they stay in the cache
 _SINGULAR = 1e-10
-NULL_SETS = 100
-"""Sets of true draws among which a set has its rank: by their chance, its level lies between .03 and .07 or so."""
+NULL_SETS = 40
+"""Sets of true draws among which a set has its rank: by their chance, its level lies between .02 and .08 or so."""
 
 
 def henze_zirkler(x: NDArray[np.floating]) -> tuple[Floats, Floats]:

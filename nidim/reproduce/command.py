@@ -111,7 +111,7 @@ def reproduce(
 
 
 def _changed(row: Row, changes: tuple[str, ...]) -> Row:
-    from nidim.cli import apply_change
+    from nidim.given import apply_change
 
     values = copy.deepcopy(dict(row.changes))
     for change in changes:

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 from scipy import special
 
+from nidim.evaluate.battery import FULL
 from nidim.evaluate.report import ALPHA
 from nidim.evaluate.tables import MARGINAL_NAMES, OUTCOME_NAMES, SIMPLE_NAMES
 from nidim.reproduce.departures import BY_NAME, DEPARTURES, NONE, Departure
-from nidim.reproduce.simulations import TESTS
+from nidim.reproduce.simulations import EFFORT, TESTS
 from nidim.reproduce.table import Found, Row, Run, Scale, Table
 
 NAMES = {"henze_zirkler": "Henze–Zirkler", **SIMPLE_NAMES, **OUTCOME_NAMES, **MARGINAL_NAMES}
@@ -130,8 +131,9 @@ def _calibration(known: Sequence[Size]) -> list[str]:
             f"{max(ALPHA - spread, 0):.3f} and {ALPHA + spread:.3f} nineteen times in twenty; in bold is what rejects "
             f"too often beyond doubt ({100 * _SURE:.1f} % interval). Tests that correct for many coordinates or "
             "directions by Bonferroni may stay below .05; the energy test, of 99 relabellings here, rejects 4 in "
-            "100. Henze–Zirkler is compared with 500 sets of true draws here, in a report with 100: by their chance "
-            "its level lies between .03 and .07 or so.",
+            f"100. Under Henze–Zirkler lie {EFFORT.hz_null_sets} sets of true draws here and {FULL.hz_null_sets} in a "
+            f"report, under BHEP {EFFORT.bhep_sets:,} and {FULL.bhep_sets}: by the chance of the few, the level of a "
+            "report's flag lies between .02 and .08 or so.",
             "",
         ]
     head = ["test", *(f"d = {size.d}" for size in calibrated)]

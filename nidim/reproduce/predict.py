@@ -119,8 +119,12 @@ def _line(x: Floats, y: Floats) -> tuple[float, float]:
 
 
 def settings_of(found: Found) -> list[Setting]:
-    """Of the rows that have runs."""
-    return [_setting(row, runs) for row, runs in found if runs]
+    """Of the rows that have runs with all figures: a quick evaluation has no MLP."""
+    whole = [
+        (row, [run for run in runs if None not in (run["report"]["mi_nats"], run["report"]["mlp"])])
+        for row, runs in found
+    ]
+    return [_setting(row, runs) for row, runs in whole if runs]
 
 
 def _setting(row: Row, runs: Sequence[Run]) -> Setting:
@@ -199,6 +203,11 @@ def _figure(found: Found, scale: Scale, path: Any) -> None:  # noqa: ARG001
     figure.savefig(path, dpi=120)
 
 
+def _gap(run: Run) -> float | None:
+    found = run["report"]
+    return None if found["mi_nats"] is None else (found["capacity_nats"] - found["mi_nats"]) / found["dim"]
+
+
 PREDICT = Table(
     name="predict",
     title="Can the trade-off be told before training?",
@@ -209,14 +218,9 @@ PREDICT = Table(
     columns=(
         *INFORMATION,
         of_report("sw2_ratio", "SW2 / floor", ".2f"),
-        Column("(C − Î)/d", lambda run: _gap(run), ".3f"),
+        Column("(C − Î)/d", _gap, ".3f"),
         *USE,
     ),
     figure=_figure,
     findings=_findings,
 )
-
-
-def _gap(run: Run) -> float | None:
-    found = run["report"]
-    return None if found["mi_nats"] is None else (found["capacity_nats"] - found["mi_nats"]) / found["dim"]

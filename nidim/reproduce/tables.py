@@ -211,6 +211,7 @@ RIVALS_OF: tuple[tuple[str, str, dict[str, Any], Posthoc | None], ...] = (
     ("sliced", "InfoNCE and sliced Epps–Pulley", {"regularizer": {"kind": "sliced_epps_pulley"}}, None),
     ("lejepa", "LeJEPA (SIGReg)", {"method": {"kind": "lejepa"}}, None),
     ("wasserstein", "InfoNCE and sliced Wasserstein", {"regularizer": {"kind": "sliced_wasserstein"}}, None),
+    ("bhep", "InfoNCE and BHEP (MMD)", {"regularizer": {"kind": "bhep"}}, None),
     ("adversarial", "InfoNCE and adversarial prior", {"regularizer": {"kind": "adversarial"}}, None),
     ("uniformity", "InfoNCE and uniformity", {"regularizer": {"kind": "uniformity"}}, None),
     ("vicreg", "VICReg", {"method": {"kind": "vicreg"}}, None),

@@ -65,7 +65,7 @@ def train(client: httpx.Client, dataset: str, **spec: int) -> dict:
     body = {"spec": {"dataset": dataset, **SMALL, **spec}, "encoder": f"{dataset}-small"}
     job = client.post("/v1/jobs", json=body)
     assert job.status_code == 202, job.text
-    deadline = time.monotonic() + 480
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         found = client.get(job.headers["location"]).json()
         if found["state"] not in ("queued", "running"):

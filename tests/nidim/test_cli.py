@@ -18,9 +18,10 @@ from PIL import Image
 
 from nidim import bundle
 from nidim.checkpoint import load_checkpoint
-from nidim.cli import main, read_spec
+from nidim.cli import main
 from nidim.data import load_builtin
 from nidim.evaluate import Report, sentence
+from nidim.given import read_spec
 from tests.nidim.samples import arc
 
 SPEC = """

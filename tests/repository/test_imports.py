@@ -20,7 +20,7 @@ def loaded_by(statement: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["nidim.spec", "nidim.capacity", "nidim.cli", "nidim.demo", "nidim.errors"]
+    "module", ["nidim.spec", "nidim.capacity", "nidim.cli", "nidim.demo", "nidim.errors", "nidim.given"]
 )
 def test_light_modules_load_nothing_heavy(module: str) -> None:
     assert not loaded_by(f"import {module}").intersection(HEAVY)
