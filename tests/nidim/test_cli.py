@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from nidim import bundle
+from nidim import bundle, pipeline
 from nidim.checkpoint import load_checkpoint
 from nidim.cli import main
 from nidim.data import load_builtin
@@ -147,7 +147,7 @@ def test_evaluate_repeats_the_report(trained: Path, tmp_path: Path) -> None:
     for key in ("hz_p", "kl_bound_nats", "sw2_ratio", "linear", "mlp", "mi_nats"):
         assert again[key] == pytest.approx(stored[key], abs=1e-6), key
     assert again["representation"] == pytest.approx(stored["representation"], abs=1e-4)
-    assert stored["representation"]["views"] == 10
+    assert stored["representation"]["views"] == pipeline.VIEWS
     assert 1 <= stored["representation"]["rankme"] <= 2
 
 
