@@ -59,7 +59,7 @@ class RemoteBlobs(Blobs):
             with _translated():
                 yield
         except BlobMissing:
-            self.ping()
+            self._require_root(self._within(0))
             raise
 
     def open(self, digest: str) -> BinaryIO:
@@ -107,10 +107,14 @@ class RemoteBlobs(Blobs):
             super().verify(digest)
 
     def ping(self) -> None:
+        self._require_root({"timeout": PING_S})
+
+    def _require_root(self, within: dict[str, float]) -> None:
+        """Raises BlobsUnavailable unless the bucket answers in time."""
         with _translated(missing=BlobsUnavailable):
             fs = self._fs()
             if _is_s3(fs):
-                fs.call_s3("head_bucket", Bucket=self._bucket, timeout=PING_S)
+                fs.call_s3("head_bucket", Bucket=self._bucket, **within)
             else:
                 fs.exists(self._root)
 

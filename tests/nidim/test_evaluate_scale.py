@@ -1,6 +1,7 @@
-"""An evaluation of 50,000 held-out embeddings in a process of its own, whose memory is measured.
+"""An evaluation of 20,000 held-out embeddings in a process of its own, whose memory is measured.
 
-All pairs of them in float64 would be 20 GB. The bound is a multiple of the bytes of the embeddings; what the largest
+All pairs of them in float64 would be 3.2 GB. ``benchmarks/evaluation_scale.py`` does the same with 50,000 in 512
+dimensions and shows how time and memory grow. The bound is a multiple of the bytes of the embeddings; what the largest
 fixed blocks take (all pairs of 5,000 for the silhouette, the energy test's) is in the room beside it.
 """
 
@@ -24,7 +25,7 @@ from nidim.evaluate.own_scale import own_scale
 from nidim.priors import MarginalPrior, make_prior, noisy_prior
 from nidim.spec import DatasetFacts, TrainSpec, laws
 
-N, N_TRAIN, D, CLASSES = 50_000, 5_000, 64, 10
+N, N_TRAIN, D, CLASSES = 20_000, 5_000, 64, 10
 ROOM, TIMES = 150e6, 8
 
 
@@ -76,11 +77,12 @@ def measured(n: int) -> dict[str, object]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
-def test_fifty_thousand_embeddings_are_judged_in_bounded_memory() -> None:
+def test_many_embeddings_are_judged_in_bounded_memory() -> None:
     done = subprocess.run([sys.executable, __file__, str(N)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert (found["n"], found["certified"], found["absent"]) == (N, N, ["clean.fitted.henze_zirkler"])
+    assert (found["n"], found["certified"]) == (N, N)
+    assert found["absent"] == ["clean.fitted.henze_zirkler", "clean.fitted.mardia_skewness"]
     assert found["linear"] > 2 * found["chance"]
     assert found["bytes"] < ROOM + TIMES * N * D * 8 < N * N  # far below one byte a pair
     assert found["bytes"] > N * D * 8, "the measure sees at least one copy in float64"
