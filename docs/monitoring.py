@@ -98,6 +98,7 @@ def of_system() -> list[Metric]:
         datasets={"ready": 0},
         ingest_silence_s=0,
         encoder_versions=0,
+        generator_versions=0,
         encoders_damaged=0,
         blob_bytes={"encoders": 0},
         counters=nothing,

@@ -91,15 +91,15 @@ def _build_head(head: parts.Head, d: int) -> tuple[nn.Module, int]:
     return mlp(d, head.hidden, head.dim, batchnorm=head.batchnorm), head.dim
 
 
-def build_optimizer(spec: FullSpec, *modules: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser of a filled spec; weight decay on matrices and kernels only."""
+def build_optimizer(settings: parts.Optimizer, *modules: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser of ``modules``; weight decay on matrices and kernels only."""
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": spec.optimizer.weight_decay},
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    lr = spec.optimizer.lr
-    if spec.optimizer.kind == "adamw":
+    lr = settings.lr
+    if settings.kind == "adamw":
         return torch.optim.AdamW(groups, lr=lr, fused=True)
-    momentum = spec.optimizer.momentum
+    momentum = settings.momentum
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=True)

@@ -202,10 +202,13 @@ def _add_onnx(
         log.warning("the bundle has no %s: %s", ONNX, error)
 
 
-def manifest_of(directory: Path) -> Manifest:
-    """The manifest of a bundle's files as they are in ``directory`` now; whatever else lies there is no part of it."""
+def manifest_of(directory: Path, names: tuple[str, ...] = FILES) -> Manifest:
+    """The manifest of a bundle's files as they are in ``directory`` now; whatever else lies there is no part of it.
+
+    ``names``: the files that a bundle of this kind may have.
+    """
     files = {}
-    for path in (directory / name for name in FILES):
+    for path in (directory / name for name in names):
         if path.is_file():
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -224,7 +227,7 @@ def load(directory: Path, *, expect: Manifest | None = None) -> Bundle:
 
     Raises BundleError when a file is missing, altered or of another format version.
     """
-    manifest = _verified(directory, expect)
+    manifest = verified(directory, expect)
     config, report = read_config(directory), _read_json(directory / REPORT)
     prior = read_prior(directory, config)
     model = build_encoder(config.spec, config.resolved, prior)
@@ -242,10 +245,14 @@ def load(directory: Path, *, expect: Manifest | None = None) -> Bundle:
     )
 
 
-def _verified(directory: Path, expect: Manifest | None) -> Manifest:
+def verified(directory: Path, expect: Manifest | None, names: tuple[str, ...] = FILES) -> Manifest:
+    """The manifest of the files in ``directory``, which are those of ``expect`` or of the manifest beside them.
+
+    Raises BundleError.
+    """
     if not (directory / CONFIG).is_file():
         raise BundleError(f"{directory.name} holds no {CONFIG}; give the directory of a trained encoder.")
-    found = manifest_of(directory)
+    found = manifest_of(directory, names)
     if expect is None and (directory / MANIFEST).is_file():
         expect = Manifest.model_validate(_read_json(directory / MANIFEST))
     if expect is not None:
@@ -267,6 +274,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 def read_config(directory: Path) -> Config:
     """What config.json of a bundle holds, without loading the weights. Raises BundleError."""
     values = _read_json(directory / CONFIG)
+    if values.get("kind") == "generator":
+        raise BundleError(f"{directory.name} holds a generator; give the directory of an encoder.")
     version = values.get("format_version")
     if version != FORMAT_VERSION:  # before anything else is read: a newer one may have fields of its own
         raise BundleError(f"The bundle has format {version}; this version reads {FORMAT_VERSION}.")

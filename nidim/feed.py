@@ -86,6 +86,13 @@ class Feed:
                 others = None if batch.partners is None else self._arrived(batch.partners)
                 yield Batch(self._arrived(batch.images), others)
 
+    def batch_and_rows(self, step: int) -> tuple[Tensor, NDArray[np.int64]]:
+        """The images of one step, and which rows of the set they are."""
+        rows = np.sort(self.indices(step))
+        if self.resident is not None:
+            return self._finish(self._resident(rows)), rows
+        return self._arrived(torch.from_numpy(self.images[rows])), rows
+
     def _read(self, step: int) -> Batch:
         indices = np.sort(self.indices(step))
         partners = self.partners_of(step, indices)

@@ -6,15 +6,17 @@ They are measured at the start, stored in :class:`~nidim.capacity.Resolved`, and
 from __future__ import annotations
 
 import time
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from nidim.capacity import Resolved
 from nidim.spec import FullSpec
+from nidim.spec.generator import FullGeneratorSpec, ResolvedGenerator
 
 Dtype = Literal["float32", "bfloat16"]
+Choices = TypeVar("Choices", Resolved, ResolvedGenerator)
 TRIALS = 3
 WORTH_MEASURING_S = 20.0
 GAIN = 1.1  # bfloat16 has to be faster by this factor to be chosen
@@ -25,7 +27,9 @@ def pick_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def choose(spec: FullSpec, resolved: Resolved, network: nn.Module, sample: Tensor) -> Resolved:
+def choose(
+    spec: FullSpec | FullGeneratorSpec, resolved: Choices, network: nn.Module, sample: Tensor
+) -> Choices:
     """``resolved`` with device, dtype, layout and threads; a choice that is already there is kept.
 
     Only a device that is not there any more gives way: a training may go on after its GPU has left.

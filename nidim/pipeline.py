@@ -23,6 +23,7 @@ from nidim.embedding import embed, embed_views
 from nidim.evaluate import Embedded, Report, evaluate, page
 from nidim.priors import Prior, make_prior, noisy_prior
 from nidim.spec import FullSpec, TrainSpec
+from nidim.spec.generator import FullGeneratorSpec, ResolvedGenerator
 from nidim.staged import fit_in_stages
 from nidim.train import Fitted, Progress
 from nidim.warp import build_warp
@@ -209,7 +210,9 @@ def nearest_to_draws(
     return rows
 
 
-def provenance_of(spec: FullSpec, resolved: Resolved, dataset: Dataset) -> dict[str, Any]:
+def provenance_of(
+    spec: FullSpec | FullGeneratorSpec, resolved: Resolved | ResolvedGenerator, dataset: Dataset
+) -> dict[str, Any]:
     """Where an encoder comes from: code, versions, hardware, data, time."""
     return {
         "nidim": __version__,
@@ -233,7 +236,7 @@ def provenance_of(spec: FullSpec, resolved: Resolved, dataset: Dataset) -> dict[
     }
 
 
-def _processor(resolved: Resolved) -> str:
+def _processor(resolved: Resolved | ResolvedGenerator) -> str:
     if resolved.device == "cuda" and torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return machine.processor()

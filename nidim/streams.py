@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-PRIOR_DRAWS, NOISE_DRAWS, OF_VALUES = 0, 1, 2
+PRIOR_DRAWS, NOISE_DRAWS, OF_VALUES, GENERATOR_DRAWS = 0, 1, 2, 3
 """Domains: independent streams for the same seed."""
 
 _MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)

@@ -191,7 +191,7 @@ def _prepare(
         model=model,
         method=method,
         term=term,
-        optimizer=build_optimizer(spec, model, method, *([] if term is None else [term])),
+        optimizer=build_optimizer(spec.optimizer, model, method, *([] if term is None else [term])),
         feed=Feed(
             images,
             batch_size=resolved.batch_size,
@@ -222,7 +222,7 @@ def _serving(model: EncoderModel) -> EncoderModel:
 
 def _step(run: _Run, step: int, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """One update; loss, information and clean latents. Every random number of a step depends on (seed, step) alone."""
-    run.generator.manual_seed(_mix(run.spec.seed, step))
+    run.generator.manual_seed(mixed_seed(run.spec.seed, step))
     rate = learning_rate(run.spec.optimizer, step / run.steps)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
@@ -239,7 +239,8 @@ def _step(run: _Run, step: int, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     return loss.detach(), result.mi_nats.detach(), result.clean.detach()
 
 
-def _mix(seed: int, step: int) -> int:
+def mixed_seed(seed: int, step: int) -> int:
+    """The seed of one step's random numbers, in [0, 2^63)."""
     return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
@@ -342,7 +343,7 @@ def heldout_information(run: _Run, heldout: Images) -> float | None:
         return None
     run.method.eval()
     run.method.done = 1.0
-    run.generator.manual_seed(_mix(run.spec.seed, run.steps))
+    run.generator.manual_seed(mixed_seed(run.spec.seed, run.steps))
     layout = torch.channels_last if run.resolved.channels_last else torch.contiguous_format
     values = []
     with _untracked(run.model):

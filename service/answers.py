@@ -104,7 +104,8 @@ class JobOut(Answer):
     retry_of: Id | None
     spec: dict[str, Any]
     resolved: dict[str, Any]
-    encoder: Id
+    encoder: Id | None = Field(description="the name of the encoder that it trains")
+    generator: Id | None = Field(description="the name of the generator that it trains")
     priority: Priority
     progress: dict[str, Any] | None
     metrics: dict[str, Any]
@@ -154,6 +155,12 @@ class EncoderOut(Answer):
     degraded: DamageOut | None
     report: dict[str, Any]
     created_at: datetime
+
+
+class GeneratorOut(EncoderOut):
+    """One version of a generator; ``prior`` is the law that it is fed from."""
+
+    source: Annotated[str, Field(max_length=127)] = Field(description="the encoder that it was trained with")
 
 
 class FileOut(Answer):

@@ -24,6 +24,7 @@ from service.degraded import Ledger
 from service.exposure import check_exposure
 from service.heads import Heads
 from service.health import BlobWatch, BrokerWatch
+from service.inference.generating import Generating
 from service.inference.serving import Serving
 from service.ingestion import Ingestions
 from service.keyring import create_bootstrap_key
@@ -39,6 +40,7 @@ from service.routes import (
     encoders,
     events,
     files,
+    generators,
     jobs,
     keys,
     openai,
@@ -54,7 +56,15 @@ from service.tracing import Tracer
 
 ROUTERS = (
     *(embed.router, openai.router, prior.router, jobs.router, events.router, encoders.router),
-    *(aliases.router, files.router, datasets.router, keys.router, audit.router),
+    *(
+        generators.router,
+        aliases.router,
+        files.router,
+        files.of_generators,
+        datasets.router,
+        keys.router,
+        audit.router,
+    ),
     *(operations.protected, operations.public),
 )
 """All routes, the most frequent ones first; all but the last are guarded."""
@@ -117,6 +127,7 @@ async def _lifespan(
             services.stopping.set()
             await services.broadcaster.close()
             await asyncio.gather(warming, return_exceptions=True)
+            await services.generating.close()
             await services.serving.close()
             await anyio.to_thread.run_sync(services.ingestions.close)
             await anyio.to_thread.run_sync(services.bell.close)
@@ -134,6 +145,7 @@ def _services(
         store=store,
         blob_threads=BlobThreads(patience_s=settings.blob_timeout_s),
         serving=Serving(settings, store.blobs, scratch=room, watch=metrics, notes=Ledger(store)),
+        generating=Generating(settings, store.blobs, scratch=room, notes=Ledger(store)),
         metrics=metrics,
         bell=Bell(store, publish, tracer),
         tracer=tracer,

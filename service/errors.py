@@ -8,6 +8,7 @@
     │   ├── DatasetInUse      409       dataset_in_use
     │   ├── DatasetUnavailable 409      dataset_unavailable
     │   ├── EncoderAliased    409       encoder_aliased
+    │   ├── SourceGone        409       source_gone
     │   ├── NothingBefore     409       nothing_before
     │   └── IdempotencyInFlight 409     idempotency_in_flight
     ├── PreconditionFailed    412       precondition_failed
@@ -93,6 +94,12 @@ class DatasetUnavailable(StateConflict):
     """The dataset is not here yet; wait for its ingestion, give its directory, or allow downloads."""
 
     code = "dataset_unavailable"
+
+
+class SourceGone(StateConflict):
+    """The encoder that this generator is trained with was deleted; name another one."""
+
+    code = "source_gone"
 
 
 class EncoderAliased(StateConflict):

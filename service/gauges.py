@@ -67,6 +67,9 @@ def of_system(figures: Figures) -> Iterator[Metric]:
     )
     yield _one("nidim_encoder_versions", "Versions of encoders that are registered", figures.encoder_versions)
     yield _one(
+        "nidim_generator_versions", "Versions of generators that are registered", figures.generator_versions
+    )
+    yield _one(
         "nidim_encoders_damaged", "Encoders whose files are not what was stored", figures.encoders_damaged
     )
     yield _labelled(

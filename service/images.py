@@ -137,8 +137,13 @@ def _array_or_rows(raw: bytes, dim: int) -> tuple[Images | None, Embeddings | No
         raise MalformedBody(str(error)) from None
 
 
+def from_base64(texts: Sequence[str]) -> list[bytes | None]:
+    """The files; None for a text that is not base64."""
+    return [_unbase64(text) for text in texts]
+
+
 def _base64_images(raw: bytes) -> list[bytes | None]:
-    return [_unbase64(text) for text in bodies.parse(ImagesIn, raw).images]
+    return from_base64(bodies.parse(ImagesIn, raw).images)
 
 
 def _base64_or_rows(raw: bytes, dim: int) -> tuple[Images | None, Embeddings | None]:

@@ -18,7 +18,7 @@ from service.forms import MULTIPART
 from service.images import FIELD, RAW
 from service.openapi_links import add_links
 from service.problems import MEDIA_TYPE
-from service.schemas import EmbeddingsIn, ImagesIn, OpenAIEmbeddingsIn
+from service.schemas import EmbeddingsIn, GenerateIn, ImagesIn, OpenAIEmbeddingsIn
 
 REF = "#/components/schemas/{model}"
 PROBLEM = {"$ref": REF.format(model="Problem")}
@@ -38,7 +38,7 @@ ERRORS = {
     "503": "The server cannot answer this now",
     "507": "The server's disk is full",
 }
-CONFLICTING = ("/jobs", "/datasets", "/keys", "/cancel", "/retry", "/rollback")
+CONFLICTING = ("/jobs", "/datasets", "/keys", "/cancel", "/retry", "/rollback", "/generate")
 """Ends of the paths that may answer 409 without being a DELETE."""
 BINARY = {"type": "string", "format": "binary", "maxLength": 2**53}
 IDEMPOTENCY_KEY = {
@@ -81,7 +81,9 @@ def document(app: FastAPI) -> dict[str, Any]:
     found = get_openapi(title="nidim", version=__version__, description=DESCRIPTION, routes=app.routes)
     bodies = dict(_json_bodies(app))
     schemas = found.setdefault("components", {}).setdefault("schemas", {})
-    schemas.update(_schemas([*bodies.values(), Problem, ImagesIn, EmbeddingsIn, OpenAIEmbeddingsIn]))
+    schemas.update(
+        _schemas([*bodies.values(), Problem, ImagesIn, EmbeddingsIn, GenerateIn, OpenAIEmbeddingsIn])
+    )
     for path, operations in found["paths"].items():
         for method, operation in operations.items():
             _describe_body(operation, bodies.get((path, method)), path)
@@ -124,6 +126,8 @@ def _describe_body(operation: dict[str, Any], model: type[BaseModel] | None, pat
         content = {MULTIPART: {"schema": _upload_form()}}
     elif operation.pop("x-images-body", False):
         content = _images_content(path)
+    elif operation.pop("x-generate-body", False):
+        content = {**_images_content(path), JSON: _ref(GenerateIn)}
     if content:
         operation["requestBody"] = {"required": True, "content": content}
 

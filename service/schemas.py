@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from nidim.spec import Name, TrainSpec
+from nidim.spec.generator import GeneratorSpec
 
 MAX_SEED = 2**63 - 1
 MAX_COUNT = 2**53
@@ -43,14 +55,50 @@ def _not_digits(alias: str) -> str:
 Alias = Annotated[Name, AfterValidator(_not_digits)]
 
 
+def _kind(spec: Any) -> str:
+    """Of a spec, where none is given an encoder's."""
+    kind = spec.get("kind", "train") if isinstance(spec, dict) else getattr(spec, "kind", "train")
+    return "generator" if kind == "generator" else "train"
+
+
+AnySpec = Annotated[
+    Annotated[TrainSpec, Tag("train")] | Annotated[GeneratorSpec, Tag("generator")], Discriminator(_kind)
+]
+
+
 class JobIn(BaseModel):
-    """What to train, and the name under which the encoder is registered."""
+    """What to train, and the name under which the encoder or generator is registered."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    spec: TrainSpec
-    encoder: Name
+    spec: AnySpec
+    encoder: Name | None = Field(None, description="of an encoder: the name of its next version")
+    generator: Name | None = Field(None, description="of a generator: the name of its next version")
     priority: Priority = "normal"
+
+    @model_validator(mode="after")
+    def _one_name(self) -> Self:
+        wanted, other = (
+            ("generator", "encoder") if self.spec.kind == "generator" else ("encoder", "generator")
+        )
+        if getattr(self, wanted) is None:
+            raise PydanticCustomError(
+                "contradiction", "the name under which to register it is missing", {"field": wanted}
+            )
+        if getattr(self, other) is not None:
+            raise PydanticCustomError(
+                "contradiction",
+                f"this spec trains {'a' if wanted == 'generator' else 'an'} {wanted}",
+                {"field": other},
+            )
+        return self
+
+    @property
+    def name(self) -> str:
+        """Under which the result is registered."""
+        name = self.encoder or self.generator
+        assert name is not None
+        return name
 
 
 class AliasIn(Body):
@@ -97,6 +145,36 @@ class InterpolateIn(Body):
     a: Vector
     b: Vector
     steps: int = Field(8, ge=2, le=10_000)
+
+
+class GenerateIn(Body):
+    """Images of n draws of the prior, rows [offset, offset + n) of the stream ``seed``; or of embeddings or images."""
+
+    n: int | None = Field(None, ge=0, le=MAX_ROWS, description="draws of the prior; default: 16")
+    embeddings: Annotated[list[Vector], Field(max_length=MAX_ROWS)] | None = Field(
+        None, description="to be turned into images"
+    )
+    images: Annotated[list[ImageText], Field(max_length=MAX_ROWS)] | None = Field(
+        None, description="as base64, to be embedded first by the encoder that the generator was trained with"
+    )
+    seed: Seed = Field(0, description="of the draws and of the noise")
+    offset: int = Field(
+        0, ge=0, le=MAX_SEED, description="row of the stream from which draws or noise are taken"
+    )
+    temperature: float = Field(1.0, ge=0, le=100, description="factor of the normal scores of draws")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [name for name in ("n", "embeddings", "images") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise PydanticCustomError(
+                "contradiction", f"give either {' or '.join(given)}, not both", {"field": given[1]}
+            )
+        if self.temperature != 1.0 and given and given != ["n"]:
+            raise PydanticCustomError(
+                "contradiction", "only draws of the prior have a temperature", {"field": "temperature"}
+            )
+        return self
 
 
 class KeyIn(Body):

@@ -200,6 +200,9 @@ class Bodies(BaseSettings):
     )
     max_embed_images: int = Field(default=4096, ge=1, description="images of one embedding request")
     max_embed_bytes: int = Field(default=64 * MIB, ge=1, description="bytes of one embedding request")
+    max_generate_images: int = Field(
+        default=1024, ge=1, description="images that one request may have generated"
+    )
     max_json_rows: int = Field(default=100_000, ge=1, description="rows of a prior sample as JSON or Arrow")
     max_npy_values: int = Field(
         default=10_000_000,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from service.auth import Caller
     from service.blob_threads import BlobThreads
     from service.broadcast import Broadcaster
+    from service.inference.generating import Generating
     from service.inference.serving import Serving
     from service.ingestion import Ingestions
     from service.metrics import Metrics
@@ -37,6 +38,7 @@ class Services:
     store: Store
     blob_threads: BlobThreads
     serving: Serving
+    generating: Generating
     metrics: Metrics
     bell: Bell
     ingestions: Ingestions
@@ -47,6 +49,8 @@ class Services:
     """Secret -> whose it is."""
     encoders: Memo[str, Encoder] = field(default_factory=Memo)
     """Reference -> encoder, for embedding."""
+    generators: Memo[str, Encoder] = field(default_factory=Memo)
+    """Reference -> generator."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 

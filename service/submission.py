@@ -15,15 +15,16 @@ from nidim import footprint
 from nidim.capacity import Advice, Resolved, resolve
 from nidim.errors import SpecError
 from nidim.spec import DatasetFacts, FullSpec, TrainSpec
+from nidim.spec.generator import GeneratorSpec, SourceFacts, resolve_generator
 from service import catalog, quotas, views
-from service.errors import DatasetUnavailable
+from service.errors import DatasetUnavailable, StateConflict
 from service.pointers import blames
 from service.refusals import Blame, InvalidBody, Overloaded
 from service.replay import Once
 from service.schemas import JobIn
 from service.settings import GIB
 from service.state import Publish, Services
-from service.store import Store, audit, counters, jobs
+from service.store import Store, audit, counters, encoders, jobs
 from service.store.audit import By
 from service.store.jobs import Job
 from service.tracing import Tracer, origin
@@ -81,22 +82,19 @@ def submit(app: Services, by: By, body: JobIn, once: Once) -> Response:
         if first := once.begin(tx):
             return first
         _refuse_flood(app, tx, by)
-        facts = catalog.facts(app.settings, tx, body.spec.dataset)
-        spec = completed(body.spec, facts)
-        resolved, warnings = _resolved(spec, facts)
-        refuse_too_large(spec, resolved, app.settings.max_training_bytes)
+        wanted = (
+            _generator(app, tx, body.spec) if body.spec.kind == "generator" else _encoder(app, tx, body.spec)
+        )
         job = jobs.create(
             tx,
-            kind=spec.kind,
-            spec=spec.model_dump(mode="json"),
-            resolved=resolved.model_dump(mode="json"),
-            warnings=[warning.model_dump(mode="json") for warning in warnings],
-            encoder=body.encoder,
+            kind=body.spec.kind,
+            **wanted,
+            encoder=body.name,
             priority=body.priority,
             created_by=by.who,
             origin=origin(app.tracer),
         )
-        audit.record(tx, by, "job.submit", job.id, encoder=job.encoder)
+        audit.record(tx, by, "job.submit", job.id, **{job.makes: job.encoder})
         response = once.finish(tx, accepted(job))
     app.bell.ring(job)
     return response
@@ -120,10 +118,51 @@ def retry(app: Services, by: By, job_id: str, once: Once) -> Response:
         _refuse_flood(app, tx, by)
         job = jobs.retry(tx, job_id, created_by=by.who, origin=origin(app.tracer))
         _require_dataset(app, tx, job.spec["dataset"])
+        if job.source is not None and encoders.hold(tx, job.source) is None:
+            raise StateConflict("The encoder of this job was deleted; train the generator with another one.")
         audit.record(tx, by, "job.retry", job.id, retry_of=job_id)
         response = once.finish(tx, accepted(job))
     app.bell.ring(job)
     return response
+
+
+def _encoder(app: Services, tx: Session, spec: TrainSpec) -> dict[str, Any]:
+    """What the row of a job that trains an encoder holds."""
+    facts = catalog.facts(app.settings, tx, spec.dataset)
+    full = completed(spec, facts)
+    resolved, warnings = _resolved(full, facts)
+    refuse_too_large(full, resolved, app.settings.max_training_bytes)
+    return {
+        "spec": full.model_dump(mode="json"),
+        "resolved": resolved.model_dump(mode="json"),
+        "warnings": [warning.model_dump(mode="json") for warning in warnings],
+    }
+
+
+def _generator(app: Services, tx: Session, spec: GeneratorSpec) -> dict[str, Any]:
+    """What the row of a job that trains a generator holds; its source is the version that is meant now."""
+    encoder = encoders.hold(tx, spec.source)
+    if encoder is None:
+        raise InvalidBody(errors=[Blame("/spec/source", f"there is no encoder {spec.source}")])
+    source = SourceFacts(
+        dataset=encoder.spec["dataset"],
+        dim=encoder.dim,
+        image_size=encoder.resolved["image_size"],
+        channels=encoder.resolved["channels"],
+    )
+    facts = catalog.facts(app.settings, tx, spec.dataset or source.dataset)
+    pinned = spec.model_copy(update={"source": f"{encoder.name}@{encoder.version}"})
+    try:
+        full = pinned.filled(source, facts)
+        resolved = resolve_generator(full, source, facts)
+    except SpecError as error:
+        raise InvalidBody(errors=[Blame(f"/spec{error.pointer}", str(error))]) from None
+    return {
+        "spec": full.model_dump(mode="json"),
+        "resolved": resolved.model_dump(mode="json"),
+        "warnings": [],
+        "source": encoder.id,
+    }
 
 
 def completed(spec: TrainSpec, facts: DatasetFacts) -> FullSpec:

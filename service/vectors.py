@@ -9,7 +9,7 @@ is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +68,11 @@ def _cut(raw: bytes, piece: int) -> Iterator[bytes]:
 
 
 def _rows(raw: bytes, dim: int) -> Rows:
-    rows = bodies.parse(EmbeddingsIn, raw).embeddings
+    return as_rows(bodies.parse(EmbeddingsIn, raw).embeddings, dim)
+
+
+def as_rows(rows: Sequence[Sequence[float]], dim: int) -> Rows:
+    """Lists of numbers as float32 (n, ``dim``), all finite. Raises InvalidBody with the place to blame."""
     for i, row in enumerate(rows):
         if len(row) != dim:
             raise InvalidBody(errors=[Blame(f"/{KEY}/{i}", f"{len(row)} values; the encoder has {dim}.")])

@@ -37,13 +37,14 @@ def page(items: list[Json], found: Page[Any]) -> Response:
 def job(row: Job, *, whole: bool = False) -> Json:
     """Job of API.md; ``whole``: with the points of a prior that is given by points."""
     shown = (
-        *("id", "kind", "state", "attempt", "retry_of", "spec", "resolved", "encoder", "priority"),
+        *("id", "kind", "state", "attempt", "retry_of", "spec", "resolved", "priority"),
         *("result", "failure", "warnings", "cancel_requested", "created_by"),
     )
     times = {name: rfc3339(getattr(row, name)) for name in ("created_at", "started_at", "finished_at")}
     known = {"progress": progress(row), "metrics": {**_no_metrics(row), **row.metrics}}
     spec = row.spec if whole else brief(row.spec)
-    return {**{name: getattr(row, name) for name in shown}, "spec": spec, **times, **known}
+    names: Json = {"encoder": None, "generator": None, row.makes: row.encoder}
+    return {**{name: getattr(row, name) for name in shown}, "spec": spec, **names, **times, **known}
 
 
 def progress(row: Job) -> Json:
@@ -102,6 +103,12 @@ def encoder(row: Encoder | Listed) -> Json:
         "report": row.summary,
         "created_at": rfc3339(row.created_at),
     }
+
+
+def generator(row: Encoder | Listed) -> Json:
+    """One version of a generator; its report is the summary, the whole one is at ``/report``."""
+    shown = encoder(row)
+    return {**shown, "source": orjson.loads(orjson.dumps(row.spec))["source"]}
 
 
 def damage(row: Damage) -> Json:

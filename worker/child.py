@@ -30,7 +30,9 @@ if TYPE_CHECKING:  # these import torch; SIGTERM must be answered before that ta
     from nidim.capacity import Resolved
     from nidim.checkpoint import Checkpoint
     from nidim.data import Dataset
-    from nidim.spec import FullSpec, TrainSpec
+    from nidim.generate.train import Progress as GeneratorProgress
+    from nidim.spec import FullSpec
+    from nidim.spec.generator import ResolvedGenerator
     from nidim.train import Progress
 
 log = logging.getLogger("worker.child")  # where this runs, __name__ is __main__
@@ -90,12 +92,14 @@ class Training:
 
     def run(self) -> int:
         """Load, train, hand over; the exit status."""
+        if self.job.get("kind") == "generator":
+            return self._run_generator()
         from nidim import pipeline
         from nidim.spec import TrainSpec
 
         spec = TrainSpec.model_validate(self.job["spec"])
         resolved, resume = self._resolved(), self._resume()
-        dataset = self._dataset(spec, resolved)
+        dataset = self._dataset(resolved.image_size if resolved else spec.image_size)
         outcome = pipeline.run(
             spec,
             dataset,
@@ -124,17 +128,51 @@ class Training:
             prior=outcome.prior.describe(),
         )
 
+    def _run_generator(self) -> int:
+        """The same for a generator, with the encoder whose files lie in the scratch directory."""
+        from nidim import bundle
+        from nidim.generate import pipeline
+        from nidim.spec.generator import GeneratorSpec, ResolvedGenerator
+
+        spec = GeneratorSpec.model_validate(self.job["spec"])
+        resolved = ResolvedGenerator.model_validate(self.job["resolved"])
+        _use_threads(resolved.threads)
+        encoder = bundle.load(Path(self.job["source"]))
+        outcome = pipeline.run(
+            spec,
+            encoder,
+            self._dataset(resolved.image_size),
+            out_dir=self.scratch / "bundle",
+            resolved=resolved,
+            resume=self._resume(),
+            hooks=self._hooks(),
+            on_step=self._generator_step,
+            on_resolved=self._started,
+            checkpoint_every_s=self.job["settings"]["checkpoint_every_s"],
+        )
+        if outcome.manifest is None or outcome.report is None:
+            self.emit("stopped")
+            return 0
+        self.emit(
+            "done",
+            directory=str(self.scratch / "bundle"),
+            manifest=outcome.manifest.model_dump(mode="json"),
+            report=outcome.report.model_dump(mode="json"),
+            spec=outcome.spec.model_dump(mode="json"),
+            resolved=outcome.fitted.resolved.model_dump(mode="json"),
+            dim=outcome.fitted.resolved.dim,
+            prior=encoder.prior.describe(),
+        )
+        return 0
+
     def _resolved(self) -> Resolved | None:
         """What "auto" became; the threads of the first attempt, so that a resumed training repeats its sums."""
-        import torch
-
         from nidim.capacity import Resolved
 
         if not self.job["resolved"]:
             return None
         resolved = Resolved.model_validate(self.job["resolved"])
-        if resolved.threads:
-            torch.set_num_threads(resolved.threads)
+        _use_threads(resolved.threads)
         return resolved
 
     def _resume(self) -> Checkpoint | None:
@@ -150,13 +188,12 @@ class Training:
             self.emit("warning", code="checkpoint_unreadable", detail="The last checkpoint cannot be read.")
             return None
 
-    def _dataset(self, spec: TrainSpec, resolved: Resolved | None) -> Dataset:
+    def _dataset(self, image_size: int | None) -> Dataset:
         from nidim.data import Index, load_archive, load_builtin
 
         source = self.job["dataset"]
         self._enter("dataset")
         self.emit("log", message=f"reading the dataset {source['name']}")
-        image_size = resolved.image_size if resolved else spec.image_size
         if source["kind"] == "builtin":
             root = Path(source["root"]) if source["root"] else None
             return load_builtin(
@@ -189,18 +226,23 @@ class Training:
             should_stop=self.guard.asked_to_stop,
         )
 
-    def _started(self, resolved: Resolved) -> None:
+    def _started(self, resolved: Resolved | ResolvedGenerator) -> None:
         """The hardware is chosen, the steps begin."""
         self.emit("resolved", **resolved.model_dump(mode="json"))
         self.guard.training(True)
 
     def _step(self, progress: Progress) -> None:
-        where = ("step", "steps", "epoch", "epochs", "images_per_s", "eta_s")
-        measured = ("step", "mi_nats", "loss", "capacity_nats", "epps_pulley")
-        self.emit("progress", **{name: getattr(progress, name) for name in where})
-        self.emit("metric", **{name: getattr(progress, name) for name in measured})
+        self._tell(progress, "mi_nats", "loss", "capacity_nats", "epps_pulley")
         for code, detail in self.watch.see(progress):
             self.emit("warning", code=code, detail=detail)
+
+    def _generator_step(self, progress: GeneratorProgress) -> None:
+        self._tell(progress, "loss")
+
+    def _tell(self, progress: Progress | GeneratorProgress, *measured: str) -> None:
+        where = ("step", "steps", "epoch", "epochs", "images_per_s", "eta_s")
+        self.emit("progress", **{name: getattr(progress, name) for name in where})
+        self.emit("metric", **{name: getattr(progress, name) for name in ("step", *measured)})
 
     def _checkpoint(self, checkpoint: Checkpoint) -> None:
         """Hand one over. Where the disk is full there is none: no reason to end the training, the next may fit."""
@@ -233,6 +275,13 @@ class Training:
         if shown != self.phase_shown:
             self.phase_shown = shown
             self.emit("log", message=shown)
+
+
+def _use_threads(count: int | None) -> None:
+    import torch
+
+    if count:
+        torch.set_num_threads(count)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ PERMANENT = {
     "SpecError": "spec_error",
     "ValidationError": "spec_error",  # pydantic's
     "DatasetUnavailable": "dataset_unavailable",
+    "SourceGone": "source_gone",
     "DataError": "data_error",
     "TrainingDiverged": "training_diverged",
     "CheckpointError": "checkpoint_error",

@@ -1,4 +1,5 @@
-"""What a training needs, brought to this machine: the dataset once per digest, the checkpoint, the job file."""
+"""What a training needs, brought to this machine: the dataset once per digest, the encoder of a generator, the
+checkpoint, the job file."""
 
 from __future__ import annotations
 
@@ -10,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from service.errors import BlobDamaged, DatasetUnavailable
+from service.errors import BlobDamaged, DatasetUnavailable, SourceGone
 from service.settings import Settings
-from service.store import Store, cache, datasets
+from service.store import Store, cache, datasets, encoders
 from service.store.jobs import Job
 
 log = logging.getLogger(__name__)
@@ -24,13 +25,15 @@ FOR_CHILD = {"checkpoint_every_s", "export_onnx", "log_level"}
 def prepare(store: Store, settings: Settings, job: Job, scratch: Path) -> Path:
     """Fetch everything and write ``job.json`` into ``scratch``; its path.
 
-    Raises DatasetUnavailable if an uploaded dataset is gone.
+    Raises DatasetUnavailable if an uploaded dataset is gone, SourceGone if the encoder of a generator is.
     """
     resume = _checkpoint(store, job, scratch)
     body = {
         "spec": job.spec,
         "resolved": job.resolved,
+        "kind": job.kind,
         "dataset": _dataset(store, settings, job),
+        "source": _source(store, job, scratch),
         "resume": str(resume) if resume else None,
         "settings": settings.model_dump(include=FOR_CHILD),
     }
@@ -62,6 +65,21 @@ def _dataset(store: Store, settings: Settings, job: Job) -> dict[str, Any]:
         "cache_dir": str(kept / "arrays"),
         "license": uploaded.license,
     }
+
+
+def _source(store: Store, job: Job, scratch: Path) -> str | None:
+    """The directory of the encoder's files, each of them verified; None where the job needs no encoder."""
+    if job.source is None:
+        return None
+    with store.session() as tx:
+        encoder = encoders.get_by_ref(tx, job.source)
+    if encoder is None:
+        raise SourceGone
+    directory = scratch / "source"
+    directory.mkdir(exist_ok=True)
+    for name, file in encoder.files.items():
+        store.blobs.fetch(file.digest, directory / name)
+    return str(directory)
 
 
 def _fetch_once(store: Store, digest: str, room: Path) -> Path:

@@ -20,13 +20,15 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.inference.watch import Unwatched, Watch
 
-Pixels = NDArray[np.uint8]
+Pixels = NDArray[Any]
+"""uint8 images; of a generator, rows of what it is fed."""
 Rows = NDArray[np.float32]
 Forward = Callable[[Pixels], Rows]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,9 +40,12 @@ class Damaged(Exception):
 
 @dataclass(frozen=True)
 class Loaded:
-    """An encoder in memory; ``forward`` maps uint8 (n, size, size, channels) to float32 (n, dim)."""
+    """An encoder in memory; ``forward`` maps uint8 (n, size, size, channels) to float32 (n, dim).
 
-    forward: Callable[[NDArray[np.uint8]], Rows]
+    Of a generator ``forward`` maps conditions and noise, float32, to pixels (n, dim).
+    """
+
+    forward: Callable[[NDArray[Any]], Rows]
     dim: int
     size: int
     channels: int
@@ -57,13 +60,13 @@ def load(encoder: Encoder, blobs: Blobs, *, device: str, threads: int, scratch: 
 
     with tempfile.TemporaryDirectory(dir=scratch, prefix="encoder-") as directory:
         for name, file in encoder.files.items():
-            _fetch(blobs, file.digest, Path(directory) / name)
+            fetch(blobs, file.digest, Path(directory) / name)
         try:
             bundle = load_bundle(Path(directory), expect=manifest(encoder))
         except BundleError as error:
             raise Damaged("the files do not fit together") from error
     bundle.model.to(device)
-    executor = ThreadPoolExecutor(1, thread_name_prefix="forward", initializer=_pin, initargs=(threads,))
+    executor = ThreadPoolExecutor(1, thread_name_prefix="forward", initializer=pin, initargs=(threads,))
     return Loaded(
         forward=bundle.embed,
         dim=encoder.dim,
@@ -74,7 +77,7 @@ def load(encoder: Encoder, blobs: Blobs, *, device: str, threads: int, scratch: 
     )
 
 
-def _fetch(blobs: Blobs, digest: str, dest: Path) -> None:
+def fetch(blobs: Blobs, digest: str, dest: Path) -> None:
     """Fetch and verify one file. Raises Damaged."""
     try:
         blobs.fetch(digest, dest)
@@ -95,7 +98,7 @@ def manifest(encoder: Encoder) -> Manifest:
     return Manifest(files=files, digest=encoder.digest)
 
 
-def _pin(threads: int) -> None:
+def pin(threads: int) -> None:
     """Few threads for the mathematics: beside an event loop, unpinned ones cost a factor of five."""
     import torch
 

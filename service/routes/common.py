@@ -28,6 +28,7 @@ from service.state import Services, services
 from service.store import encoders
 from service.store.audit import By
 from service.store.encoders import Encoder
+from service.store.names import Kind
 
 T = TypeVar("T")
 MAX_BLAMES = 100
@@ -51,6 +52,7 @@ Author = Annotated[By, Depends(author)]
 Limit = Annotated[int, Query(ge=1, le=1000, description="items a page")]
 Cursor = Annotated[str | None, Query(max_length=512, description="next_cursor of the page before")]
 Ref = Annotated[str, Path(max_length=127, description="enc_…, name, name@3 or name:alias")]
+OwnerRef = Annotated[str, Path(max_length=127, description="an id, name, name@3 or name:alias")]
 NamePath = Annotated[str, Path(max_length=63, description="a name")]
 IdPath = Annotated[str, Path(max_length=64, description="an id")]
 
@@ -77,10 +79,10 @@ def found(thing: T | None, what: str) -> T:
     return thing
 
 
-def look_up(app: Services, ref: str) -> Encoder:
-    """The encoder that a reference in the path names. Raises NotFound."""
+def look_up(app: Services, ref: str, kind: Kind = "encoder") -> Encoder:
+    """The encoder or generator that a reference in the path names. Raises NotFound."""
     with app.store.session() as tx:
-        return found(encoders.get_by_ref(tx, ref), "encoder")
+        return found(encoders.get_by_ref(tx, ref, kind), kind)
 
 
 def law_of(app: Services, encoder: Encoder) -> engine.Prior:
@@ -101,7 +103,14 @@ async def served_encoder(ref: Ref, app: App, _: Caller) -> Encoder:
     return await app.encoders.get(ref, functools.partial(look_up, app, ref))
 
 
+async def owner_at(request: Request, ref: OwnerRef, app: App, _: Caller) -> Encoder:
+    """A dependency: the encoder of the path or, below ``/v1/generators``, the generator."""
+    kind: Kind = "generator" if request.url.path.startswith("/v1/generators/") else "encoder"
+    return await anyio.to_thread.run_sync(look_up, app, ref, kind)
+
+
 EncoderAt = Annotated[Encoder, Depends(encoder_at)]
+OwnerAt = Annotated[Encoder, Depends(owner_at)]
 ServedEncoder = Annotated[Encoder, Depends(served_encoder)]
 
 

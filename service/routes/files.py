@@ -1,4 +1,4 @@
-"""The files of an encoder, for use elsewhere."""
+"""The files of an encoder or a generator, for use elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.answers import FileOut, ListOut
 from service.auth import needs
 from service.degraded import Ledger
 from service.heads import is_head
-from service.routes.common import App, EncoderAt, found, guarded
+from service.routes.common import App, OwnerAt, found, guarded
 from service.schemas import MAX_COUNT
 from service.state import Services
 from service.store.encoders import Encoder
@@ -30,11 +30,13 @@ WHOLE = {**CONTENT, "application/json": {"schema": {"type": "object"}}}
 """A range of JSON is only bytes."""
 
 router = guarded("/v1/encoders", "encoders")
+of_generators = guarded("/v1/generators", "generators")
 
 
+@of_generators.get("/{ref}/files", response_model=ListOut[FileOut], name="list_generator_files")
 @router.get("/{ref}/files", response_model=ListOut[FileOut])
 @needs("read")
-def list_files(encoder: EncoderAt) -> Response:
+def list_files(encoder: OwnerAt) -> Response:
     """Names, sizes and digests."""
     items = [
         {"name": name, "size": file.size, "digest": file.digest, "media_type": files.media_type(name)}
@@ -43,6 +45,12 @@ def list_files(encoder: EncoderAt) -> Response:
     return views.answer({"items": items, "next_cursor": None})
 
 
+@of_generators.get(
+    "/{ref}/files/{file}",
+    response_class=Response,
+    responses={200: {"content": WHOLE}, 206: {"content": CONTENT}, 304: {}},
+    name="get_generator_file",
+)
 @router.get(
     "/{ref}/files/{file}",
     response_class=Response,
@@ -52,7 +60,7 @@ def list_files(encoder: EncoderAt) -> Response:
 async def get_file(
     request: Request,
     app: App,
-    encoder: EncoderAt,
+    encoder: OwnerAt,
     file: Annotated[str, Path(max_length=100)],
     if_none_match: HeaderText = None,
     if_range: HeaderText = None,

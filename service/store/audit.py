@@ -30,6 +30,8 @@ Action = Literal[
     "dataset.delete",
     "encoder.create",
     "encoder.delete",
+    "generator.create",
+    "generator.delete",
     "alias.put",
     "alias.rollback",
     "alias.delete",

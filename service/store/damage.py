@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from service.errors import BlobDamaged, BlobMissing
 from service.store.blobs import Blobs
 from service.store.clock import now
+from service.store.names import shown
 from service.store.tables import DamageRow, EncoderFileRow, EncoderRow
 from service.store.upsert import insert
 
@@ -71,12 +72,18 @@ def of(tx: Session, encoder_ids: Sequence[str]) -> dict[str, Damage]:
 def labels(tx: Session, limit: int = MOST_LABELS) -> list[str]:
     """``name@version`` of every degraded encoder, those found first first."""
     query = (
-        select(EncoderRow.name, EncoderRow.version)
+        select(EncoderRow.kind, EncoderRow.name, EncoderRow.version)
         .join(DamageRow, DamageRow.encoder_id == EncoderRow.id)
         .order_by(DamageRow.found_at, EncoderRow.id)
         .limit(limit)
     )
-    return [f"{name}@{version}" for name, version in tx.execute(query)]
+    return [label(*row) for row in tx.execute(query)]
+
+
+def label(kind: str, stored_name: str, version: int) -> str:
+    """``name@version``; a generator says so."""
+    version_of = f"{shown(stored_name)}@{version}"
+    return version_of if kind == "encoder" else f"{kind} {version_of}"
 
 
 def look(blobs: Blobs, digest: str) -> str | None:

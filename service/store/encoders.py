@@ -1,4 +1,4 @@
-"""Registered encoders: immutable, numbered per name, found by id, name, version or alias."""
+"""Registered encoders and generators: immutable, numbered per name, found by id, name, version or alias."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from sqlalchemy import Text, bindparam, cast, func, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.orm import Session
 
-from service.errors import EncoderAliased, NotFound, VersionRequired
+from service.errors import EncoderAliased, NotFound, StateConflict, VersionRequired
 from service.store import aliases, damage
 from service.store.damage import Damage
-from service.store.names import ByAlias, ById, ByVersion, Newest, Ref, is_name, parse_ref
+from service.store.names import ByAlias, ById, ByVersion, Kind, Newest, Ref, is_name, parse_ref, shown, stored
 from service.store.paging import Keyset, Page
 from service.store.tables import AliasRow, AnyRow, AnySelect, EncoderFileRow, EncoderRow, JobRow
 
@@ -32,7 +32,8 @@ __all__ = [
 ]
 
 COLUMNS = tuple(EncoderRow.__table__.columns)
-PLAIN = ("id", "name", "version", "dim", "summary", "digest", "size_bytes", "job_id", "created_at")
+PLAIN = ("id", "kind", "name", "version", "dim", "summary", "digest", "size_bytes", "job_id", "created_at")
+NAME = PLAIN.index("name")
 AS_STORED = ("prior", "spec", "resolved")
 LISTED = (
     *(EncoderRow.__table__.c[name] for name in PLAIN),
@@ -55,9 +56,10 @@ class EncoderFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder:
-    """One version of an encoder; ``digest`` is that of its whole bundle."""
+    """One version of an encoder or a generator; ``digest`` is that of its whole bundle."""
 
     id: str
+    kind: Kind
     name: str
     version: int
     aliases: tuple[str, ...]
@@ -83,6 +85,7 @@ class Listed(NamedTuple):
     """
 
     id: str
+    kind: Kind
     name: str
     version: int
     dim: int
@@ -107,29 +110,44 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def get_by_ref(tx: Session, ref: str) -> Encoder | None:
+def get_by_ref(tx: Session, ref: str, kind: Kind = "encoder") -> Encoder | None:
     """``enc_…``, ``name`` (its newest version), ``name@3`` or ``name:alias``; None if there is no such thing."""
-    parsed = parse_ref(ref)
+    parsed = parse_ref(ref, kind)
     if parsed is None:
         return None
     rows = tx.execute(_find(parsed)).all()
     return next(iter(_read(tx, rows)), None)
 
 
+def hold(tx: Session, ref: str) -> Encoder | None:
+    """The encoder that a reference names now; nobody can delete it before this transaction ends."""
+    found = get_by_ref(tx, ref)
+    if found is None:
+        return None
+    query = select(EncoderRow.id).where(EncoderRow.id == found.id).with_for_update(read=True)
+    return None if tx.execute(query).first() is None else found
+
+
 def list_(
-    tx: Session, *, name: str | None = None, limit: int = 50, cursor: str | None = None
+    tx: Session,
+    *,
+    kind: Kind = "encoder",
+    name: str | None = None,
+    limit: int = 50,
+    cursor: str | None = None,
 ) -> Page[Listed]:
-    """Encoders, newest first, of one name or all. Raises BadCursor."""
+    """Encoders or generators, newest first, of one name or all. Raises BadCursor."""
     if name is not None and not is_name(name):
         return Page((), None)
-    query = select(*LISTED) if name is None else select(*LISTED).where(EncoderRow.name == name)
+    wanted = EncoderRow.kind == kind if name is None else EncoderRow.name == stored(kind, name)
+    query = select(*LISTED).where(wanted)
     order = NEWEST_FIRST if name is None else LAST_VERSION_FIRST
     page = order.page(tx, query, lambda row: row, limit=limit, cursor=cursor)
     return Page(tuple(_listed(tx, page.items)), page.next_cursor)
 
 
 def bytes_of(tx: Session, created_by: str) -> int:
-    """The bytes of all encoders whose jobs one creator has submitted, as long as those jobs are kept."""
+    """The bytes of all encoders and generators whose jobs one creator has submitted, as long as those jobs are kept."""
     query = (
         select(func.coalesce(func.sum(EncoderRow.size_bytes), 0))
         .join(JobRow, JobRow.id == EncoderRow.job_id)
@@ -138,24 +156,32 @@ def bytes_of(tx: Session, created_by: str) -> int:
     return int(tx.execute(query).scalar_one())
 
 
-def delete(tx: Session, ref: str) -> Encoder:
-    """Delete one version, named by its ``enc_`` id or ``name@3``, and return it; its number is never used again.
+def delete(tx: Session, ref: str, kind: Kind = "encoder") -> Encoder:
+    """Delete one version, named by its id or ``name@3``, and return it; its number is never used again.
 
-    Raises VersionRequired (a bare name or alias), NotFound, EncoderAliased. Its blobs may be shared: ask
-    ``references.unused`` which of them may go, after the commit.
+    Raises VersionRequired (a bare name or alias), NotFound, EncoderAliased, StateConflict while a job needs it. Its
+    blobs may be shared: ask ``references.unused`` which of them may go, after the commit.
     """
-    if isinstance(parse_ref(ref), Newest | ByAlias):
+    if isinstance(parse_ref(ref, kind), Newest | ByAlias):
         raise VersionRequired
-    encoder = get_by_ref(tx, ref)
+    encoder = get_by_ref(tx, ref, kind)
     if encoder is not None:
-        aliases.lock(tx, encoder.name)
-        encoder = get_by_ref(tx, ref)
+        aliases.lock(tx, stored(kind, encoder.name))
+        encoder = get_by_ref(tx, ref, kind)
     if encoder is None:
-        raise NotFound("There is no such encoder; look at the list of encoders.")
+        raise NotFound(f"There is no such {kind}; look at the list of {kind}s.")
     names = _aliases(tx, [encoder.id]).get(encoder.id)
     if names:
         raise EncoderAliased(
             f"Aliases point to this version ({', '.join(names)}); move or delete them first."
+        )
+    tx.execute(select(EncoderRow.id).where(EncoderRow.id == encoder.id).with_for_update())
+    waiting = tx.scalars(
+        select(JobRow.id).where(JobRow.source == encoder.id, JobRow.state.in_(("queued", "running"))).limit(1)
+    ).first()
+    if waiting is not None:
+        raise StateConflict(
+            f"The job {waiting} trains with this encoder; cancel it, or wait until it has ended."
         )
     tx.execute(sql_delete(EncoderRow).where(EncoderRow.id == encoder.id))
     return encoder
@@ -184,7 +210,7 @@ def _read(tx: Session, rows: Sequence[AnyRow]) -> list[Encoder]:
     damages = damage.of(tx, [row.id for row in rows])
     return [
         Encoder(
-            **row._mapping,
+            **{**row._mapping, "name": shown(row.name)},
             aliases=tuple(names.get(row.id, ())),
             files=files.get(row.id, {}),
             damage=damages.get(row.id),
@@ -203,7 +229,9 @@ def _listed(tx: Session, rows: Sequence[AnyRow]) -> list[Listed]:
     return [
         Listed._make(
             (
-                *row[:plain],
+                *row[:NAME],
+                shown(row[NAME]),
+                *row[NAME + 1 : plain],
                 *map(orjson.Fragment, row[plain:]),
                 tuple(names.get(row[0], ())),
                 damages.get(row[0]),

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from service.store import counters
 from service.store.clock import is_past, now
 from service.store.jobs.values import STATES
+from service.store.names import Kind
 from service.store.tables import (
     AnySelect,
     DamageRow,
@@ -35,6 +36,7 @@ class Figures:
     datasets: Mapping[str, int]
     ingest_silence_s: float
     encoder_versions: int
+    generator_versions: int
     encoders_damaged: int
     blob_bytes: Mapping[str, int]
     counters: Mapping[tuple[str, str], int]
@@ -51,7 +53,8 @@ def read(tx: Session) -> Figures:
         ingest_silence_s=_age_s(
             tx, select(func.min(DatasetRow.touched_at), now()).where(DatasetRow.state == "ingesting")
         ),
-        encoder_versions=tx.execute(select(func.count()).select_from(EncoderRow)).scalar_one(),
+        encoder_versions=_versions(tx, "encoder"),
+        generator_versions=_versions(tx, "generator"),
         encoders_damaged=tx.execute(select(func.count()).select_from(DamageRow)).scalar_one(),
         blob_bytes={
             "encoders": _encoder_bytes(tx),
@@ -66,6 +69,10 @@ def _by_state(tx: Session, table: type[JobRow | DatasetRow], states: tuple[str, 
     query = select(table.state, func.count()).group_by(table.state)
     found = dict(tx.execute(query).all())
     return {state: found.get(state, 0) for state in states}
+
+
+def _versions(tx: Session, kind: Kind) -> int:
+    return tx.execute(select(func.count()).where(EncoderRow.kind == kind)).scalar_one()
 
 
 def _queued_since() -> AnySelect:

@@ -1,4 +1,4 @@
-"""Registering an encoder: the next number of its name, its files, once per job."""
+"""Registering an encoder or a generator: the next number of its name, its files, once per job."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from service.store.audit import By
 from service.store.clock import now
 from service.store.encoders import Encoder, get_by_ref, summary
 from service.store.ids import new_id
+from service.store.names import ID_PREFIXES, Kind, stored
 from service.store.tables import EncoderFileRow, EncoderNameRow, EncoderRow
 from service.store.upsert import insert
+
+_CREATED: dict[Kind, audit.Action] = {"encoder": "encoder.create", "generator": "generator.create"}
 
 
 def register(
     tx: Session,
     *,
+    kind: Kind = "encoder",
     name: str,
     job_id: str,
     manifest: Mapping[str, Any],
@@ -31,11 +35,12 @@ def register(
     size: int,
 ) -> Encoder:
     """Write the next version of ``name``; a second one of the same job breaks a unique constraint."""
-    encoder_id = new_id("enc_")
+    encoder_id, stored_name = new_id(ID_PREFIXES[kind]), stored(kind, name)
     values = {
         "id": encoder_id,
-        "name": name,
-        "version": _next_version(tx, name),
+        "kind": kind,
+        "name": stored_name,
+        "version": _next_version(tx, stored_name),
         "dim": dim,
         "prior": prior,
         "spec": spec,
@@ -54,10 +59,10 @@ def register(
     ]
     if files:
         tx.execute(sql_insert(EncoderFileRow).values(files))
-    encoder = get_by_ref(tx, encoder_id)
+    encoder = get_by_ref(tx, encoder_id, kind)
     assert encoder is not None
     version = f"{encoder.name}@{encoder.version}"
-    audit.record(tx, By(audit.WORKER), "encoder.create", encoder_id, version=version, job=job_id)
+    audit.record(tx, By(audit.WORKER), _CREATED[kind], encoder_id, version=version, job=job_id)
     return encoder
 
 

@@ -59,7 +59,11 @@ class Base(DeclarativeBase):
 
 
 class JobRow(Base):
-    """One job; its lease is (lease_owner, fence) until lease_until."""
+    """One job; its lease is (lease_owner, fence) until lease_until.
+
+    ``encoder``: the name under which the result is registered, of a generator as well; ``source``: the id of the
+    encoder that a generator is trained with.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -69,6 +73,7 @@ class JobRow(Base):
         Index(None, "state", "created_at", "id"),
         Index(None, "state", "lease_until"),
         Index(None, "dataset", "state"),
+        Index(None, "source", "state"),
         Index(None, "checkpoint_digest"),
         Index(None, "created_by", "state"),
     )
@@ -78,6 +83,7 @@ class JobRow(Base):
     state: Mapped[str]
     encoder: Mapped[str]
     dataset: Mapped[str | None]
+    source: Mapped[str | None]
     priority: Mapped[str]
     attempt: Mapped[int] = mapped_column(default=0)
     attempts_without_checkpoint: Mapped[int] = mapped_column(default=0)
@@ -150,7 +156,10 @@ class DatasetRow(Base):
 
 
 class EncoderNameRow(Base):
-    """The counter of versions of a name: it stays when versions are deleted, so numbers are never used again."""
+    """The counter of versions of a name: it stays when versions are deleted, so numbers are never used again.
+
+    Names of generators are kept with a prefix, see ``names.stored``: a generator and an encoder may share a name.
+    """
 
     __tablename__ = "encoder_names"
 
@@ -159,16 +168,18 @@ class EncoderNameRow(Base):
 
 
 class EncoderRow(Base):
-    """One immutable version of an encoder."""
+    """One immutable version of an encoder, or of a generator: what both are is files under a name and a number."""
 
     __tablename__ = "encoders"
     __table_args__ = (
         UniqueConstraint("name", "version"),
         UniqueConstraint("job_id"),
-        Index(None, "created_at", "id"),
+        Index(None, "kind", "created_at", "id"),
+        CheckConstraint("kind IN ('encoder', 'generator')", name="kind"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
     name: Mapped[str] = mapped_column(ForeignKey("encoder_names.name"))
     version: Mapped[int]
     dim: Mapped[int]

@@ -48,7 +48,7 @@ def references(patient: Patient) -> Iterator[Case]:
 def outdated_damage(patient: Patient) -> Iterator[Case]:
     """Encoders that are listed as degraded although all their files are whole."""
     with patient.store.session() as tx:
-        query = select(EncoderRow.id, EncoderRow.name, EncoderRow.version).join(
+        query = select(EncoderRow.id, EncoderRow.kind, EncoderRow.name, EncoderRow.version).join(
             DamageRow, DamageRow.encoder_id == EncoderRow.id
         )
         noted = tx.execute(query.where(DamageRow.file.is_not(None))).all()
@@ -58,17 +58,17 @@ def outdated_damage(patient: Patient) -> Iterator[Case]:
                 select(EncoderFileRow.digest).where(EncoderFileRow.encoder_id == row.id)
             ).all()
         if all(damage.look(patient.store.blobs, digest) is None for digest in digests):
-            label = f"{row.name}@{row.version}"
+            label = damage.label(row.kind, row.name, row.version)
             says = "It is listed as degraded, but all its files are whole again; the server sees that by itself soon."
             yield Case(note("damage_outdated", label, says), functools.partial(_clear, patient.store, row.id))
 
 
 def _of_encoders(tx: Session) -> Iterator[Wanted]:
-    columns = (EncoderRow.id, EncoderRow.name, EncoderRow.version)
+    columns = (EncoderRow.id, EncoderRow.kind, EncoderRow.name, EncoderRow.version)
     files = (EncoderFileRow.name.label("file"), EncoderFileRow.digest, EncoderFileRow.size)
     query = select(*columns, *files).join(EncoderFileRow, EncoderFileRow.encoder_id == EncoderRow.id)
     for row in tx.execute(query):
-        label = f"{row.name}@{row.version}"
+        label = damage.label(row.kind, row.name, row.version)
         yield Wanted(
             kind="encoder", owner=row.id, label=label, digest=row.digest, size=row.size, file=row.file
         )

@@ -33,13 +33,17 @@ def create(
     warnings: Sequence[dict[str, Any]],
     encoder: str,
     priority: str,
+    source: str | None = None,
     retry_of: str | None = None,
     checkpoint_digest: str | None = None,
     checkpoint_step: int | None = None,
     origin: Mapping[str, str] | None = None,
     created_by: str | None = None,
 ) -> Job:
-    """Write a queued job and its first event; until the job ends, nobody can delete ``spec["dataset"]``."""
+    """Write a queued job and its first event; until the job ends, nobody can delete ``spec["dataset"]`` or ``source``.
+
+    ``source``: the id of an encoder that is locked, see ``encoders.hold``.
+    """
     if priority not in PRIORITIES:
         raise ValueError(f"priority must be one of {', '.join(PRIORITIES)}, not {priority!r}")
     dataset = spec.get("dataset")
@@ -51,6 +55,7 @@ def create(
         "state": "queued",
         "encoder": encoder,
         "dataset": dataset,
+        "source": source,
         "priority": priority,
         "retry_of": retry_of,
         "spec": spec,
@@ -138,6 +143,7 @@ def retry(
         resolved=job.resolved,
         warnings=_submitted_warnings(tx, job),
         encoder=job.encoder,
+        source=job.source,
         priority=job.priority,
         retry_of=job.id,
         checkpoint_digest=job.checkpoint_digest,

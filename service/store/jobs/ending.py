@@ -32,7 +32,7 @@ def succeed(
     prior: dict[str, Any],
     size: int,
 ) -> Encoder | None:
-    """Register the next version of the encoder's name and end the job, in this one transaction.
+    """Register the next version of the encoder's, or generator's, name and end the job, in this one transaction.
 
     ``manifest`` is ``{"files": {name: {"sha256": hex, "size": bytes}}, "digest": "sha256:…"}``; the files are
     blobs already. None: a cancel was accepted before; the job is cancelled now and nothing is registered.
@@ -43,6 +43,7 @@ def succeed(
         return None
     encoder = registry.register(
         tx,
+        kind=job.makes,
         name=job.encoder,
         job_id=job.id,
         manifest=manifest,

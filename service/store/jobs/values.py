@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
+from service.store.names import Kind
 from service.store.tables import AnyRow
 
 STATES = ("queued", "running", "succeeded", "failed", "cancelled")
+MAKES: dict[str, Kind] = {"train": "encoder", "generator": "generator"}
+"""Kind of a job -> what it registers."""
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 PRIORITIES = ("low", "normal", "high")
 
@@ -23,6 +26,7 @@ class Job:
     state: str
     encoder: str
     dataset: str | None
+    source: str | None
     priority: str
     attempt: int
     attempts_without_checkpoint: int
@@ -58,6 +62,11 @@ class Job:
     def evolve(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+    @property
+    def makes(self) -> Kind:
+        """What the job registers, under the name ``encoder``."""
+        return MAKES[self.kind]
 
     @property
     def is_terminal(self) -> bool:

@@ -82,7 +82,7 @@ def test_physics_comes_back_as_warnings(api: httpx.Client) -> None:
             "/spec/noise",
         ),
         ({**SPEC, "normalization": {"kind": "sigmoid"}}, "/spec/normalization"),
-        ({**SPEC, "kind": "generator"}, "/spec/kind"),
+        ({**SPEC, "kind": "sculptor"}, "/spec/kind"),
         ("text", "/spec"),
     ],
 )

@@ -1,0 +1,164 @@
+"""A stored generator: one directory of plain files, immutable, like that of an encoder (``nidim.bundle``).
+
+model.safetensors   weights, averaged over the training
+config.json         spec, sizes, the law that it is fed from, the encoder that it was trained with, provenance
+report.json         samples beside real images, fed from the prior and from held-out embeddings
+samples.png         a hundred draws
+README.md           model card
+prior.safetensors   the law, where it is a flow
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from nidim import FORMAT_VERSION
+from nidim.bundle import MANIFEST, Manifest, manifest_of, verified
+from nidim.errors import BundleError
+from nidim.generate import draw, pictures
+from nidim.generate.card import generator_card
+from nidim.generate.models import Generator, build_generator
+from nidim.generate.report import GeneratorReport
+from nidim.priors import FlowPrior, Prior, prior_from_dict
+from nidim.spec.generator import FullGeneratorSpec, ResolvedGenerator
+
+WEIGHTS, PRIOR, CONFIG, REPORT, CARD, SAMPLES = (
+    "model.safetensors",
+    "prior.safetensors",
+    "config.json",
+    "report.json",
+    "README.md",
+    "samples.png",
+)
+FILES = (WEIGHTS, PRIOR, CONFIG, REPORT, CARD, SAMPLES)
+SHOWN = 100
+
+
+class SourceEncoder(BaseModel):
+    """The encoder that a generator was trained with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ref: str = Field(description="as it was named")
+    digest: str = Field(description="of its bundle")
+
+
+class GeneratorConfig(BaseModel):
+    """What config.json holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int
+    kind: str = "generator"
+    spec: FullGeneratorSpec
+    resolved: ResolvedGenerator
+    prior: dict[str, Any] = Field(description="law of the embeddings that it is fed with")
+    source: SourceEncoder
+    provenance: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratorBundle:
+    """A loaded generator."""
+
+    config: GeneratorConfig
+    report: dict[str, Any]
+    digest: str
+    model: Generator
+    prior: Prior
+
+    def generate(
+        self, n: int, *, seed: int = 0, offset: int = 0, temperature: float = 1.0
+    ) -> NDArray[np.uint8]:
+        """Images (n, h, w, c) of rows [offset, offset + n) of the prior's stream; the same for the same seed."""
+        return self._whole(
+            draw.from_prior(self.model, self.prior, n, seed=seed, offset=offset, temperature=temperature)
+        )
+
+    def from_embeddings(self, embeddings: ArrayLike, *, seed: int = 0) -> NDArray[np.uint8]:
+        """Images (n, h, w, c) of embeddings (n, d)."""
+        return self._whole(draw.from_embeddings(self.model, self.prior, embeddings, seed=seed))
+
+    def _whole(self, parts: Iterator[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        size, channels = self.config.resolved.image_size, self.config.resolved.channels
+        return np.concatenate([np.empty((0, size, size, channels), np.uint8), *parts])
+
+
+def save(
+    directory: Path,
+    *,
+    model: Generator,
+    prior: Prior,
+    spec: FullGeneratorSpec,
+    resolved: ResolvedGenerator,
+    source: SourceEncoder,
+    report: GeneratorReport,
+    history: list[dict[str, Any]],
+    provenance: dict[str, Any],
+) -> Manifest:
+    """Write a bundle into an empty or missing ``directory``; returns its manifest, also written beside it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    config = GeneratorConfig(
+        format_version=FORMAT_VERSION,
+        spec=spec,
+        resolved=resolved,
+        prior=prior.describe(),
+        source=source,
+        provenance=provenance,
+    )
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    save_file(state, directory / WEIGHTS)
+    if isinstance(prior, FlowPrior):
+        (directory / PRIOR).write_bytes(prior.data)
+    (directory / CONFIG).write_text(config.model_dump_json(indent=1))
+    shown = {**report.model_dump(mode="json"), "history": history}
+    (directory / REPORT).write_text(json.dumps(shown, indent=1, allow_nan=False))
+    (directory / CARD).write_text(generator_card(spec, resolved, report, provenance, law=prior.name))
+    samples = np.concatenate(list(draw.from_prior(model, prior, SHOWN, seed=0)))
+    (directory / SAMPLES).write_bytes(pictures.png(pictures.grid(samples)))
+    manifest = manifest_of(directory, FILES)
+    (directory / MANIFEST).write_text(manifest.model_dump_json(indent=1))
+    return manifest
+
+
+def load(directory: Path, *, expect: Manifest | None = None) -> GeneratorBundle:
+    """Load a generator, its digest verified as that of an encoder is.
+
+    Raises BundleError when a file is missing, altered or of another format version, or where there is no generator.
+    """
+    manifest = verified(directory, expect, FILES)
+    config = _config(directory)
+    try:
+        path = directory / PRIOR
+        prior = prior_from_dict(config.prior, file=path.read_bytes() if path.is_file() else None)
+        model = build_generator(config.spec.model, config.resolved)
+        model.load_state_dict(load_file(directory / WEIGHTS))
+        report = json.loads((directory / REPORT).read_text())
+    except (SafetensorError, RuntimeError, ValueError, OSError) as exc:
+        raise BundleError(f"The files of the generator do not fit together: {str(exc)[:300]}") from exc
+    return GeneratorBundle(config, report, manifest.digest, model.eval(), prior)
+
+
+def _config(directory: Path) -> GeneratorConfig:
+    try:
+        values = json.loads((directory / CONFIG).read_text())
+        version, kind = values.get("format_version"), values.get("kind")
+        if version != FORMAT_VERSION:
+            raise BundleError(f"The bundle has format {version}; this version reads {FORMAT_VERSION}.")
+        if kind != "generator":
+            raise BundleError(f"{directory.name} holds an encoder; give the directory of a generator.")
+        return GeneratorConfig.model_validate(values)
+    except ValidationError as exc:
+        raise BundleError(f"{CONFIG} is not understood: {exc.errors()[0]['msg']}") from exc
+    except (OSError, ValueError, AttributeError) as exc:
+        raise BundleError(f"{CONFIG} cannot be read: {exc}") from exc

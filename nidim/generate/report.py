@@ -1,0 +1,54 @@
+"""What is known of a generator: its samples beside real images, fed from the prior and from held-out embeddings."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Quality(BaseModel):
+    """Generated images beside real held-out ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    frechet_distance: float = Field(
+        description="between Gaussians with the moments of the features; 0 is best"
+    )
+    precision: float = Field(description="share of generated images that lie among real ones")
+    recall: float = Field(description="share of real images that lie among generated ones")
+    class_distance: float | None = Field(
+        description="total variation of the shares of classes; None: no labels"
+    )
+    class_agreement: float | None = Field(
+        description="share of generated images of the class of the image whose embedding they were made from"
+    )
+
+
+class GeneratorReport(BaseModel):
+    """The figures of a generator."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: int = Field(description="in each set that is compared")
+    draws: int = Field(description="seeds of draws that the figures are averaged over")
+    features: Literal["classifier", "encoder"] = Field(description="what the distances are measured in")
+    classifier_accuracy: float | None = Field(description="of the classifier on held-out images")
+    floor: float = Field(description="Fréchet distance between as many real held-out and training images")
+    prior: Quality = Field(description="fed with draws from the prior")
+    heldout: Quality = Field(description="fed with embeddings of held-out images that are in no other set")
+    prior_gap: float = Field(
+        description="Fréchet distance of the first over that of the second: 1 is perfect"
+    )
+    prior_gap_sd: float | None = Field(description="over the draws")
+
+
+def sentence(report: GeneratorReport) -> str:
+    """The prior gap in words."""
+    share = (report.prior_gap - 1) * 100
+    verdict = f"{share:.0f} % farther from real images" if share >= 0.5 else "no farther from real images"
+    return (
+        f"Images made from draws of the prior are {verdict} than images made from embeddings of real held-out images "
+        f"(Fréchet distance {report.prior.frechet_distance:.3g} against {report.heldout.frechet_distance:.3g}, "
+        f"{report.images} images each; real images among each other {report.floor:.3g})."
+    )

@@ -1,0 +1,279 @@
+"""fit_generator(): the loop that trains a generator on pairs of embedding and image. No file, logger or database.
+
+As in ``nidim.train`` every random number of a step depends on (seed, step) alone, so a resumed training gives
+bit-identical weights on the CPU.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from nidim.build import build_optimizer
+from nidim.checkpoint import Checkpoint, capture, restore
+from nidim.encoders import scale
+from nidim.errors import CheckpointError, TrainingDiverged
+from nidim.feed import Feed
+from nidim.generate.models import BETAS, Generator, Training, build_training
+from nidim.hardware import autocast, choose, to_layout
+from nidim.spec.generator import FullGeneratorSpec, ResolvedGenerator
+from nidim.train import REPORT_EVERY_S, learning_rate, mixed_seed
+
+HISTORY_POINTS = 400
+EMA_POWER = 16
+"""γ of the power-function average of weights, whose width is a share of the training: Karras et al. 2024, eq. 5."""
+CLIP = 1.0
+"""Largest norm of a gradient."""
+
+Images = NDArray[np.uint8]
+Scores = NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Where a training stands; ``loss`` averaged since the report before."""
+
+    step: int
+    steps: int
+    epoch: int
+    epochs: int
+    images_per_s: float
+    eta_s: float
+    loss: float
+    elapsed_s: float
+
+
+@dataclasses.dataclass(frozen=True)
+class FittedGenerator:
+    """A trained generator, its weights averaged, in evaluation mode on the CPU. ``finished``: False if stopped."""
+
+    model: Generator
+    resolved: ResolvedGenerator
+    history: list[dict[str, Any]]
+    finished: bool
+
+
+@dataclasses.dataclass
+class _Run:
+    """The moving parts of one training."""
+
+    spec: FullGeneratorSpec
+    resolved: ResolvedGenerator
+    training: Training
+    average: AveragedModel
+    optimizer: torch.optim.Optimizer
+    feed: Feed
+    scores: Scores
+    generator: torch.Generator
+    start: int = 0
+    history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    @property
+    def steps(self) -> int:
+        return self.spec.epochs * self.resolved.steps_per_epoch
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        return {"training": self.training, "average": self.average}
+
+    def checkpoint(self, step: int) -> Checkpoint:
+        meta = {
+            "step": step,
+            "spec_digest": self.spec.digest,
+            "resolved": self.resolved.model_dump(mode="json"),
+            "history": self.history,
+        }
+        return capture(self.modules, self.optimizer, meta)
+
+
+def fit_generator(
+    spec: FullGeneratorSpec,
+    resolved: ResolvedGenerator,
+    images: Images,
+    scores: Scores,
+    *,
+    on_step: Callable[[Progress], None] | None = None,
+    on_checkpoint: Callable[[Checkpoint], None] | None = None,
+    on_resolved: Callable[[ResolvedGenerator], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    resume: Checkpoint | None = None,
+    checkpoint_every_s: float = 60.0,
+) -> FittedGenerator:
+    """Train on uint8 ``images`` (n, h, w, c) and the conditions ``scores`` (n, d) of their embeddings.
+
+    Hooks, checkpoints and errors as those of ``nidim.train.fit``.
+    """
+    run = _prepare(spec, resolved, images, scores, resume)
+    if on_resolved:
+        on_resolved(run.resolved)
+    watch = _Watch(run, on_step)
+    saved = time.monotonic()
+    for step in range(run.start, run.steps):
+        if should_stop and should_stop():
+            if on_checkpoint:
+                on_checkpoint(run.checkpoint(step))
+            return FittedGenerator(_serving(run), run.resolved, run.history, finished=False)
+        if on_checkpoint and time.monotonic() - saved > checkpoint_every_s:
+            on_checkpoint(run.checkpoint(step))
+            saved = time.monotonic()
+        watch.saw(step, _step(run, step))
+    if on_checkpoint and run.start < run.steps:
+        on_checkpoint(run.checkpoint(run.steps))
+    return FittedGenerator(_serving(run), run.resolved, run.history, finished=True)
+
+
+class _Pass(nn.Module):
+    """One forward pass of a training, to measure with."""
+
+    def __init__(self, training: Training, dim: int) -> None:
+        super().__init__()
+        self.training_of, self.dim = training, dim
+
+    def forward(self, images: Tensor) -> Tensor:
+        generator = torch.Generator(images.device).manual_seed(0)
+        scores = torch.zeros(len(images), self.dim, device=images.device)
+        return self.training_of.loss(images, scores, generator=generator)
+
+
+def _prepare(
+    spec: FullGeneratorSpec,
+    resolved: ResolvedGenerator,
+    images: Images,
+    scores: Scores,
+    resume: Checkpoint | None,
+) -> _Run:
+    if resume is not None:
+        if resume.meta["spec_digest"] != spec.digest:
+            raise CheckpointError("The checkpoint belongs to another spec; start without it.")
+        resolved = ResolvedGenerator.model_validate(resume.meta["resolved"])
+    with torch.random.fork_rng():
+        torch.manual_seed(spec.seed)
+        training = build_training(spec.model, resolved)
+    sample = to_signed(scale(torch.from_numpy(np.array(images[: resolved.batch_size]))))
+    resolved = choose(spec, resolved, _Pass(training, resolved.dim), sample)
+    device = torch.device(resolved.device or "cpu")
+    layout = torch.channels_last if resolved.channels_last else torch.contiguous_format
+    to_layout(training.to(device), layout).train()
+    optimizer = build_optimizer(spec.optimizer, training)
+    if spec.optimizer.kind == "adamw":
+        for group in optimizer.param_groups:
+            group["betas"] = BETAS[spec.model.kind]
+    run = _Run(
+        spec=spec,
+        resolved=resolved,
+        training=training,
+        average=AveragedModel(training.generator, multi_avg_fn=_power_average),
+        optimizer=optimizer,
+        feed=Feed(
+            images,
+            batch_size=resolved.batch_size,
+            seed=spec.seed,
+            device=device,
+            channels_last=bool(resolved.channels_last),
+        ),
+        scores=scores,
+        generator=torch.Generator(device),
+    )
+    if resume is not None:
+        restore(resume, run.modules, run.optimizer)
+        run.start, run.history = int(resume.meta["step"]), list(resume.meta["history"])
+    return run
+
+
+@torch.no_grad()
+def _power_average(
+    averaged: tuple[Tensor, ...] | list[Tensor],
+    current: tuple[Tensor, ...] | list[Tensor],
+    count: Tensor | int,
+) -> None:
+    keep = (1 - 1 / (float(count) + 1)) ** (EMA_POWER + 1)
+    torch._foreach_lerp_(averaged, current, 1 - keep)
+
+
+def _step(run: _Run, step: int) -> Tensor:
+    run.generator.manual_seed(mixed_seed(run.spec.seed, step))
+    rate = learning_rate(run.spec.optimizer, step / run.steps)
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    images, rows = run.feed.batch_and_rows(step)
+    scores = torch.from_numpy(run.scores[rows]).to(run.feed.device)
+    with autocast(run.feed.device.type, run.resolved.dtype):
+        loss = run.training.loss(to_signed(images), scores, generator=run.generator)
+    run.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(run.training.parameters(), CLIP)
+    run.optimizer.step()
+    run.average.update_parameters(run.training.generator)
+    return loss.detach()
+
+
+def to_signed(images: Tensor) -> Tensor:
+    """[0, 1] to [−1, 1]."""
+    return images * 2 - 1
+
+
+def _serving(run: _Run) -> Generator:
+    """The average as it is stored and served: evaluation mode, CPU, float32, laid out in the usual order."""
+    model = cast(Generator, run.average.module if int(run.average.n_averaged) else run.training.generator)
+    to_layout(model.cpu(), torch.contiguous_format).eval()
+    return model
+
+
+class _Watch:
+    """Averages the loss, about once a second to the hook, at fixed steps to the history."""
+
+    def __init__(self, run: _Run, on_step: Callable[[Progress], None] | None) -> None:
+        self.run, self.on_step = run, on_step
+        self.began = self.told = time.monotonic()
+        self.every = max(1, run.steps // HISTORY_POINTS)
+        self.earlier_s = run.history[-1]["elapsed_s"] if run.history else 0.0
+        self.recent: list[Tensor] = []
+        self.kept: list[Tensor] = []
+
+    def saw(self, step: int, loss: Tensor) -> None:
+        self.recent.append(loss)
+        self.kept.append(loss)
+        done, last, now = step + 1, step + 1 == self.run.steps, time.monotonic()
+        if last or done % self.every == 0:
+            self.run.history.append(
+                {
+                    "step": done,
+                    "epoch": done / self.run.resolved.steps_per_epoch,
+                    "loss": float(torch.stack(self.kept).mean()),
+                    "elapsed_s": self.earlier_s + now - self.began,
+                }
+            )
+            self.kept.clear()
+        if last or now - self.told >= REPORT_EVERY_S:
+            self._tell(done, now)
+
+    def _tell(self, done: int, now: float) -> None:
+        loss = float(torch.stack(self.recent).mean())
+        speed = len(self.recent) * self.run.resolved.batch_size / max(now - self.told, 1e-9)
+        self.recent.clear()
+        self.told = now
+        if not math.isfinite(loss):
+            raise TrainingDiverged(f"The loss is {loss} at step {done}; lower optimizer.lr.")
+        if self.on_step:
+            left = (self.run.steps - done) * self.run.resolved.batch_size
+            self.on_step(
+                Progress(
+                    step=done,
+                    steps=self.run.steps,
+                    epoch=min(done // self.run.resolved.steps_per_epoch + 1, self.run.spec.epochs),
+                    epochs=self.run.spec.epochs,
+                    images_per_s=speed,
+                    eta_s=left / max(speed, 1e-9),
+                    loss=loss,
+                    elapsed_s=self.earlier_s + now - self.began,
+                )
+            )
