@@ -53,14 +53,16 @@ def write_bundle(directory: Path, *, report: dict[str, Any] | None = None, **spe
     }
 
 
-def register(store: Store, name: str, directory: Path, facts: dict[str, Any]) -> Encoder:
-    """The next version of ``name``, through the same functions as the worker."""
+def register(
+    store: Store, name: str, directory: Path, facts: dict[str, Any], *, kind: str = "train"
+) -> Encoder:
+    """The next version of ``name``, through the same functions as the worker; ``kind``: of the job."""
     for path in directory.iterdir():
         store.blobs.put_file(path)
     with store.begin() as tx:
         job = jobs.create(
             tx,
-            kind="train",
+            kind=kind,
             spec=facts["spec"],
             resolved=facts["resolved"],
             warnings=[],

@@ -227,6 +227,7 @@ def load(directory: Path, *, expect: Manifest | None = None) -> Bundle:
 
     Raises BundleError when a file is missing, altered or of another format version.
     """
+    require_kind(directory, "encoder")
     manifest = verified(directory, expect)
     config, report = read_config(directory), _read_json(directory / REPORT)
     prior = read_prior(directory, config)
@@ -243,6 +244,17 @@ def load(directory: Path, *, expect: Manifest | None = None) -> Bundle:
         prior=prior,
         noisy=noisy_prior(prior, config.resolved),
     )
+
+
+def require_kind(directory: Path, wanted: Literal["encoder", "generator"]) -> None:
+    """Raises BundleError where the directory holds the other thing; one that holds neither is refused later."""
+    try:
+        found = json.loads((directory / CONFIG).read_text()).get("kind", "encoder")
+    except (OSError, ValueError, AttributeError):
+        return
+    if found != wanted:
+        held, needed = ("a generator", "an encoder") if wanted == "encoder" else ("an encoder", "a generator")
+        raise BundleError(f"{directory.name} holds {held}; give the directory of {needed}.")
 
 
 def verified(directory: Path, expect: Manifest | None, names: tuple[str, ...] = FILES) -> Manifest:
@@ -274,8 +286,6 @@ def _read_json(path: Path) -> dict[str, Any]:
 def read_config(directory: Path) -> Config:
     """What config.json of a bundle holds, without loading the weights. Raises BundleError."""
     values = _read_json(directory / CONFIG)
-    if values.get("kind") == "generator":
-        raise BundleError(f"{directory.name} holds a generator; give the directory of an encoder.")
     version = values.get("format_version")
     if version != FORMAT_VERSION:  # before anything else is read: a newer one may have fields of its own
         raise BundleError(f"The bundle has format {version}; this version reads {FORMAT_VERSION}.")

@@ -21,8 +21,10 @@ from nidim.errors import NidimError
 from nidim.given import load_dataset, read_spec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nidim.checkpoint import Checkpoint
     from nidim.evaluate import Report
-    from nidim.spec import FullSpec
 
 CHECKPOINT = "checkpoint.safetensors"
 GROUP = "nidim.commands"
@@ -78,13 +80,11 @@ _dataset_options = [
 ]
 
 
-def _with(options: list[Any]) -> Any:
-    def add(command: Any) -> Any:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
+def dataset_options(command: Any) -> Any:
+    """The options that say where images are."""
+    for option in reversed(_dataset_options):
+        command = option(command)
+    return command
 
 
 @main.command()
@@ -105,7 +105,7 @@ def _with(options: list[Any]) -> Any:
 @click.option(
     "--onnx/--no-onnx", default=True, show_default=True, help="Write model.onnx, too (some seconds)."
 )
-@_with(_dataset_options)
+@dataset_options
 def train(
     spec_file: Path,
     changes: tuple[str, ...],
@@ -139,13 +139,13 @@ def train(
     for advice in resolve(spec, dataset.facts)[1]:
         click.secho(f"{advice.code}: {advice.detail}", fg="yellow", err=True)
     checkpoint = out / CHECKPOINT
-    stop = _StopOnSignal()
+    stop = StopOnSignal()
     with TrainingDisplay() as display:
         outcome = pipeline.run(
             spec,
             dataset,
             out_dir=out,
-            resume=_checkpoint(checkpoint, spec),
+            resume=resume_from(checkpoint, spec.digest),
             hooks=_hooks(display, checkpoint, stop),
             onnx=onnx,
         )
@@ -156,18 +156,25 @@ def train(
     click.echo(f"Wrote {out} (open {out / 'report.html'} in a browser).")
 
 
-def _hooks(display: Any, checkpoint: Path, stop: _StopOnSignal) -> Any:
-    from nidim.checkpoint import save_checkpoint
+def _hooks(display: Any, checkpoint: Path, stop: StopOnSignal) -> Any:
     from nidim.pipeline import Hooks
 
-    def keep(found: Any) -> None:
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(found, checkpoint)
-
+    keep = keep_checkpoint(checkpoint)
     return Hooks(on_step=display.step, on_phase=display.phase, on_checkpoint=keep, should_stop=stop.asked)
 
 
-class _StopOnSignal:
+def keep_checkpoint(path: Path) -> Callable[[Checkpoint], None]:
+    """A hook that writes each checkpoint to ``path``, in place of the one before."""
+    from nidim.checkpoint import save_checkpoint
+
+    def keep(found: Checkpoint) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(found, path)
+
+    return keep
+
+
+class StopOnSignal:
     """SIGINT and SIGTERM ask the training to stop after its step; a second SIGINT ends it at once."""
 
     def __init__(self) -> None:
@@ -184,15 +191,15 @@ class _StopOnSignal:
         return self.stop
 
 
-def _checkpoint(path: Path, spec: FullSpec) -> Any:
-    """The checkpoint of an earlier run of the same spec, if there is one."""
+def resume_from(path: Path, spec_digest: str) -> Checkpoint | None:
+    """The checkpoint of an earlier run of the same spec, if there is one. Raises CheckpointError for another's."""
     from nidim.checkpoint import load_checkpoint
     from nidim.errors import CheckpointError
 
     if not path.is_file():
         return None
     found = load_checkpoint(path)
-    if found.meta["spec_digest"] != spec.digest:
+    if found.meta["spec_digest"] != spec_digest:
         raise CheckpointError(f"{path} belongs to another spec; remove it, or choose another --out.")
     click.echo(f"Going on from step {found.meta['step']}.")
     _use_threads(found.meta["resolved"]["threads"])
@@ -210,7 +217,7 @@ def _use_threads(count: int | None) -> None:
 @main.command()
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the whole report as JSON.")
-@_with(_dataset_options)
+@dataset_options
 def evaluate(
     directory: Path,
     output: Path | None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
     from nidim.data import Dataset
     from nidim.spec import DatasetFacts, FullSpec, TrainSpec
+    from nidim.spec.base import Part
+    from nidim.spec.generator import GeneratorSpec
+
+S = TypeVar("S", bound="Part")
 
 
 def read_spec(path: Path, changes: tuple[str, ...] = (), *, prior_sample: Path | None = None) -> TrainSpec:
@@ -24,21 +28,44 @@ def read_spec(path: Path, changes: tuple[str, ...] = (), *, prior_sample: Path |
 
     ``prior_sample``: an .npy file whose rows are the points of a prior of kind flow.
     """
-    from pydantic import ValidationError
-
     from nidim.spec import TrainSpec
 
+    values = _values(path, changes)
+    if values.get("kind") == "generator":
+        raise click.ClickException(f"{path} describes a generator; use nidim generator.")
+    if prior_sample is not None:
+        values["prior"] = {"kind": "flow", "points": _points(prior_sample)}
+    return _validated(TrainSpec, values, path)
+
+
+def read_generator_spec(path: Path, changes: tuple[str, ...] = ()) -> GeneratorSpec:
+    """The same for a generator."""
+    from nidim.spec.generator import GeneratorSpec
+
+    values = _values(path, changes)
+    if values.get("kind", "train") == "train":
+        raise click.ClickException(
+            f'{path} describes an encoder (kind = "generator" is missing); use nidim train.'
+        )
+    return _validated(GeneratorSpec, values, path)
+
+
+def _values(path: Path, changes: tuple[str, ...]) -> dict[str, Any]:
     try:
         text = path.read_text()
-        values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        values: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except (ValueError, UnicodeDecodeError) as exc:
         raise click.ClickException(f"{path} cannot be read: {exc}") from exc
     for change in changes:
         apply_change(values, change)
-    if prior_sample is not None:
-        values["prior"] = {"kind": "flow", "points": _points(prior_sample)}
+    return values
+
+
+def _validated(spec: type[S], values: dict[str, Any], path: Path) -> S:
+    from pydantic import ValidationError
+
     try:
-        return TrainSpec.model_validate(values)
+        return spec.model_validate(values)
     except ValidationError as exc:
         raise click.ClickException(f"{path} is not a valid spec:\n{_problems(exc)}") from exc
 

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from nidim import FORMAT_VERSION
-from nidim.bundle import MANIFEST, Manifest, manifest_of, verified
+from nidim.bundle import MANIFEST, Manifest, manifest_of, require_kind, verified
 from nidim.errors import BundleError
 from nidim.generate import draw, pictures
 from nidim.generate.card import generator_card
@@ -136,6 +136,7 @@ def load(directory: Path, *, expect: Manifest | None = None) -> GeneratorBundle:
 
     Raises BundleError when a file is missing, altered or of another format version, or where there is no generator.
     """
+    require_kind(directory, "generator")
     manifest = verified(directory, expect, FILES)
     config = _config(directory)
     try:
@@ -152,11 +153,9 @@ def load(directory: Path, *, expect: Manifest | None = None) -> GeneratorBundle:
 def _config(directory: Path) -> GeneratorConfig:
     try:
         values = json.loads((directory / CONFIG).read_text())
-        version, kind = values.get("format_version"), values.get("kind")
+        version = values.get("format_version")
         if version != FORMAT_VERSION:
             raise BundleError(f"The bundle has format {version}; this version reads {FORMAT_VERSION}.")
-        if kind != "generator":
-            raise BundleError(f"{directory.name} holds an encoder; give the directory of a generator.")
         return GeneratorConfig.model_validate(values)
     except ValidationError as exc:
         raise BundleError(f"{CONFIG} is not understood: {exc.errors()[0]['msg']}") from exc

@@ -22,6 +22,9 @@ from nidim.generate.unet import UNet
 from nidim.layers import LEAK
 from nidim.spec.generator import FlowMatchingModel, GANModel, GeneratorModel, ResolvedGenerator
 
+LEAST_SIDE = 8
+"""Pixels that the discriminator pads smaller images to: it halves them twice."""
+
 Images = Float[Tensor, "n c h w"]
 Scores = Float[Tensor, "n d"]
 BETAS = {"flow_matching": (0.9, 0.999), "gan": (0.0, 0.99)}
@@ -119,6 +122,8 @@ class Discriminator(nn.Module):
         self.direction = spectral_norm(nn.Linear(resolved.dim, 4 * width, bias=False))
 
     def forward(self, images: Images, s: Scores) -> Float[Tensor, " n"]:
+        short = max(0, LEAST_SIDE - images.shape[-1])
+        images = functional.pad(images, (0, short, 0, short))
         features = self.features(images).sum((2, 3)) / math.sqrt(images.shape[-1] * images.shape[-2] / 16)
         score: Tensor = self.real(features)[:, 0] + (self.direction(s) * features).sum(1)
         return score

@@ -1,0 +1,191 @@
+"""``nidim generator`` trains a generator, ``nidim generate`` makes images with one; no server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nidim.cli import CHECKPOINT, StopOnSignal, dataset_options, keep_checkpoint, resume_from
+from nidim.errors import NidimError
+
+if TYPE_CHECKING:
+    from nidim.data import Dataset
+    from nidim.generate.train import Progress
+
+SUFFIXES = (".png", ".npy", ".zip")
+
+
+@click.command()
+@click.argument("spec_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--encoder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="Directory of the encoder whose law the generator is fed from.",
+)
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Change a field of the spec, e.g. --set model.width=48.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory of the new generator.")
+@dataset_options
+def generator(
+    spec_file: Path,
+    encoder: Path,
+    changes: tuple[str, ...],
+    out: Path,
+    data: Path | None,
+    datasets_dir: Path | None,
+    allow_downloads: bool,
+) -> None:
+    """Train a generator from SPEC_FILE (.toml or .json): embeddings of --encoder become images.
+
+    \b
+    The shortest spec:
+      kind = "generator"
+      source = "my-encoder"
+    The images are those that the encoder was trained with, unless the spec names a dataset or --data gives others.
+    Ctrl-C keeps a checkpoint in --out; the same command goes on from it.
+    """
+    from nidim import bundle
+    from nidim.generate import pipeline
+    from nidim.generate.report import sentence
+    from nidim.given import read_generator_spec
+    from nidim.pipeline import Hooks
+    from nidim.progress import TrainingDisplay
+
+    spec = read_generator_spec(spec_file, changes)
+    source = bundle.load(encoder)
+    dataset = _dataset(
+        spec.dataset or source.spec.dataset,
+        source.resolved.image_size,
+        data=data,
+        datasets_dir=datasets_dir,
+        allow_downloads=allow_downloads,
+    )
+    full = spec.filled(pipeline.facts_of(source), dataset.facts)
+    checkpoint, stop = out / CHECKPOINT, StopOnSignal()
+    with TrainingDisplay() as display:
+
+        def step(at: Progress) -> None:
+            display.show(
+                epoch=at.epoch,
+                epochs=at.epochs,
+                step=at.step,
+                steps=at.steps,
+                images_per_s=at.images_per_s,
+                mi_nats=None,
+                capacity_nats=None,
+            )
+
+        outcome = pipeline.run(
+            spec,
+            source,
+            dataset,
+            out_dir=out,
+            resume=resume_from(checkpoint, full.digest),
+            hooks=Hooks(
+                on_phase=display.phase, on_checkpoint=keep_checkpoint(checkpoint), should_stop=stop.asked
+            ),
+            on_step=step,
+        )
+    if outcome.report is None:
+        raise click.ClickException(f"Stopped; the same command goes on from {checkpoint}.")
+    checkpoint.unlink(missing_ok=True)
+    click.echo(sentence(outcome.report))
+    click.echo(f"Wrote {out} (a hundred draws: {out / 'samples.png'}).")
+
+
+def _dataset(
+    name: str, image_size: int, *, data: Path | None, datasets_dir: Path | None, allow_downloads: bool
+) -> Dataset:
+    from nidim.data import BUILTINS, load_builtin, open_path
+
+    if data is not None:
+        return open_path(data, name=name, image_size=image_size)
+    if name not in BUILTINS:
+        raise click.ClickException(
+            f"{name} is not built in ({', '.join(BUILTINS)}); give its images with --data."
+        )
+    return load_builtin(name, root=datasets_dir, allow_downloads=allow_downloads, image_size=image_size)
+
+
+@click.command()
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("-n", default=16, show_default=True, type=click.IntRange(0, 100_000), help="draws of the prior")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1))
+@click.option("--offset", default=0, show_default=True, type=click.IntRange(0, 2**62), help="first row")
+@click.option("--temperature", default=1.0, show_default=True, type=click.FloatRange(0, 100))
+@click.option(
+    "--embeddings",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Images of these rows, an .npy file (n, d), instead of draws.",
+)
+@click.option("--columns", type=click.IntRange(1, 1024), help="Of the grid; default: a square.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help=".png: one grid; .npy: uint8 (n, h, w, c); .zip: a PNG each.",
+)
+def generate(
+    directory: Path,
+    n: int,
+    seed: int,
+    offset: int,
+    temperature: float,
+    embeddings: Path | None,
+    columns: int | None,
+    output: Path,
+) -> None:
+    """Make images with the generator in DIRECTORY, from draws of its prior: no data, no encoder.
+
+    The images of a seed are one infinite stream: -n and --offset are a page of it.
+    """
+    from nidim.generate import bundle
+
+    if output.suffix not in SUFFIXES:
+        raise click.BadParameter(f"{output.name} must end in one of {', '.join(SUFFIXES)}", param_hint="-o")
+    loaded = bundle.load(directory)
+    if embeddings is not None:
+        images = loaded.from_embeddings(_rows(embeddings, loaded.config.resolved.dim), seed=seed)
+    else:
+        if temperature != 1.0 and not loaded.prior.has_temperature:
+            raise click.BadParameter(
+                f"{loaded.prior.name} has no centre: it must be 1", param_hint="--temperature"
+            )
+        images = loaded.generate(n, seed=seed, offset=offset, temperature=temperature)
+    output.write_bytes(_written(images, output.suffix, columns))
+    click.echo(f"Wrote {output}: {len(images)} images of {'x'.join(map(str, images.shape[1:]))}.")
+
+
+def _written(images: Any, suffix: str, columns: int | None) -> bytes:
+    import io
+
+    import numpy as np
+
+    from nidim.generate import pictures
+
+    if suffix == ".npy":
+        file = io.BytesIO()
+        np.save(file, images, allow_pickle=False)
+        return file.getvalue()
+    return pictures.archive(images) if suffix == ".zip" else pictures.png(pictures.grid(images, columns))
+
+
+def _rows(path: Path, dim: int) -> Any:
+    import numpy as np
+
+    try:
+        rows = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as exc:
+        raise NidimError(f"{path} is no .npy file: {exc}") from exc
+    if rows.ndim != 2 or rows.shape[1] != dim or not np.isfinite(rows).all():
+        raise NidimError(f"{path} must hold finite numbers (n, {dim}); its shape is {rows.shape}.")
+    return rows
