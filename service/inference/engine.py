@@ -122,8 +122,8 @@ def score(prior: Prior, embeddings: Rows) -> tuple[NDArray[np.float64], NDArray[
     return prior.log_prob(embeddings), prior.p_value(embeddings)
 
 
-def noisy(encoder: Encoder, prior: Prior, embeddings: Rows, *, seed: int) -> Rows:
-    """f(x) + Z, row i from stream (seed, i)."""
+def noisy(encoder: Encoder, prior: Prior, embeddings: Rows, *, seed: int, offset: int = 0) -> Rows:
+    """f(x) + Z, row i from stream (seed, offset + i)."""
     from nidim.noise import add_noise
 
-    return add_noise(embeddings, prior, Resolved.model_validate(encoder.resolved), seed=seed)
+    return add_noise(embeddings, prior, Resolved.model_validate(encoder.resolved), seed=seed, offset=offset)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import anyio.to_thread
 from fastapi import Query
@@ -30,6 +30,13 @@ INLINE_VALUES = 1 << 14
 router = guarded("/v1/encoders", "embedding")
 
 
+class Z(NamedTuple):
+    """Which rows of which stream of noise: those from ``offset`` on."""
+
+    seed: int
+    offset: int
+
+
 @router.post("/{ref}/embed", response_model=EmbeddingsOut, openapi_extra={"x-images-body": True})
 @needs("embed")
 async def embed(
@@ -38,6 +45,9 @@ async def embed(
     encoder: ServedEncoder,
     noisy: Annotated[bool, Query(description="f(x) + Z instead of f(x)")] = False,
     seed: Annotated[int | None, Query(ge=0, le=MAX_SEED, description="of Z; drawn if not given")] = None,
+    offset: Annotated[
+        int, Query(ge=0, le=MAX_SEED, description="row of the stream of Z that the first image gets")
+    ] = 0,
     on_error: Annotated[
         Literal["fail", "null"], Query(description="null: a bad image only loses its row")
     ] = "fail",
@@ -46,11 +56,11 @@ async def embed(
     media = choose(request, rows.OFFERS)
     async with answering():
         done = await embedded(request, app, encoder, keep_going=on_error == "null")
-    headers = timing(done)
+    headers, noise = timing(done), None
     if noisy:
-        seed = secrets.randbelow(MAX_SEED) if seed is None else seed
-        headers["X-Seed"] = str(seed)
-    body = await _written(app, encoder, done, media, seed if noisy else None)
+        noise = Z(secrets.randbelow(MAX_SEED) if seed is None else seed, offset)
+        headers |= {"X-Seed": str(noise.seed), "X-Offset": str(noise.offset)}
+    body = await _written(app, encoder, done, media, noise)
     return Response(body, media_type=media, headers=headers)
 
 
@@ -103,13 +113,16 @@ def timing(done: Embedded) -> dict[str, str]:
     }
 
 
-async def _written(app: Services, encoder: Encoder, done: Embedded, media: str, seed: int | None) -> bytes:
-    if seed is None and done.rows.size <= INLINE_VALUES and media != rows.ARROW:
-        return _write(app, encoder, done, media, seed)
-    return await anyio.to_thread.run_sync(_write, app, encoder, done, media, seed)
+async def _written(app: Services, encoder: Encoder, done: Embedded, media: str, noise: Z | None) -> bytes:
+    if noise is None and done.rows.size <= INLINE_VALUES and media != rows.ARROW:
+        return _write(app, encoder, done, media, noise)
+    return await anyio.to_thread.run_sync(_write, app, encoder, done, media, noise)
 
 
-def _write(app: Services, encoder: Encoder, done: Embedded, media: str, seed: int | None) -> bytes:
-    values = done.rows if seed is None else engine.noisy(encoder, law_of(app, encoder), done.rows, seed=seed)
+def _write(app: Services, encoder: Encoder, done: Embedded, media: str, noise: Z | None) -> bytes:
+    values = done.rows
+    if noise is not None:
+        law = law_of(app, encoder)
+        values = engine.noisy(encoder, law, values, seed=noise.seed, offset=noise.offset)
     head = rows.Head("embeddings", done.encoder, encoder.dim)
     return rows.whole(head, values, media, missing=done.missing)

@@ -1,0 +1,192 @@
+"""``Client`` and ``AsyncClient``: the way in."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Generic, Self, TypeVar
+
+import httpx
+
+from nidim import __version__
+from nidim.client.calls import JSON, Calls, segment
+from nidim.client.drive import Awaiting, Blocking, method, stream
+from nidim.client.embedding import Batching
+from nidim.client.encoders import AsyncEncoder, Encoder
+from nidim.client.jobs import AsyncJob, Job
+from nidim.client.retry import RetryPolicy
+from nidim.client.transport import AwaitingTransport, BlockingTransport
+from nidim.client.uploads import AsyncDatasets, Datasets
+from nidim.client.values import EncoderInfo, JobInfo, JobState, Priority
+from nidim.spec import TrainSpec
+
+URL, KEY = "NIDIM_URL", "NIDIM_KEY"
+DEFAULT_URL = "http://127.0.0.1:8000"
+CONNECT_S = 10.0
+
+J = TypeVar("J")
+E = TypeVar("E")
+D = TypeVar("D")
+
+
+class ClientLogic(Generic[J, E, D]):
+    """What both kinds of client can do."""
+
+    datasets: D
+    """Datasets at the server."""
+    _calls: Calls
+    _batching: Batching
+
+    @method
+    async def train(
+        self, spec: TrainSpec | Mapping[str, Any], *, encoder: str, priority: Priority = "normal"
+    ) -> J:
+        """Submit a training; its encoder will be registered as the next version of the name ``encoder``.
+
+        Everything that ``spec`` does not set is chosen by the server, to suit the dataset. Raises Invalid with the
+        places to blame, Conflict for a dataset that is not available, Busy.
+        """
+        values = (
+            spec.model_dump(mode="json", exclude_unset=True) if isinstance(spec, TrainSpec) else dict(spec)
+        )
+        return await self._submit({"spec": values, "encoder": encoder, "priority": priority})
+
+    @method
+    async def job(self, job_id: str) -> J:
+        """One job. Raises NotFound."""
+        return self._job(JobInfo.model_validate(await self._calls.get(f"/v1/jobs/{segment(job_id)}")))
+
+    @stream
+    async def jobs(self, *, state: JobState | None = None) -> AsyncGenerator[J, None]:
+        """Jobs, newest first, read page by page."""
+        async with contextlib.aclosing(self._calls.listed("/v1/jobs", state=state)) as items:
+            async for item in items:
+                yield self._job(JobInfo.model_validate(item))
+
+    @method
+    async def encoder(self, ref: str) -> E:
+        """The encoder that ``name`` (its newest version), ``name@3``, ``name:alias`` or ``enc_…`` means now."""
+        return self._encoder(
+            EncoderInfo.model_validate(await self._calls.get(f"/v1/encoders/{segment(ref)}"))
+        )
+
+    @stream
+    async def encoders(self, *, name: str | None = None) -> AsyncGenerator[E, None]:
+        """Encoders, newest first, read page by page; with ``name`` its versions only."""
+        async with contextlib.aclosing(self._calls.listed("/v1/encoders", name=name)) as items:
+            async for item in items:
+                yield self._encoder(EncoderInfo.model_validate(item))
+
+    async def _submit(self, body: Mapping[str, Any]) -> J:
+        return self._job(JobInfo.model_validate(await self._calls.create("/v1/jobs", body)))
+
+    def _job(self, info: JobInfo) -> J:
+        raise NotImplementedError
+
+    def _encoder(self, info: EncoderInfo) -> E:
+        raise NotImplementedError
+
+
+class Client(ClientLogic[Job, Encoder, Datasets], Blocking):
+    """A server of nidim.
+
+    ``url`` and ``key`` come from ``NIDIM_URL`` and ``NIDIM_KEY`` where they are not given. ``timeout_s`` bounds every
+    silence of the server, ``retry`` how long requests that are safe to repeat are repeated, ``batching`` the memory
+    of an embedding. May be shared by threads. A context manager, which closes the connections.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        key: str | None = None,
+        timeout_s: float = 60.0,
+        retry: RetryPolicy = RetryPolicy(),
+        batching: Batching = Batching(),
+    ) -> None:
+        http = httpx.Client(**options(url, key, timeout_s))
+        self.url, self._batching = str(http.base_url), batching
+        self._calls = Calls(BlockingTransport(http), retry)
+        self.datasets = Datasets(self._calls)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    @method
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._calls.transport.close()
+
+    def _job(self, info: JobInfo) -> Job:
+        return Job(self._calls, info, self._batching)
+
+    def _encoder(self, info: EncoderInfo) -> Encoder:
+        return Encoder(self._calls, info, self._batching)
+
+
+class AsyncClient(ClientLogic[AsyncJob, AsyncEncoder, AsyncDatasets], Awaiting):
+    """The same for asyncio: every method is awaited, every list is ``async for``. One event loop only."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        key: str | None = None,
+        timeout_s: float = 60.0,
+        retry: RetryPolicy = RetryPolicy(),
+        batching: Batching = Batching(),
+    ) -> None:
+        http = httpx.AsyncClient(**options(url, key, timeout_s))
+        self.url, self._batching = str(http.base_url), batching
+        self._calls = Calls(AwaitingTransport(http), retry)
+        self.datasets = AsyncDatasets(self._calls)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.close()
+
+    @method
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._calls.transport.close()
+
+    def _job(self, info: JobInfo) -> AsyncJob:
+        return AsyncJob(self._calls, info, self._batching)
+
+    def _encoder(self, info: EncoderInfo) -> AsyncEncoder:
+        return AsyncEncoder(self._calls, info, self._batching)
+
+
+def options(url: str | None, key: str | None, timeout_s: float) -> dict[str, Any]:
+    """httpx's options. Raises ValueError for an address that is none, or a key that cannot be one."""
+    address = (url or os.environ.get(URL) or DEFAULT_URL).rstrip("/")
+    parsed = httpx.URL(address)
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ValueError(f"{address!r} is no address of a server; give one such as {DEFAULT_URL}")
+    secret = (key or os.environ.get(KEY) or "").strip()
+    if not secret.isascii() or not secret.isprintable():
+        raise ValueError(f"the key (argument or {KEY}) must be printable ASCII, nk_…")
+    headers = {"Accept": JSON, "User-Agent": f"nidim/{__version__}"}
+    if secret:
+        headers["Authorization"] = f"Bearer {secret}"
+    return {
+        "base_url": address,
+        "headers": headers,
+        "timeout": httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s)),
+        "trust_env": not _is_loopback(parsed.host),
+    }
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether no proxy of the environment can lead there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
