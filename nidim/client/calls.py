@@ -27,8 +27,10 @@ PAGE = 200
 class Calls:
     """A transport, with retries of what is safe to repeat and typed errors."""
 
-    def __init__(self, transport: Transport, policy: RetryPolicy) -> None:
-        self.transport, self.policy = transport, policy
+    def __init__(
+        self, transport: Transport, policy: RetryPolicy, server: Mapping[str, Any] | None = None
+    ) -> None:
+        self.transport, self.policy, self.server = transport, policy, dict(server or {})
 
     async def answer(self, call: Call) -> httpx.Response:
         """The whole answer. Raises NidimServerError, ServerUnreachable."""
@@ -40,8 +42,10 @@ class Calls:
                         await self.transport.read(answer)
                     return answer
             except (NidimServerError, ServerUnreachable) as error:
+                if not call.repeatable:
+                    raise
                 wait_s = tries.after(error if isinstance(error, NidimServerError) else None)
-                if wait_s is None or not call.repeatable:
+                if wait_s is None:
                     raise
                 await self.transport.sleep(wait_s)
 

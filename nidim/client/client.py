@@ -108,7 +108,8 @@ class Client(ClientLogic[Job, Encoder, Datasets], Blocking):
     ) -> None:
         http = httpx.Client(**options(url, key, timeout_s))
         self.url, self._batching = str(http.base_url), batching
-        self._calls = Calls(BlockingTransport(http), retry)
+        server = {"url": url, "key": key, "timeout_s": timeout_s, "retry": retry, "batching": batching}
+        self._calls = Calls(BlockingTransport(http), retry, server)
         self.datasets = Datasets(self._calls)
 
     def __enter__(self) -> Self:

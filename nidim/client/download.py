@@ -58,7 +58,7 @@ async def fetch(calls: Calls, path: str, file: FileInfo, directory: Path) -> Pat
 
 async def _copy(calls: Calls, path: str, file: FileInfo, stream: BinaryIO) -> None:
     digest, size = hashlib.sha256(), 0
-    call = Call(method="GET", path=path)
+    call = Call(method="GET", path=path, headers={"Accept": "*/*"})
     async with contextlib.AsyncExitStack() as stack:
         answer = await stack.enter_async_context(calls.once(call))
         pieces: AsyncGenerator[bytes, None] = calls.transport.pieces(answer)

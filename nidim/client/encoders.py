@@ -160,6 +160,11 @@ class Encoder(EncoderLogic[Prior], Blocking):
         super().__init__(calls, info, batching)
         self.prior = Prior(calls, info, batching)
 
+    @property
+    def server(self) -> dict[str, Any]:
+        """The arguments with which another process makes a client of the same server; holds the key."""
+        return self._calls.server
+
 
 class AsyncEncoder(EncoderLogic[AsyncPrior], Awaiting):
     """One version of an encoder, for asyncio."""

@@ -154,11 +154,9 @@ def _is_picture(item: Any) -> bool:
 
 
 def _is_labelled(item: Sequence[Any]) -> bool:
-    """A batch of a DataLoader: images, and labels or whatever else goes with them."""
-    if len(item) < 2:
-        return False
-    shapes = [getattr(part, "shape", None) for part in item]
-    return shapes[0] is not None and len(shapes[0]) >= 3 and (shapes[1] is None or len(shapes[1]) < 2)
+    """A batch of a DataLoader: an array of images, and arrays of labels, one value an image."""
+    dims = [len(part.shape) if hasattr(part, "shape") else None for part in item]
+    return len(dims) > 1 and (dims[0] or 0) >= 3 and all(dim is not None and dim < 2 for dim in dims[1:])
 
 
 def _array(array: NDArray[Any]) -> Pixels:

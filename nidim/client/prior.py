@@ -82,7 +82,7 @@ class PriorLogic:
             parts = over_batches(self._score_images, images_or_rows, self._calls, self._batching)
         async with contextlib.aclosing(parts) as found:
             done = [part async for part in found]
-        return Scores(*(np.concatenate([np.empty(0), *column]) for column in zip(*done, strict=True)))
+        return Scores(*(np.concatenate([np.empty(0), *(part[i] for part in done)]) for i in (0, 1)))
 
     @method
     async def interpolate(self, a: ArrayLike, b: ArrayLike, steps: int = 8) -> Rows:

@@ -19,6 +19,10 @@ LASTING = frozenset({"encoder_damaged", "forward_failed"})
 """Codes of 503 that another try meets again."""
 
 
+def _random() -> float:
+    return random.random()
+
+
 @dataclass(frozen=True)
 class RetryPolicy:
     """Waits uniform in [0, min(``most_s``, ``base_s``·2^(k−1))] after try k, on top of Retry-After.
@@ -29,7 +33,7 @@ class RetryPolicy:
     total_s: float = 60.0
     base_s: float = 0.2
     most_s: float = 10.0
-    random: Callable[[], float] = field(default=random.random, repr=False)
+    random: Callable[[], float] = field(default=_random, repr=False)
 
     def jitter_s(self, tries: int) -> float:
         """The wait after so many failed tries."""

@@ -39,7 +39,7 @@ class Call:
         """For ``build_request``; a body's ``headers`` come on top."""
         body = dict(self.body())
         if self.read_timeout_s is not None:
-            timeout = httpx.Timeout(timeout, read=self.read_timeout_s)
+            timeout = httpx.Timeout(**{**timeout.as_dict(), "read": self.read_timeout_s})
         headers = {**self.headers, **body.pop("headers", {})}
         return {
             "method": self.method,

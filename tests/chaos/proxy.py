@@ -5,6 +5,7 @@
 ``hole``       connections are taken and nothing answers; one that was open then stays dead for ever, without a word,
                as behind a firewall that forgot it
 ``away``       every connection is cut and none is taken, as while the server restarts
+``lost``       what comes in goes out, and where an answer begins the connection is cut: it was done, nobody heard of it
 ``full``       of an S3: whatever would store something is answered 507, as MinIO does it on a full disk
 
 ``touched`` counts what the mode did to somebody: a fault that touched nobody did not happen.
@@ -29,7 +30,7 @@ REFUSAL = (
     b"Content-Length: %d\r\n\r\n%s" % (len(FULL), FULL)
 )
 Target = Path | tuple[str, int]
-"""A unix socket, or host and port."""
+"""A unix socket, or host and port; new connections go where ``target`` says at the time."""
 
 
 class Proxy:
@@ -39,7 +40,7 @@ class Proxy:
         self.delay_s = delay_s
         self.touched = 0
         self._mode = "pass"
-        self._target = target
+        self.target = target
         self._dead: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self._over = threading.Event()
@@ -101,10 +102,10 @@ class Proxy:
                 self._dead.append(client)
 
     def _connected(self) -> socket.socket | None:
-        family = socket.AF_UNIX if isinstance(self._target, Path) else socket.AF_INET
+        family = socket.AF_UNIX if isinstance(self.target, Path) else socket.AF_INET
         server = socket.socket(family)
         try:
-            server.connect(str(self._target) if isinstance(self._target, Path) else self._target)
+            server.connect(str(self.target) if isinstance(self.target, Path) else self.target)
         except OSError:
             server.close()
             return None
@@ -131,6 +132,9 @@ class Proxy:
     def _pass_on(self, source: socket.socket, sink: socket.socket, *, from_client: bool) -> bool:
         """One chunk; False at the end."""
         data = source.recv(CHUNK)
+        if self.mode == "lost" and not from_client:
+            self.touched += 1
+            return False
         if self.mode == "slow" and data:
             self.touched += 1
             time.sleep(self.delay_s)
