@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ import click
 
 from nidim import __version__
 from nidim.errors import NidimError
-from nidim.given import load_dataset, read_spec
+from nidim.given import load_dataset, read_images, read_spec, save_array
+from nidim.remote.switch import GROUP, OWN, LocalOrServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,25 +28,52 @@ if TYPE_CHECKING:
     from nidim.evaluate import Report
 
 CHECKPOINT = "checkpoint.safetensors"
-GROUP = "nidim.commands"
 
 
 class _Commands(click.Group):
     """A group that finds further commands in entry points, and shows errors of the library as advice."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *(point.name for point in entry_points(group=GROUP))})
+        points = (*OWN, *entry_points(group=GROUP))
+        return sorted({*super().list_commands(ctx), *(point.name for point in points)})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         own = super().get_command(ctx, cmd_name)
-        points = [] if own else list(entry_points(group=GROUP, name=cmd_name))
-        return points[0].load() if points else own
+        points = [] if own else [point for point in OWN if point.name == cmd_name]
+        points = points or ([] if own else list(entry_points(group=GROUP, name=cmd_name)))
+        return _loaded(points[0]) if points else own
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except NidimError as exc:
             raise click.ClickException(str(exc)) from exc
+        except ModuleNotFoundError as exc:
+            raise _lacking(exc) from exc
+
+
+def _loaded(point: EntryPoint) -> click.Command:
+    """The command of an entry point; where what it stands on is not installed, one that says so."""
+    try:
+        command: click.Command = point.load()
+    except ModuleNotFoundError as exc:
+        lacking = _lacking(exc)
+
+        def tell() -> None:
+            raise lacking
+
+        anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+        return click.Command(
+            point.name, callback=tell, short_help=f"(needs {exc.name})", context_settings=anything
+        )
+    return command
+
+
+def _lacking(exc: ModuleNotFoundError) -> click.ClickException:
+    """Advice for an installation without the extras; a module of our own that is missing is a mistake of ours."""
+    if exc.name is None or exc.name.partition(".")[0] in ("nidim", "service", "worker"):
+        raise exc
+    return click.ClickException(f"This needs {exc.name}, which is not installed: pip install 'nidim[all]'.")
 
 
 @click.group(
@@ -62,6 +90,8 @@ def main() -> None:
       nidim sample runs/digits -n 1000 -o s.npy   draws from the law that they follow
     As a service:
       nidim up                                    API, workers and queue, in the foreground
+      nidim jobs submit spec.toml --encoder digits --watch
+      nidim embed digits *.png -o z.npy --server http://127.0.0.1:8000
     """
 
 
@@ -247,7 +277,7 @@ def evaluate(
         click.echo(f"Wrote {output}.")
 
 
-@main.command()
+@main.command(cls=LocalOrServer, remote="nidim.remote.rows:embed")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument(
     "images", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -257,26 +287,15 @@ def evaluate(
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="of the noise")
 def embed(directory: Path, images: tuple[Path, ...], output: Path, noisy: bool, seed: int) -> None:
     """Embed IMAGES (PNG, JPEG, WebP, BMP, GIF, TIFF) with the encoder in DIRECTORY; row i is image i."""
-    import numpy as np
-
     from nidim import bundle
-    from nidim.data import pixels
-    from nidim.errors import BadImage
 
     encoder = bundle.load(directory)
-    side, channels = encoder.preprocessing.image_size, encoder.preprocessing.channels
-    rows = []
-    for path in images:
-        try:
-            rows.append(pixels.to_array(path.read_bytes(), size=side, channels=channels))
-        except BadImage as exc:
-            raise click.ClickException(f"{path}: {exc}") from exc
-    prepared = np.stack(rows)
+    prepared = read_images(encoder.preprocessing, images)
     vectors = encoder.embed_noisy(prepared, seed=seed) if noisy else encoder.embed(prepared)
     save_array(output, vectors)
 
 
-@main.command()
+@main.command(cls=LocalOrServer, remote="nidim.remote.rows:sample")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-n", default=1000, show_default=True, type=click.IntRange(0, 10_000_000), help="draws")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1))
@@ -294,15 +313,6 @@ def sample(directory: Path, n: int, seed: int, offset: int, temperature: float, 
     if temperature != 1.0 and not prior.has_temperature:
         raise click.BadParameter(f"{prior.name} has no centre: it must be 1", param_hint="--temperature")
     save_array(output, prior.sample(n, seed=seed, offset=offset, temperature=temperature))
-
-
-def save_array(output: Path, values: Any) -> None:
-    """Write an array as .npy, exactly where asked."""
-    import numpy as np
-
-    with output.open("wb") as file:
-        np.save(file, values, allow_pickle=False)
-    click.echo(f"Wrote {output}: {values.dtype} {values.shape}.")
 
 
 def show_report(report: Report) -> None:

@@ -1,4 +1,4 @@
-"""What a command line gives: a spec from a file and its changes, the dataset that it names. No torch.
+"""What a command line gives and gets: a spec from a file, the dataset that it names, images, arrays. No torch.
 
 Raises click's exceptions, with what to do.
 """
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from pydantic import ValidationError
 
     from nidim.data import Dataset
@@ -138,3 +140,33 @@ def load_dataset(
     if full.image_size != dataset.facts.height:
         dataset = open_path(data, name=spec.dataset, image_size=full.image_size)
     return full, dataset
+
+
+def read_images(preprocessing: Any, paths: tuple[Path, ...]) -> NDArray[np.uint8]:
+    """Image files as an encoder takes them, (n, size, size, c)."""
+    import numpy as np
+
+    from nidim.data import pixels
+    from nidim.errors import BadImage
+
+    rows = []
+    for path in paths:
+        try:
+            rows.append(
+                pixels.to_array(
+                    path.read_bytes(), size=preprocessing.image_size, channels=preprocessing.channels
+                )
+            )
+        except BadImage as exc:
+            raise click.ClickException(f"{path}: {exc}") from exc
+    return np.stack(rows)
+
+
+def save_array(output: Path, values: NDArray[Any], *, tell: bool = True) -> None:
+    """Write an array as .npy, exactly where asked."""
+    import numpy as np
+
+    with output.open("wb") as file:
+        np.save(file, values, allow_pickle=False)
+    if tell:
+        click.echo(f"Wrote {output}: {values.dtype} {values.shape}.")

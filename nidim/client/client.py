@@ -40,6 +40,12 @@ class ClientLogic(Generic[J, E, D]):
     _batching: Batching
 
     @method
+    async def health(self) -> dict[str, Any]:
+        """``status`` and ``version`` of a server that is there; needs no key."""
+        found: dict[str, Any] = await self._calls.get("/healthz")
+        return found
+
+    @method
     async def train(
         self, spec: TrainSpec | Mapping[str, Any], *, encoder: str, priority: Priority = "normal"
     ) -> J:

@@ -1,4 +1,4 @@
-"""The sessions of the README, run word for word."""
+"""The sessions of the README and of the client's page, run word for word."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
 from PIL import Image
 
 from nidim.data import load_builtin
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+CLIENT = (ROOT / "docs" / "client.md").read_text()
+URL = "http://127.0.0.1:8000"
 
 
 def session(name: str) -> str:
@@ -22,17 +27,23 @@ def session(name: str) -> str:
     return found[1]
 
 
-def test_the_curl_session(plain_stack: str, tmp_path: Path) -> None:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the images that the sessions name."""
     images = load_builtin("digits", root=None).test.images
     for name, image in zip(("one.png", "two.png"), images, strict=False):
         Image.fromarray(image[..., 0]).save(tmp_path / name)
-    script = session("curl-session").replace("http://127.0.0.1:8000", plain_stack)
+    return tmp_path
+
+
+def test_the_curl_session(plain_stack: str, folder: Path) -> None:
+    script = session("curl-session").replace(URL, plain_stack)
     assert plain_stack in script
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, capture_output=True, text=True
+        ["bash", "-euo", "pipefail", "-c", script], cwd=folder, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "job.json").read_text())["id"].startswith("job_")
+    assert json.loads((folder / "job.json").read_text())["id"].startswith("job_")
     assert '"succeeded"' in done.stdout
     answers = [json.loads(text) for text in re.findall(r'\{"encoder":.*?\]\]\}', done.stdout)]
     assert [len(a.get("embeddings", a.get("samples"))) for a in answers] == [2, 3]
@@ -45,3 +56,36 @@ def test_the_python_session(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "digits" / "report.html").is_file()
     assert len(re.findall(r"-?\d\.\d+", done.stdout)) >= 20
+
+
+def blocks(name: str) -> str:
+    """All code blocks of the client's page after this marker, as one session."""
+    found = re.findall(rf"<!-- {name} -->\n```\w+\n(.*?)```", CLIENT, re.DOTALL)
+    assert found, name
+    return "\n".join(found)
+
+
+def test_the_client_session(plain_stack: str, folder: Path) -> None:
+    script = blocks("client-session").replace(URL, plain_stack)
+    done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "<Encoder shapes@1, d = 2>" in done.stdout
+    assert "invalid_value [('/spec/noise/sigma'" in done.stdout
+    assert "(5000, 2) (1000, 2) ['job_" in done.stdout
+    assert (folder / "shapes-files" / "model.safetensors").is_file()
+
+
+def test_the_shell_session(plain_stack: str, folder: Path) -> None:
+    script = (
+        blocks("shell-session").replace(URL, plain_stack).replace("nidim ", f"{sys.executable} -m nidim ")
+    )
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "quick@1" in done.stdout
+    here, there, draws = (
+        np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("here", "there", "draws")
+    )
+    np.testing.assert_allclose(here, there, atol=1e-4)
+    assert draws.shape == (1000, 2)

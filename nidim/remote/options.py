@@ -1,0 +1,88 @@
+"""What every command that asks a server has: where it is, the key, ``--json``, and errors that say what to do."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from nidim.client import (
+    Busy,
+    Client,
+    Forbidden,
+    JobEnded,
+    NidimServerError,
+    NotFound,
+    RetryPolicy,
+    ServerUnreachable,
+    Unauthorized,
+)
+from nidim.client.client import DEFAULT_URL, KEY, URL
+from nidim.errors import NidimError
+
+FIRST_S = 1.0
+"""Patience with a server that is not there at all; one that was there gets more."""
+
+HINTS: tuple[tuple[type[NidimError], str], ...] = (
+    (ServerUnreachable, f"Start one with `nidim up`, or name it: --server URL, or {URL}."),
+    (Unauthorized, f"Give a key in {KEY}; `nidim keys create` makes one at the server."),
+    (Forbidden, "Another key may do it: `nidim keys list` at the server shows what each may do."),
+    (NotFound, "`nidim jobs list`, `nidim encoders list` and `nidim datasets list` show what there is."),
+    (Busy, "Try again later."),
+    (JobEnded, "`nidim jobs retry JOB` goes on from the last checkpoint."),
+)
+
+
+def asks_server(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds ``--server``, ``--key`` and ``--json``; the function gets an open ``client`` and ``as_json``."""
+
+    @click.option(
+        "--server", metavar="URL", envvar=URL, default=DEFAULT_URL, show_default=True, show_envvar=True
+    )
+    @click.option(
+        "--key", metavar="KEY", envvar=KEY, show_envvar=True, help="nk_…, where the server asks for one."
+    )
+    @click.option("--json", "as_json", is_flag=True, help="For programs.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, server: str, key: str | None, as_json: bool, **kwargs: Any) -> Any:
+        try:
+            with Client(server, retry=RetryPolicy(total_s=FIRST_S)) as first:
+                first.health()
+            with Client(server, key=key) as client:
+                return command(*args, client=client, as_json=as_json, **kwargs)
+        except NidimError as error:
+            raise _told(error, as_json) from error
+        except (ValueError, TypeError) as error:
+            raise click.ClickException(str(error)) from error
+
+    return wrapped
+
+
+def _told(error: NidimError, as_json: bool) -> click.ClickException:
+    hint = next((text for kind, text in HINTS if isinstance(error, kind)), "")
+    return _Problem(error) if as_json else click.ClickException(f"{error}\n{hint}".rstrip())
+
+
+class _Problem(click.ClickException):
+    """An error as JSON on standard error."""
+
+    def __init__(self, error: NidimError) -> None:
+        super().__init__(str(error))
+        self.shown: dict[str, Any] = {"error": type(error).__name__, "detail": str(error)}
+        if isinstance(error, NidimServerError):
+            places = [
+                {key: value for key, value in vars(place).items() if value is not None}
+                for place in error.errors
+            ]
+            self.shown |= {"status": error.status, "code": error.code, "detail": error.detail}
+            self.shown |= {"errors": places, "request_id": error.request_id}
+        elif isinstance(error, JobEnded):
+            self.shown |= {"code": error.code, "detail": error.message, "job": error.job.id}
+
+    def show(self, file: Any = None) -> None:
+        """Write it."""
+        click.echo(json.dumps(self.shown), file=file or sys.stderr)

@@ -1,0 +1,70 @@
+"""Tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+
+WIDE = 160
+"""Columns of a table that goes into a file or a pipe."""
+
+
+def as_json_text(value: Any) -> str:
+    """``value`` as JSON; what is not finite is null."""
+    return json.dumps(_finite(value), ensure_ascii=False)
+
+
+def echo_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    click.echo(as_json_text(value))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
+    """A table on standard output; ``right``: columns of numbers."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(header_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        shown.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*(_cell(value) for value in row))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDE)
+    console.print(shown, highlight=False, markup=False)
+
+
+def fields(values: dict[str, Any]) -> None:
+    """Names and values, a line each; nested ones as JSON."""
+    width = max(map(len, values), default=0)
+    for name, value in values.items():
+        text = as_json_text(value) if isinstance(value, dict | list) else _cell(value)
+        click.echo(f"{name:{width}}  {text}")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M")
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "–"
+    return str(value)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return value

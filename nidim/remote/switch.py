@@ -1,0 +1,46 @@
+"""A command that works on files here, or with ``--server`` asks a server. Costs no import of either."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import click
+
+GROUP = "nidim.commands"
+OWN = tuple(
+    EntryPoint(name=name, value=value, group=GROUP)
+    for name, value in (
+        ("jobs", "nidim.remote.jobs:jobs"),
+        ("encoders", "nidim.remote.encoders:encoders"),
+        ("datasets", "nidim.remote.datasets:datasets"),
+        ("score", "nidim.scoring:score"),
+    )
+)
+"""Commands of this package that are imported when they are called."""
+
+
+class LocalOrServer(click.Command):
+    """With ``--server`` anywhere among its arguments, the command ``remote`` (module:name) takes its place."""
+
+    def __init__(self, *args: Any, remote: str, **attrs: Any) -> None:
+        super().__init__(*args, **attrs)
+        self._remote = EntryPoint(name=self.name or "", value=remote, group=GROUP)
+        self.params.append(
+            click.Option(
+                ["--server"],
+                metavar="URL",
+                expose_value=False,
+                help="Ask this server instead; the first argument is then an encoder there: name, name@3, name:alias.",
+            )
+        )
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """The context of this command, or of the other one."""
+        options = args[: args.index("--")] if "--" in args else args
+        if any(word == "--server" or word.startswith("--server=") for word in options):
+            other: click.Command = self._remote.load()
+            return other.make_context(info_name, args, parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)

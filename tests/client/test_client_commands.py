@@ -1,0 +1,152 @@
+"""The commands that ask a server, as a person and as a program use them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from nidim.cli import main
+from nidim.client import Client
+from service.store import jobs
+
+pytestmark = pytest.mark.usefixtures("encoder")
+
+
+@pytest.fixture
+def nidim(server: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """``nidim(*words)`` -> what the command did; the server comes from the environment."""
+    monkeypatch.setenv("NIDIM_URL", server.url)
+
+    def run(*words: object, exit_code: int = 0) -> Result:
+        result = CliRunner().invoke(main, [str(word) for word in words])
+        assert result.exit_code == exit_code, result.output
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result
+
+    return run
+
+
+@pytest.fixture
+def files(tmp_path: Path, pictures: Any, image_file: Callable[..., bytes]) -> list[Path]:
+    """Five image files."""
+    paths = [tmp_path / f"{i}.png" for i in range(5)]
+    for path, picture in zip(paths, pictures, strict=False):
+        path.write_bytes(image_file(picture))
+    return paths
+
+
+def test_a_job_from_a_file_to_its_end(nidim: Any, server: Any, lease: Any, tmp_path: Path) -> None:
+    spec = tmp_path / "spec.toml"
+    spec.write_text('dataset = "digits"\nencoder = {kind = "conv", dim = 2}\n')
+    job = json.loads(
+        nidim(
+            "jobs", "submit", spec, "--encoder", "cli", "--set", "epochs=4", "--priority", "low", "--json"
+        ).stdout
+    )
+    assert (job["spec"]["epochs"], job["priority"], job["state"]) == (4, "low", "queued")
+    assert job["id"] in nidim("jobs", "list").stdout
+    assert job["id"] in [
+        other["id"] for other in json.loads(nidim("jobs", "list", "--state", "queued", "--json").stdout)
+    ]
+    taken = lease(server, job["id"])
+    with server.store.begin() as tx:
+        jobs.add_events(tx, taken, [("progress", {"step": 1, "steps": 2, "epoch": 1, "epochs": 4})])
+        jobs.fail(tx, taken, "training_diverged", "The loss is not finite.")
+    watched = nidim("jobs", "watch", job["id"], exit_code=1)
+    assert "The loss is not finite." in watched.stderr
+    assert "nidim jobs retry" in watched.stderr
+    problem = json.loads(nidim("jobs", "watch", job["id"], "--json", exit_code=1).stderr)
+    assert (problem["code"], problem["job"]) == ("training_diverged", job["id"])
+    lines = [json.loads(line) for line in nidim("jobs", "events", job["id"], "--json").stdout.splitlines()]
+    assert lines[-1]["data"]["state"] == "failed"
+    again = json.loads(nidim("jobs", "retry", job["id"], "--json").stdout)
+    assert again["retry_of"] == job["id"]
+    assert "cancelled" in nidim("jobs", "cancel", again["id"]).stdout
+    assert "failed" in nidim("jobs", "show", job["id"]).stdout
+
+
+def test_rows_are_those_of_the_client(
+    nidim: Any, client: Client, server: Any, files: list[Path], tmp_path: Path
+) -> None:
+    encoder = client.encoder("gauss")
+    out = tmp_path / "z.npy"
+    assert "(5, 2)" in nidim("embed", "gauss", *files, "-o", out, "--server", server.url).stdout
+    np.testing.assert_array_equal(np.load(out, allow_pickle=False), encoder.embed(files))
+    shown = json.loads(nidim("embed", f"--server={server.url}", "gauss", files[0], "--json").stdout)
+    np.testing.assert_allclose(shown["embeddings"], encoder.embed(files[0]), atol=1e-5)
+    nidim("sample", "gauss@1", "-n", 10, "--seed", 7, "-o", out, "--server", server.url)
+    np.testing.assert_array_equal(np.load(out, allow_pickle=False), encoder.prior.sample(10, seed=7))
+    scores = json.loads(nidim("score", "gauss", out, "--json", "--server", server.url).stdout)
+    np.testing.assert_allclose(
+        scores["p_value"], encoder.prior.score(np.load(out, allow_pickle=False)).p_value
+    )
+    assert str(files[2]) in nidim("score", "gauss", *files, "--server", server.url).stdout
+    files[3].write_bytes(b"no image")
+    refused = nidim("embed", "gauss", *files, "-o", out, "--server", server.url, exit_code=1)
+    assert str(files[3]) in refused.stderr
+    assert "--skip-bad" in refused.stderr
+    nidim("embed", "gauss", *files, "-o", out, "--skip-bad", "--server", server.url)
+    assert np.isnan(np.load(out, allow_pickle=False)[3]).all()
+    assert "--output" in nidim("sample", "gauss", "--server", server.url, exit_code=2).stderr
+
+
+def test_downloaded_files_work_without_the_server(
+    nidim: Any, files: list[Path], server: Any, tmp_path: Path
+) -> None:
+    nidim("encoders", "download", "gauss", "-o", tmp_path / "gauss")
+    for words in (("embed", tmp_path / "gauss", *files), ("sample", tmp_path / "gauss", "-n", 5)):
+        nidim(*words, "-o", tmp_path / "here.npy")
+        nidim(words[0], "gauss", *words[2:], "-o", tmp_path / "there.npy", "--server", server.url)
+        here, there = (np.load(tmp_path / f"{name}.npy", allow_pickle=False) for name in ("here", "there"))
+        np.testing.assert_allclose(here, there, atol=1e-5)
+    for given in (files, [tmp_path / "here.npy"]):
+        local = json.loads(nidim("score", tmp_path / "gauss", *given, "--json").stdout)
+        remote = json.loads(nidim("score", "gauss", *given, "--json", "--server", server.url).stdout)
+        np.testing.assert_allclose(local["log_prob"], remote["log_prob"], atol=1e-4)
+
+
+def test_encoders_and_datasets(nidim: Any, server: Any, add_encoder: Any, npz: Path) -> None:
+    add_encoder(server, "shelf")
+    assert "shelf@1" in nidim("encoders", "list", "--name", "shelf").stdout
+    assert "mi_nats" in nidim("encoders", "show", "shelf").stdout
+    assert json.loads(nidim("encoders", "show", "shelf", "--report").stdout)["mi_nats"] == 1.5
+    assert "shelf:best is shelf@1" in nidim("encoders", "alias", "shelf", "best").stdout
+    assert "encoder_aliased" in nidim("encoders", "delete", "shelf", "--yes", exit_code=1).stderr
+    nidim("encoders", "unalias", "shelf", "best")
+    assert json.loads(nidim("encoders", "delete", "shelf@1", "--yes", "--json").stdout)["deleted"].startswith(
+        "enc_"
+    )
+    assert "encoders list" in nidim("encoders", "show", "shelf", exit_code=1).stderr
+    assert "cli-images" in nidim("datasets", "upload", "cli-images", npz, "--license", "CC0").stdout
+    listed = {item["name"]: item for item in json.loads(nidim("datasets", "list", "--json").stdout)}
+    assert listed["cli-images"]["license"] == "CC0"
+    assert "digits" in nidim("datasets", "list").stdout
+    assert "ready" in nidim("datasets", "show", "cli-images").stdout
+    assert "Deleted" in nidim("datasets", "delete", "cli-images", "--yes").stdout
+
+
+def test_errors_say_what_to_do(nidim: Any, tmp_path: Path) -> None:
+    wrong = tmp_path / "spec.json"
+    wrong.write_text('{"dataset": "unheard-of"}')
+    assert "/spec/dataset" in nidim("jobs", "submit", wrong, "--encoder", "x", exit_code=1).stderr
+    monkeypatch.setattr(
+        "nidim.client.client.RetryPolicy.__init__.__defaults__", (0.0, 0.2, 10.0, None), raising=False
+    )
+    nobody = nidim("jobs", "list", "--server", "http://127.0.0.1:9", exit_code=1).stderr
+    assert "Start one with `nidim up`" in nobody
+    assert "address" in nidim("jobs", "list", "--server", "nowhere", exit_code=1).stderr
+
+
+def test_the_shell_completes_commands() -> None:
+    env = {**os.environ, "_NIDIM_COMPLETE": "bash_complete", "COMP_WORDS": "nidim jobs su", "COMP_CWORD": "2"}
+    done = subprocess.run([sys.executable, "-m", "nidim"], env=env, capture_output=True, text=True)
+    assert done.stdout.split() == ["plain,submit"]
