@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
-import numpy as np
-from numpy.typing import NDArray
 
-from nidim.given import read_images, save_array
-from nidim.remote import show
+from nidim.given import read_images
+from nidim.remote.scores import embeddings_of, files_argument, output_option, show_scores
 from nidim.remote.switch import LocalOrServer
-
-files_argument = click.argument(
-    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
-output_option = click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="float64 (n, 2), .npy: log p in nats, p-value",
-)
 
 
 @click.command(cls=LocalOrServer, remote="nidim.remote.rows:score")
@@ -47,36 +34,3 @@ def score(directory: Path, files: tuple[Path, ...], output: Path | None, as_json
             f"{files[0]} has rows of {rows.shape[1]} values; the encoder has {prior.dim}."
         )
     show_scores(files, prior.log_prob(rows), prior.p_value(rows), output=output, as_json=as_json)
-
-
-def embeddings_of(files: tuple[Path, ...]) -> NDArray[np.float32] | None:
-    """The rows (n, d) of a single .npy file of numbers; None: these are images."""
-    if len(files) != 1 or files[0].suffix != ".npy":
-        return None
-    try:
-        rows = np.load(files[0], allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise click.ClickException(f"{files[0]} cannot be read: {error}") from error
-    if rows.ndim != 2 or rows.dtype.kind != "f":
-        raise click.ClickException(f"{files[0]} must hold floats (n, d); it holds {rows.dtype} {rows.shape}.")
-    found: NDArray[np.float32] = rows.astype(np.float32)
-    return found
-
-
-def show_scores(
-    files: tuple[Path, ...],
-    log_prob: NDArray[np.floating[Any]],
-    p_value: NDArray[np.floating[Any]],
-    *,
-    output: Path | None,
-    as_json: bool,
-) -> None:
-    """As .npy, as JSON, or as a table."""
-    if output is not None:
-        save_array(output, np.stack([log_prob, p_value], axis=1), tell=not as_json)
-    if as_json:
-        show.echo_json({"log_prob": log_prob.tolist(), "p_value": p_value.tolist()})
-    elif output is None:
-        names = [str(file) for file in files] if len(files) == len(log_prob) else range(len(log_prob))
-        rows = zip(names, log_prob.tolist(), p_value.tolist(), strict=True)
-        show.table(("image or row", "log p / nats", "p-value"), rows, right=("log p / nats", "p-value"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import ipaddress
 import os
 from collections.abc import AsyncGenerator, Mapping
@@ -40,9 +41,14 @@ class ClientLogic(Generic[J, E, D]):
     _batching: Batching
 
     @method
-    async def health(self) -> dict[str, Any]:
-        """``status`` and ``version`` of a server that is there; needs no key."""
-        found: dict[str, Any] = await self._calls.get("/healthz")
+    async def health(self, *, patience_s: float | None = None) -> dict[str, Any]:
+        """``status`` and ``version`` of a server that is there; needs no key.
+
+        ``patience_s`` bounds the retries of this one request. Raises ServerUnreachable.
+        """
+        policy = self._calls.policy
+        policy = policy if patience_s is None else dataclasses.replace(policy, total_s=patience_s)
+        found: dict[str, Any] = await Calls(self._calls.transport, policy).get("/healthz")
         return found
 
     @method

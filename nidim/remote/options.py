@@ -17,7 +17,6 @@ from nidim.client import (
     JobEnded,
     NidimServerError,
     NotFound,
-    RetryPolicy,
     ServerUnreachable,
     Unauthorized,
 )
@@ -50,9 +49,8 @@ def asks_server(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def wrapped(*args: Any, server: str, key: str | None, as_json: bool, **kwargs: Any) -> Any:
         try:
-            with Client(server, retry=RetryPolicy(total_s=FIRST_S)) as first:
-                first.health()
             with Client(server, key=key) as client:
+                client.health(patience_s=FIRST_S)
                 return command(*args, client=client, as_json=as_json, **kwargs)
         except NidimError as error:
             raise _told(error, as_json) from error

@@ -12,7 +12,7 @@ from nidim.client import BadImage, Client
 from nidim.given import save_array
 from nidim.remote import show
 from nidim.remote.options import asks_server
-from nidim.scoring import embeddings_of, files_argument, output_option, show_scores
+from nidim.remote.scores import embeddings_of, files_argument, output_option, show_scores
 
 OUTPUT = click.option(
     "-o",

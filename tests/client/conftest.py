@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ from tests.service.api.conftest import (
     image_file,
     pictures,
     server,
-    serving,
     start_server,
     uniform_encoder,
 )
@@ -45,18 +43,6 @@ def client(server: Server) -> Iterator[Client]:
     """A client of the shared server."""
     with Client(server.url, retry=QUICK) as opened:
         yield opened
-
-
-@pytest.fixture(scope="session")
-def guarded(
-    tmp_path_factory: pytest.TempPathFactory, add_encoder: Callable[..., Any]
-) -> Iterator[SimpleNamespace]:
-    """A server with ``gauss@1`` that asks for a ``key`` and has low limits: eight images, two requests at a time."""
-    key = "nk_" + "k" * 40
-    limits = {"max_embed_images": 8, "key_concurrent_requests": 2}
-    with serving(tmp_path_factory.mktemp("guarded"), bootstrap_key=key, **limits) as running:
-        add_encoder(running, "gauss")
-        yield SimpleNamespace(url=running.url, key=key, store=running.store)
 
 
 @pytest.fixture

@@ -138,9 +138,6 @@ def test_errors_say_what_to_do(nidim: Any, tmp_path: Path) -> None:
     wrong = tmp_path / "spec.json"
     wrong.write_text('{"dataset": "unheard-of"}')
     assert "/spec/dataset" in nidim("jobs", "submit", wrong, "--encoder", "x", exit_code=1).stderr
-    monkeypatch.setattr(
-        "nidim.client.client.RetryPolicy.__init__.__defaults__", (0.0, 0.2, 10.0, None), raising=False
-    )
     nobody = nidim("jobs", "list", "--server", "http://127.0.0.1:9", exit_code=1).stderr
     assert "Start one with `nidim up`" in nobody
     assert "address" in nidim("jobs", "list", "--server", "nowhere", exit_code=1).stderr

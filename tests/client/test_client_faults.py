@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
@@ -13,12 +14,21 @@ import httpx
 import numpy as np
 import pytest
 
-from nidim.client import Busy, Client, Event, RetryPolicy, ServerUnreachable
-from service.store import jobs
+from nidim.client import Busy, Client, Event, RetryPolicy, ServerUnreachable, Unauthorized
+from service.store import events, jobs
 from tests.chaos.proxy import Proxy
 from tests.waiting import wait_for
 
+KEY = "nk_" + "k" * 40
+GUARDED = {"bootstrap_key": KEY, "key_concurrent_requests": 2}
 SPEC = {"dataset": "digits", "encoder": {"kind": "conv", "dim": 2}}
+
+
+@pytest.fixture(scope="module")
+def guarded(start_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A server that asks for the key and lets it have two requests at a time; the last test here kills it."""
+    with start_server(tmp_path_factory.mktemp("guarded"), **GUARDED) as running:
+        yield running
 
 
 @pytest.fixture
@@ -29,10 +39,10 @@ def proxy(server: Any) -> Iterator[Proxy]:
     way.close()
 
 
-def through(proxy: Proxy, **policy: Any) -> Client:
+def through(proxy: Proxy, *, key: str | None = None, **policy: Any) -> Client:
     """A client behind ``proxy``."""
     values = {"total_s": 30, "base_s": 0.02, "most_s": 0.2, **policy}
-    return Client(f"http://127.0.0.1:{proxy.port}", retry=RetryPolicy(**values))
+    return Client(f"http://127.0.0.1:{proxy.port}", key=key, retry=RetryPolicy(**values))
 
 
 class Heals:
@@ -98,6 +108,16 @@ def test_retries_end_after_their_time() -> None:
     assert time.monotonic() - began_s < 20
 
 
+def test_a_key_is_needed_where_there_are_keys(guarded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIDIM_URL", guarded.url)
+    with Client() as nobody, pytest.raises(Unauthorized, match="key"):
+        nobody.encoder("gauss")
+    monkeypatch.setenv("NIDIM_KEY", KEY)
+    with Client() as somebody:
+        assert somebody.url.rstrip("/") == guarded.url
+        assert list(somebody.encoders()) == []
+
+
 def test_429_waits_as_long_as_it_is_told(guarded: Any) -> None:
     """Two streams take all that the key may have in flight; a third request waits until one is closed."""
     answers: list[tuple[float, int, float]] = []
@@ -106,8 +126,8 @@ def test_429_waits_as_long_as_it_is_told(guarded: Any) -> None:
         answers.append((time.monotonic(), answer.status_code, float(answer.headers.get("retry-after", 0))))
 
     with (
-        Client(guarded.url, key=guarded.key, retry=RetryPolicy(total_s=60, random=lambda: 0.0)) as client,
-        Client(guarded.url, key=guarded.key, retry=RetryPolicy(total_s=0)) as hasty,
+        Client(guarded.url, key=KEY, retry=RetryPolicy(total_s=60, random=lambda: 0.0)) as client,
+        Client(guarded.url, key=KEY, retry=RetryPolicy(total_s=0)) as hasty,
     ):
         job = client.train(SPEC, encoder="watched")
         streams = [hasty.job(job.id).events() for _ in range(2)]
@@ -130,8 +150,8 @@ def test_429_waits_as_long_as_it_is_told(guarded: Any) -> None:
         assert next_s - at_s >= asked_s
 
 
-def test_events_outlive_their_server(start_server: Any, tmp_path: Path, lease: Any) -> None:
-    """The first server is killed in mid-stream, another one on the same data takes its place."""
+def test_events_outlive_their_server(guarded: Any, start_server: Any, lease: Any) -> None:
+    """The server is killed in mid-stream, another one on the same data takes its place."""
     seen: list[Event] = []
 
     def add(at: Any, taken: jobs.Lease, steps: range) -> None:
@@ -139,31 +159,28 @@ def test_events_outlive_their_server(start_server: Any, tmp_path: Path, lease: A
             with at.store.begin() as tx:
                 jobs.add_events(tx, taken, [("progress", {"step": step}), ("log", {"message": "a\u2028\nb"})])
 
-    with start_server(tmp_path) as first:
-        way = Proxy(("127.0.0.1", httpx.URL(first.url).port))
-        with through(way) as client:
-            job = client.train(SPEC, encoder="long")
-            taken = lease(first, job.id)
-            stream = job.events()
-            add(first, taken, range(20))
-            seen.extend(next(stream) for _ in range(10))
-            first.process.kill()
-            first.process.wait()
-            way.mode = "away"  # the test holds the listening socket open
-            reader = threading.Thread(target=lambda: seen.extend(stream))
-            reader.start()
-            with start_server(tmp_path) as second:
-                add(second, taken, range(20, 40))
-                way.target = ("127.0.0.1", httpx.URL(second.url).port)
-                way.mode = "pass"
-                add(second, taken, range(40, 50))
-                with second.store.begin() as tx:
-                    jobs.fail(tx, taken, "training_diverged", "enough")
-                reader.join(60)
-                listed = second.client.get(
-                    f"/v1/jobs/{job.id}/events", headers={"accept": "application/json"}
-                )
-        way.close()
-    assert [event.as_json()["id"] for event in seen] == [item["id"] for item in listed.json()["items"]]
+    way = Proxy(("127.0.0.1", httpx.URL(guarded.url).port))
+    with contextlib.closing(way), through(way, key=KEY) as client:
+        job = client.train(SPEC, encoder="long")
+        taken = lease(guarded, job.id)
+        stream = job.events()
+        add(guarded, taken, range(20))
+        seen.extend(next(stream) for _ in range(10))
+        guarded.process.kill()
+        guarded.process.wait()
+        way.mode = "away"  # the test holds the listening socket open
+        reader = threading.Thread(target=lambda: seen.extend(stream))
+        reader.start()
+        with start_server(guarded.settings.data_dir, **GUARDED) as second:
+            add(second, taken, range(20, 40))
+            way.target = ("127.0.0.1", httpx.URL(second.url).port)
+            way.mode = "pass"
+            add(second, taken, range(40, 50))
+            with second.store.begin() as tx:
+                jobs.fail(tx, taken, "training_diverged", "enough")
+            reader.join(60)
+            with second.store.session() as tx:
+                stored = [event.id for event in events.list_after(tx, job.id)]
+    assert [event.id for event in seen] == stored
     assert [event.data["step"] for event in seen if event.type == "progress"] == list(range(50))
     assert seen[-1].data["state"] == "failed"

@@ -84,8 +84,6 @@ def test_the_shell_session(plain_stack: str, folder: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "quick@1" in done.stdout
-    here, there, draws = (
-        np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("here", "there", "draws")
-    )
-    np.testing.assert_allclose(here, there, atol=1e-4)
-    assert draws.shape == (1000, 2)
+    for name, shape in (("embeddings", (2, 2)), ("draws", (1000, 2))):
+        assert np.load(folder / f"{name}.npy", allow_pickle=False).shape == shape
+    assert (folder / "quick-files" / "model.safetensors").is_file()

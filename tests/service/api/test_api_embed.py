@@ -438,3 +438,15 @@ def test_the_uniform_encoder_stays_in_its_support(
         )
         rows = rows_of(answer)
         assert ((rows >= 0) & (rows <= 1)).all()
+
+
+def test_noise_of_a_later_page_begins_at_its_row(
+    api: httpx.Client, pictures: Any, npy: Any, is_problem: Any
+) -> None:
+    whole = rows_of(post(api, npy(pictures), noisy=True, seed=5))
+    page = post(api, npy(pictures[30:]), noisy=True, seed=5, offset=30)
+    np.testing.assert_allclose(rows_of(page), whole[30:], atol=1e-6)
+    assert (page.headers["x-seed"], page.headers["x-offset"]) == ("5", "30")
+    rows_of(post(api, npy(pictures[:2]), noisy=True, seed=5, offset=2**63 - 1))
+    is_problem(post(api, npy(pictures), noisy=True, seed=5, offset=2**63), 422, "invalid_value")
+    is_problem(post(api, npy(pictures), noisy=True, seed=5, offset=-1), 422, "invalid_value")
