@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from nidim.cli import CHECKPOINT, StopOnSignal, dataset_options, keep_checkpoint, resume_from
-from nidim.errors import NidimError
+from nidim.remote.generators import require_suffix, rows_of
+from nidim.remote.switch import LocalOrServer
 
 if TYPE_CHECKING:
     from nidim.data import Dataset
     from nidim.generate.train import Progress
-
-SUFFIXES = (".png", ".npy", ".zip")
 
 
 @click.command()
@@ -115,7 +114,7 @@ def _dataset(
     return load_builtin(name, root=datasets_dir, allow_downloads=allow_downloads, image_size=image_size)
 
 
-@click.command()
+@click.command(cls=LocalOrServer, remote="nidim.remote.generators:generate")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-n", default=16, show_default=True, type=click.IntRange(0, 100_000), help="draws of the prior")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1))
@@ -148,44 +147,17 @@ def generate(
 
     The images of a seed are one infinite stream: -n and --offset are a page of it.
     """
-    from nidim.generate import bundle
+    from nidim.generate import bundle, pictures
 
-    if output.suffix not in SUFFIXES:
-        raise click.BadParameter(f"{output.name} must end in one of {', '.join(SUFFIXES)}", param_hint="-o")
+    require_suffix(output)
     loaded = bundle.load(directory)
     if embeddings is not None:
-        images = loaded.from_embeddings(_rows(embeddings, loaded.config.resolved.dim), seed=seed)
+        images = loaded.from_embeddings(rows_of(embeddings, loaded.config.resolved.dim), seed=seed)
     else:
         if temperature != 1.0 and not loaded.prior.has_temperature:
             raise click.BadParameter(
                 f"{loaded.prior.name} has no centre: it must be 1", param_hint="--temperature"
             )
         images = loaded.generate(n, seed=seed, offset=offset, temperature=temperature)
-    output.write_bytes(_written(images, output.suffix, columns))
+    output.write_bytes(pictures.as_file(images, output.suffix, columns))
     click.echo(f"Wrote {output}: {len(images)} images of {'x'.join(map(str, images.shape[1:]))}.")
-
-
-def _written(images: Any, suffix: str, columns: int | None) -> bytes:
-    import io
-
-    import numpy as np
-
-    from nidim.generate import pictures
-
-    if suffix == ".npy":
-        file = io.BytesIO()
-        np.save(file, images, allow_pickle=False)
-        return file.getvalue()
-    return pictures.archive(images) if suffix == ".zip" else pictures.png(pictures.grid(images, columns))
-
-
-def _rows(path: Path, dim: int) -> Any:
-    import numpy as np
-
-    try:
-        rows = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as exc:
-        raise NidimError(f"{path} is no .npy file: {exc}") from exc
-    if rows.ndim != 2 or rows.shape[1] != dim or not np.isfinite(rows).all():
-        raise NidimError(f"{path} must hold finite numbers (n, {dim}); its shape is {rows.shape}.")
-    return rows

@@ -36,17 +36,19 @@ from nidim.client.errors import (
     Unavailable,
     WaitTimeout,
 )
+from nidim.client.generators import AsyncGenerator, Generator
 from nidim.client.jobs import AsyncJob, Job
 from nidim.client.prior import AsyncPrior, Prior, Scores
 from nidim.client.retry import RetryPolicy
 from nidim.client.uploads import AsyncDatasets, Datasets
-from nidim.client.values import AliasInfo, DatasetInfo, EncoderInfo, Event, FileInfo, JobInfo
+from nidim.client.values import AliasInfo, DatasetInfo, EncoderInfo, Event, FileInfo, GeneratorInfo, JobInfo
 
 __all__ = [
     "AliasInfo",
     "AsyncClient",
     "AsyncDatasets",
     "AsyncEncoder",
+    "AsyncGenerator",
     "AsyncJob",
     "AsyncPrior",
     "BadImage",
@@ -62,6 +64,8 @@ __all__ = [
     "Event",
     "FileInfo",
     "Forbidden",
+    "Generator",
+    "GeneratorInfo",
     "IngestionFailed",
     "Invalid",
     "Job",

@@ -16,12 +16,15 @@ from nidim.client.calls import JSON, Calls, segment
 from nidim.client.drive import Awaiting, Blocking, method, stream
 from nidim.client.embedding import Batching
 from nidim.client.encoders import AsyncEncoder, Encoder
+from nidim.client.generators import AsyncGenerator as AsyncGeneratorOf
+from nidim.client.generators import Generator
 from nidim.client.jobs import AsyncJob, Job
 from nidim.client.retry import RetryPolicy
 from nidim.client.transport import AwaitingTransport, BlockingTransport
 from nidim.client.uploads import AsyncDatasets, Datasets
-from nidim.client.values import EncoderInfo, JobInfo, JobState, Priority
+from nidim.client.values import EncoderInfo, GeneratorInfo, JobInfo, JobState, Priority
 from nidim.spec import TrainSpec
+from nidim.spec.generator import GeneratorSpec
 
 URL, KEY = "NIDIM_URL", "NIDIM_KEY"
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -29,10 +32,11 @@ CONNECT_S = 10.0
 
 J = TypeVar("J")
 E = TypeVar("E")
+G = TypeVar("G")
 D = TypeVar("D")
 
 
-class ClientLogic(Generic[J, E, D]):
+class ClientLogic(Generic[J, E, G, D]):
     """What both kinds of client can do."""
 
     datasets: D
@@ -53,17 +57,22 @@ class ClientLogic(Generic[J, E, D]):
 
     @method
     async def train(
-        self, spec: TrainSpec | Mapping[str, Any], *, encoder: str, priority: Priority = "normal"
+        self,
+        spec: TrainSpec | GeneratorSpec | Mapping[str, Any],
+        *,
+        encoder: str | None = None,
+        generator: str | None = None,
+        priority: Priority = "normal",
     ) -> J:
-        """Submit a training; its encoder will be registered as the next version of the name ``encoder``.
+        """Submit a training; what it makes is registered as the next version of the name ``encoder``, or ``generator``.
 
         Everything that ``spec`` does not set is chosen by the server, to suit the dataset. Raises Invalid with the
         places to blame, Conflict for a dataset that is not available, Busy.
         """
-        values = (
-            spec.model_dump(mode="json", exclude_unset=True) if isinstance(spec, TrainSpec) else dict(spec)
-        )
-        return await self._submit({"spec": values, "encoder": encoder, "priority": priority})
+        values = dict(spec) if isinstance(spec, Mapping) else spec.model_dump(mode="json", exclude_unset=True)
+        names = {"encoder": encoder, "generator": generator}
+        given = {what: name for what, name in names.items() if name is not None}
+        return await self._submit({"spec": values, "priority": priority, **given})
 
     @method
     async def job(self, job_id: str) -> J:
@@ -91,6 +100,19 @@ class ClientLogic(Generic[J, E, D]):
             async for item in items:
                 yield self._encoder(EncoderInfo.model_validate(item))
 
+    @method
+    async def generator(self, ref: str) -> G:
+        """The generator that ``name`` (its newest version), ``name@3`` or ``gen_…`` means now. Raises NotFound."""
+        found = await self._calls.get(f"/v1/generators/{segment(ref)}")
+        return self._generator(GeneratorInfo.model_validate(found))
+
+    @stream
+    async def generators(self, *, name: str | None = None) -> AsyncGenerator[G, None]:
+        """Generators, newest first, read page by page; with ``name`` its versions only."""
+        async with contextlib.aclosing(self._calls.listed("/v1/generators", name=name)) as items:
+            async for item in items:
+                yield self._generator(GeneratorInfo.model_validate(item))
+
     async def _submit(self, body: Mapping[str, Any]) -> J:
         return self._job(JobInfo.model_validate(await self._calls.create("/v1/jobs", body)))
 
@@ -100,8 +122,11 @@ class ClientLogic(Generic[J, E, D]):
     def _encoder(self, info: EncoderInfo) -> E:
         raise NotImplementedError
 
+    def _generator(self, info: GeneratorInfo) -> G:
+        raise NotImplementedError
 
-class Client(ClientLogic[Job, Encoder, Datasets], Blocking):
+
+class Client(ClientLogic[Job, Encoder, Generator, Datasets], Blocking):
     """A server of nidim.
 
     ``url`` and ``key`` come from ``NIDIM_URL`` and ``NIDIM_KEY`` where they are not given. ``timeout_s`` bounds every
@@ -141,8 +166,11 @@ class Client(ClientLogic[Job, Encoder, Datasets], Blocking):
     def _encoder(self, info: EncoderInfo) -> Encoder:
         return Encoder(self._calls, info, self._batching)
 
+    def _generator(self, info: GeneratorInfo) -> Generator:
+        return Generator(self._calls, info, self._batching)
 
-class AsyncClient(ClientLogic[AsyncJob, AsyncEncoder, AsyncDatasets], Awaiting):
+
+class AsyncClient(ClientLogic[AsyncJob, AsyncEncoder, AsyncGeneratorOf, AsyncDatasets], Awaiting):
     """The same for asyncio: every method is awaited, every list is ``async for``. One event loop only."""
 
     def __init__(
@@ -175,6 +203,9 @@ class AsyncClient(ClientLogic[AsyncJob, AsyncEncoder, AsyncDatasets], Awaiting):
 
     def _encoder(self, info: EncoderInfo) -> AsyncEncoder:
         return AsyncEncoder(self._calls, info, self._batching)
+
+    def _generator(self, info: GeneratorInfo) -> AsyncGeneratorOf:
+        return AsyncGeneratorOf(self._calls, info, self._batching)
 
 
 def options(url: str | None, key: str | None, timeout_s: float) -> dict[str, Any]:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator, Collection
-from pathlib import Path
+from collections.abc import AsyncGenerator
 from typing import Any, Generic, Literal, TypeVar
 
 from nidim.client.calls import Calls, segment
-from nidim.client.download import fetch
 from nidim.client.drive import Awaiting, Blocking, method, stream
 from nidim.client.embedding import Batching, Embedder, Noise, Rows, stacked
 from nidim.client.images import Images
 from nidim.client.prior import AsyncPrior, Prior
-from nidim.client.values import AliasInfo, EncoderInfo, FileInfo
+from nidim.client.stored import StoredLogic
+from nidim.client.values import AliasInfo, EncoderInfo
 
 L = TypeVar("L")
 OnError = Literal["fail", "null"]
 
 
-class EncoderLogic(Generic[L]):
+class EncoderLogic(StoredLogic[EncoderInfo], Generic[L]):
     """What both kinds of client can do with an encoder.
 
     It is one version, whatever reference it was found by: a newer one that appears meanwhile changes nothing here.
@@ -29,27 +28,7 @@ class EncoderLogic(Generic[L]):
     prior: L
     """The law that the embeddings follow."""
 
-    def __init__(self, calls: Calls, info: EncoderInfo, batching: Batching) -> None:
-        self._calls, self.info, self._batching = calls, info, batching
-        self._path = f"/v1/encoders/{segment(info.id)}"
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.ref}, d = {self.dim}>"
-
-    @property
-    def id(self) -> str:
-        """``enc_…``."""
-        return self.info.id
-
-    @property
-    def ref(self) -> str:
-        """``name@version``."""
-        return f"{self.info.name}@{self.info.version}"
-
-    @property
-    def dim(self) -> int:
-        """d."""
-        return self.info.dim
+    collection = "encoders"
 
     @method
     async def embed(
@@ -86,32 +65,6 @@ class EncoderLogic(Generic[L]):
                 yield rows
 
     @method
-    async def report(self) -> dict[str, Any]:
-        """The full report; its key figures are in ``info.report``."""
-        report: dict[str, Any] = await self._calls.get(f"{self._path}/report")
-        return report
-
-    @method
-    async def files(self) -> list[FileInfo]:
-        """The files of the encoder, with sizes and digests."""
-        return await self._files()
-
-    @method
-    async def download(self, directory: str | Path, *, names: Collection[str] | None = None) -> list[Path]:
-        """Write the files (or those of ``names``) into ``directory``, each verified by its SHA-256.
-
-        What is there already is not fetched again. Raises DownloadDamaged; ValueError for a name that is not listed.
-        """
-        place = Path(directory)
-        files = await self._files()
-        unknown = set(names or ()) - {file.name for file in files}
-        if unknown:
-            raise ValueError(f"{self.ref} has no file {', '.join(sorted(unknown))}")
-        place.mkdir(parents=True, exist_ok=True)
-        wanted = [file for file in files if names is None or file.name in names]
-        return [await fetch(self._calls, self._path, file, place) for file in wanted]
-
-    @method
     async def alias(self, alias: str, *, if_match: str | None = None) -> AliasInfo:
         """Point ``name:alias`` to this version; with ``if_match`` only while its ETag is this."""
         headers = {} if if_match is None else {"If-Match": if_match}
@@ -126,11 +79,6 @@ class EncoderLogic(Generic[L]):
         await self._calls.change("DELETE", self._alias(alias))
 
     @method
-    async def delete(self) -> None:
-        """Delete this version; not while an alias points to it (Conflict)."""
-        await self._calls.change("DELETE", self._path)
-
-    @method
     async def refresh(self) -> EncoderInfo:
         """Read ``info`` again: its aliases may have changed."""
         self.info = EncoderInfo.model_validate(await self._calls.get(self._path))
@@ -138,10 +86,6 @@ class EncoderLogic(Generic[L]):
 
     def _alias(self, alias: str) -> str:
         return f"/v1/encoders/{segment(self.info.name)}/aliases/{segment(alias)}"
-
-    async def _files(self) -> list[FileInfo]:
-        page = await self._calls.get(f"{self._path}/files")
-        return [FileInfo.model_validate(item) for item in page["items"]]
 
     def _pages(
         self, images: Images, *, noisy: bool, seed: int | None, on_error: OnError

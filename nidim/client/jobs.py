@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Any, Generic, Literal, Self, TypeVar, cast
 
 from nidim.client.calls import Calls, segment
 from nidim.client.drive import Awaiting, Blocking, method, stream
@@ -12,14 +12,27 @@ from nidim.client.embedding import Batching
 from nidim.client.encoders import AsyncEncoder, Encoder
 from nidim.client.errors import JobCancelled, JobFailed
 from nidim.client.follow import Follower
+from nidim.client.generators import AsyncGenerator as AsyncGeneratorOf
+from nidim.client.generators import Generator
 from nidim.client.progress import watching
-from nidim.client.values import ENDED, EncoderInfo, Event, Failure, JobInfo, JobState, Progress, Result
+from nidim.client.values import (
+    ENDED,
+    EncoderInfo,
+    Event,
+    Failure,
+    GeneratorInfo,
+    JobInfo,
+    JobState,
+    Progress,
+    Result,
+)
 
 J = TypeVar("J")
 E = TypeVar("E")
+G = TypeVar("G")
 
 
-class JobLogic(Generic[J, E]):
+class JobLogic(Generic[J, E, G]):
     """What both kinds of client can do with a job; ``info`` is how it was when it was last read."""
 
     def __init__(self, calls: Calls, info: JobInfo, batching: Batching) -> None:
@@ -56,7 +69,7 @@ class JobLogic(Generic[J, E]):
 
     @property
     def result(self) -> Result | None:
-        """The encoder that it became."""
+        """The encoder or generator that it became."""
         return self.info.result
 
     @property
@@ -110,12 +123,27 @@ class JobLogic(Generic[J, E]):
     @method
     async def get_encoder(self) -> E:
         """The encoder of a job that has succeeded. Raises ValueError for any other."""
-        if self.info.result is None:
-            raise ValueError(f"job {self.id} is {self.state}: it has no encoder (yet); wait() for it")
-        found = await self._calls.get(f"/v1/encoders/{self.info.result.id}")
+        found = await self._calls.get(f"/v1/encoders/{self._registered('encoder').id}")
         return self._encoder(EncoderInfo.model_validate(found))
 
+    @method
+    async def get_generator(self) -> G:
+        """The generator of a job that has succeeded and trained one. Raises ValueError for any other."""
+        found = await self._calls.get(f"/v1/generators/{self._registered('generator').id}")
+        return self._generator(GeneratorInfo.model_validate(found))
+
+    def _registered(self, what: Literal["encoder", "generator"]) -> Result:
+        if getattr(self.info, what) is None:
+            other = "get_generator" if what == "encoder" else "get_encoder"
+            raise ValueError(f"job {self.id} trains no {what}; use {other}()")
+        if self.info.result is None:
+            raise ValueError(f"job {self.id} is {self.state}: it has no {what} (yet); wait() for it")
+        return self.info.result
+
     def _encoder(self, info: EncoderInfo) -> E:
+        raise NotImplementedError
+
+    def _generator(self, info: GeneratorInfo) -> G:
         raise NotImplementedError
 
     async def _refresh(self) -> JobInfo:
@@ -133,18 +161,24 @@ class JobLogic(Generic[J, E]):
             failure = self.failure or Failure(code="unknown", message="the server names no reason")
             raise JobFailed(self, code=failure.code, message=failure.message)
         if self.state == "cancelled":
-            raise JobCancelled(self, code="cancelled", message="it was cancelled before it had an encoder")
+            raise JobCancelled(self, code="cancelled", message="it was cancelled before its end")
 
 
-class Job(JobLogic["Job", Encoder], Blocking):
+class Job(JobLogic["Job", Encoder, Generator], Blocking):
     """A training at a server."""
 
     def _encoder(self, info: EncoderInfo) -> Encoder:
         return Encoder(self._calls, info, self._batching)
 
+    def _generator(self, info: GeneratorInfo) -> Generator:
+        return Generator(self._calls, info, self._batching)
 
-class AsyncJob(JobLogic["AsyncJob", AsyncEncoder], Awaiting):
+
+class AsyncJob(JobLogic["AsyncJob", AsyncEncoder, AsyncGeneratorOf], Awaiting):
     """A training at a server, for asyncio."""
 
     def _encoder(self, info: EncoderInfo) -> AsyncEncoder:
         return AsyncEncoder(self._calls, info, self._batching)
+
+    def _generator(self, info: GeneratorInfo) -> AsyncGeneratorOf:
+        return AsyncGeneratorOf(self._calls, info, self._batching)

@@ -34,7 +34,7 @@ class Progress(Value):
 
 
 class Result(Value):
-    """The encoder that a job became."""
+    """The encoder or generator that a job became."""
 
     name: str
     version: int
@@ -66,6 +66,7 @@ class JobInfo(Value):
     spec: dict[str, Any]
     resolved: dict[str, Any]
     encoder: str | None = None
+    generator: str | None = None
     priority: Priority
     progress: Progress | None
     metrics: dict[str, Any]
@@ -109,8 +110,14 @@ class EncoderInfo(Value):
     created_at: datetime
 
 
+class GeneratorInfo(EncoderInfo):
+    """One version of a generator; ``prior`` is the law that it is fed from."""
+
+    source: str
+
+
 class FileInfo(Value):
-    """One file of an encoder."""
+    """One file of an encoder or a generator."""
 
     name: str
     size: int

@@ -31,6 +31,17 @@ def png(image: NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
+def as_file(images: Images, suffix: str, columns: int | None = None) -> bytes:
+    """Images (n, h, w, c) as .npy, as .zip, or as one .png of so many columns."""
+    if suffix == ".npy":
+        file = io.BytesIO()
+        np.save(file, images, allow_pickle=False)
+        return file.getvalue()
+    if suffix == ".zip":
+        return archive(images)
+    return png(grid(images, columns) if len(images) else np.full((1, 1, 1), 255, np.uint8))
+
+
 def archive(images: Images) -> bytes:
     """A zip of one PNG an image, named by its row. The same bytes for the same images."""
     file = io.BytesIO()

@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from nidim.client import Client, Job
-from nidim.given import read_spec
+from nidim.given import read_generator_spec, read_spec
 from nidim.remote import show
 from nidim.remote.options import asks_server
 
 STATES = click.Choice(["queued", "running", "succeeded", "failed", "cancelled"])
-COLUMNS = ("id", "state", "encoder", "epoch", "Î", "C", "created", "result or failure")
+COLUMNS = ("id", "state", "name", "epoch", "Î", "C", "created", "result or failure")
 RIGHT = ("epoch", "Î", "C")
 
 
@@ -46,7 +46,8 @@ def show_job(client: Client, as_json: bool, job: str) -> None:
 
 @jobs.command()
 @click.argument("spec_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--encoder", required=True, metavar="NAME", help="under which the encoder is registered")
+@click.option("--encoder", metavar="NAME", help="under which an encoder is registered")
+@click.option("--generator", metavar="NAME", help="under which a generator is registered")
 @click.option(
     "--set",
     "changes",
@@ -61,13 +62,17 @@ def submit(
     client: Client,
     as_json: bool,
     spec_file: Path,
-    encoder: str,
+    encoder: str | None,
+    generator: str | None,
     changes: tuple[str, ...],
     priority: Any,
     watch: bool,
 ) -> None:
-    """Train an encoder from SPEC_FILE (.toml or .json); what it leaves out is chosen to suit the dataset."""
-    job = client.train(read_spec(spec_file, changes), encoder=encoder, priority=priority)
+    """Train an encoder or a generator from SPEC_FILE (.toml or .json); what it leaves out is chosen to suit the data."""
+    if (encoder is None) == (generator is None):
+        raise click.UsageError("Give --encoder NAME, or --generator NAME for a spec of a generator.")
+    spec = read_spec(spec_file, changes) if generator is None else read_generator_spec(spec_file, changes)
+    job = client.train(spec, encoder=encoder, generator=generator, priority=priority)
     if not as_json:
         click.echo(f"Submitted {job.id}.")
         for advice in job.info.warnings:
@@ -140,4 +145,12 @@ def _row(job: Job) -> tuple[Any, ...]:
     )
     epoch = f"{info.progress.epoch}/{info.progress.epochs or '–'}" if info.progress else None
     figures = (info.metrics.get("mi_nats"), info.metrics.get("capacity_nats"))
-    return (info.id, info.state, info.encoder, epoch, *figures, info.created_at, end or None)
+    return (
+        info.id,
+        info.state,
+        info.encoder or info.generator,
+        epoch,
+        *figures,
+        info.created_at,
+        end or None,
+    )

@@ -15,6 +15,9 @@ OWN = tuple(
         ("encoders", "nidim.remote.encoders:encoders"),
         ("datasets", "nidim.remote.datasets:datasets"),
         ("score", "nidim.scoring:score"),
+        ("generators", "nidim.remote.generators:generators"),
+        ("generator", "nidim.generator_commands:generator"),
+        ("generate", "nidim.generator_commands:generate"),
     )
 )
 """Commands of this package that are imported when they are called."""
@@ -31,7 +34,7 @@ class LocalOrServer(click.Command):
                 ["--server"],
                 metavar="URL",
                 expose_value=False,
-                help="Ask this server instead; the first argument is then an encoder there: name, name@3, name:alias.",
+                help="Ask this server instead; the first argument is then a name there, name@3 or name:alias.",
             )
         )
 

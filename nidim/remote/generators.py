@@ -1,0 +1,163 @@
+"""``nidim generators``, and ``nidim generate`` with ``--server``."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from nidim.client import Client, Generator
+from nidim.errors import NidimError
+from nidim.remote import show
+from nidim.remote.options import asks_server
+
+SUFFIXES = (".png", ".npy", ".zip")
+COLUMNS = ("generator", "encoder", "d", "prior", "model", "image", "prior gap", "created")
+
+
+@click.group()
+def generators() -> None:
+    """Generators of a server: look, download, delete. `nidim generate NAME --server URL` makes images.
+
+    GENERATOR is name (its newest version), name@3 or gen_….
+    """
+
+
+@generators.command("list")
+@click.option("--name", help="versions of this name only")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1))
+@asks_server
+def list_generators(client: Client, as_json: bool, name: str | None, limit: int) -> None:
+    """The newest generators."""
+    found = list(itertools.islice(client.generators(name=name), limit))
+    if as_json:
+        show.echo_json([generator.info.as_json() for generator in found])
+    else:
+        show.table(COLUMNS, map(_row, found), right=("d", "prior gap"))
+
+
+@generators.command("show")
+@click.argument("generator")
+@click.option("--report", is_flag=True, help="The whole report instead, as JSON.")
+@asks_server
+def show_generator(client: Client, as_json: bool, generator: str, report: bool) -> None:
+    """Everything about GENERATOR, with the key figures of its report."""
+    found = client.generator(generator)
+    if report:
+        show.echo_json(found.report())
+    elif as_json:
+        show.echo_json(found.info.as_json())
+    else:
+        show.fields(found.info.as_json())
+
+
+@generators.command()
+@click.argument("generator")
+@click.option(
+    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="directory"
+)
+@asks_server
+def download(client: Client, as_json: bool, generator: str, output: Path) -> None:
+    """Write the files of GENERATOR into a directory, verified; `nidim generate DIRECTORY` works with them."""
+    paths = client.generator(generator).download(output)
+    if as_json:
+        show.echo_json([str(path) for path in paths])
+    else:
+        click.echo("".join(f"{path}\n" for path in paths), nl=False)
+
+
+@generators.command()
+@click.argument("generator")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@asks_server
+def delete(client: Client, as_json: bool, generator: str, yes: bool) -> None:
+    """Delete the version that GENERATOR means now, with its files."""
+    found = client.generator(generator)
+    if not yes:
+        click.confirm(f"Delete {found.ref} ({found.id}) for ever?", abort=True, err=True)
+    found.delete()
+    show.echo_json({"deleted": found.id}) if as_json else click.echo(f"Deleted {found.ref}.")
+
+
+@click.command()
+@click.argument("generator")
+@click.option("-n", default=16, show_default=True, type=click.IntRange(0, 100_000), help="draws of the prior")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1))
+@click.option("--offset", default=0, show_default=True, type=click.IntRange(0, 2**62), help="first row")
+@click.option("--temperature", default=1.0, show_default=True, type=click.FloatRange(0, 100))
+@click.option(
+    "--embeddings",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Images of these rows, an .npy file (n, d), instead of draws.",
+)
+@click.option("--columns", type=click.IntRange(1, 1024), help="Of the grid; default: a square.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help=".png: one grid; .npy: uint8 (n, h, w, c); .zip: a PNG each.",
+)
+@asks_server
+def generate(
+    client: Client,
+    as_json: bool,
+    generator: str,
+    n: int,
+    seed: int,
+    offset: int,
+    temperature: float,
+    embeddings: Path | None,
+    columns: int | None,
+    output: Path,
+) -> None:
+    """Make images with GENERATOR of a server, from draws of its prior."""
+    from nidim.generate.pictures import as_file
+
+    require_suffix(output)
+    found = client.generator(generator)
+    if embeddings is not None:
+        images = found.from_embeddings(rows_of(embeddings, found.dim), seed=seed)
+    else:
+        images = found.generate(n, seed=seed, offset=offset, temperature=temperature)
+    output.write_bytes(as_file(images, output.suffix, columns))
+    shape = list(images.shape)
+    if as_json:
+        show.echo_json({"generator": found.ref, "output": str(output), "shape": shape})
+    else:
+        click.echo(f"Wrote {output}: {shape[0]} images of {'x'.join(map(str, shape[1:]))}.")
+
+
+def require_suffix(output: Path) -> None:
+    """Raises BadParameter for a file of another kind."""
+    if output.suffix not in SUFFIXES:
+        raise click.BadParameter(f"{output.name} must end in one of {', '.join(SUFFIXES)}", param_hint="-o")
+
+
+def rows_of(path: Path, dim: int) -> Any:
+    """The rows (n, ``dim``) of an .npy file. Raises NidimError."""
+    try:
+        rows = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as exc:
+        raise NidimError(f"{path} is no .npy file: {exc}") from exc
+    if rows.ndim != 2 or rows.shape[1] != dim or not np.isfinite(rows).all():
+        raise NidimError(f"{path} must hold finite numbers (n, {dim}); its shape is {rows.shape}.")
+    return rows
+
+
+def _row(generator: Generator) -> tuple[Any, ...]:
+    info = generator.info
+    size = info.resolved["image_size"]
+    return (
+        generator.ref,
+        generator.source,
+        info.dim,
+        info.prior.get("kind"),
+        info.spec["model"]["kind"],
+        f"{size}×{size}×{info.resolved['channels']}",
+        info.report.get("prior_gap"),
+        info.created_at,
+    )
