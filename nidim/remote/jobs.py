@@ -68,7 +68,7 @@ def submit(
     priority: Any,
     watch: bool,
 ) -> None:
-    """Train an encoder or a generator from SPEC_FILE (.toml or .json); what it leaves out is chosen to suit the data."""
+    """Train an encoder or a generator from SPEC_FILE (.toml or .json); the rest is chosen to suit the data."""
     if (encoder is None) == (generator is None):
         raise click.UsageError("Give --encoder NAME, or --generator NAME for a spec of a generator.")
     spec = read_spec(spec_file, changes) if generator is None else read_generator_spec(spec_file, changes)
