@@ -94,6 +94,18 @@ class DatasetOut(Answer):
     created_at: datetime | None = None
 
 
+class LabelsOut(Answer):
+    """What images of a split are of; ``total`` is the images in the split."""
+
+    dataset: Id
+    split: Literal["train", "test"]
+    offset: Count
+    total: Count
+    labels: Annotated[list[Count | None], Field(max_length=1000)] = Field(
+        description="indices into the dataset's classes; null where there is no label"
+    )
+
+
 class JobOut(Answer):
     """A job."""
 
@@ -117,6 +129,15 @@ class JobOut(Answer):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+
+class CheckOut(Answer):
+    """What a job of a spec would be."""
+
+    spec: dict[str, Any]
+    resolved: dict[str, Any]
+    warnings: Annotated[list[dict[str, Any]], Field(max_length=10_000)]
+    memory_bytes: Count = Field(description="that the training takes, estimated")
 
 
 class EventOut(Answer):

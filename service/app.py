@@ -31,6 +31,7 @@ from service.keyring import create_bootstrap_key
 from service.limits import KeyLimits, Leaving
 from service.metrics import Metrics
 from service.middleware import Edge
+from service.previews import Turns
 from service.reaper import Reaper
 from service.routes import (
     aliases,
@@ -45,6 +46,7 @@ from service.routes import (
     keys,
     openai,
     operations,
+    pictures,
     prior,
 )
 from service.settings import Settings
@@ -56,15 +58,8 @@ from service.tracing import Tracer
 
 ROUTERS = (
     *(embed.router, openai.router, prior.router, jobs.router, events.router, encoders.router),
-    *(
-        generators.router,
-        aliases.router,
-        files.router,
-        files.of_generators,
-        datasets.router,
-        keys.router,
-        audit.router,
-    ),
+    *(generators.router, aliases.router, files.router, files.of_generators),
+    *(datasets.router, pictures.router, keys.router, audit.router),
     *(operations.protected, operations.public),
 )
 """All routes, the most frequent ones first; all but the last are guarded."""
@@ -150,6 +145,7 @@ def _services(
         bell=Bell(store, publish, tracer),
         tracer=tracer,
         ingestions=Ingestions(store, settings, scratch=room),
+        previews=Turns(),
         limits=KeyLimits(settings),
         broadcaster=Broadcaster(store, stopping, poll_s=settings.sse_poll_s, most=settings.max_event_streams),
         stopping=stopping,

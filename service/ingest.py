@@ -31,6 +31,8 @@ from service.environment import without_secrets
 Progress = Callable[[int, int | None], None]
 
 INDEX_FILE = "index.json"
+INGESTION = "nidim.data.ingest_main"
+PREVIEW = "nidim.data.preview_main"
 POLL_S = 0.1
 """How soon a cancellation or the deadline is noticed."""
 EXIT_S = 5.0
@@ -100,15 +102,21 @@ def ingest_upload(
         "digest": digest,
         "memory_bytes": memory_bytes,
     }
-    _run_child(job, deadline=time.monotonic() + timeout_s, on_progress=on_progress, cancel=cancel)
+    run_child(job, deadline=time.monotonic() + timeout_s, on_progress=on_progress, cancel=cancel)
     return Index.read(out)
 
 
-def _run_child(
-    job: dict[str, Any], *, deadline: float, on_progress: Progress | None, cancel: threading.Event | None
+def run_child(
+    job: dict[str, Any],
+    *,
+    deadline: float,
+    module: str = INGESTION,
+    on_progress: Progress | None = None,
+    cancel: threading.Event | None = None,
 ) -> None:
+    """Have a killable process of ``module`` do ``job``, until the monotonic time ``deadline``. Raises IngestFailed."""
     with tempfile.TemporaryFile() as stderr:
-        child, events = _start(job, stderr)
+        child, events = _start(module, job, stderr)
         watch = _Watch(child, deadline=deadline, cancel=cancel, on_progress=on_progress)
         try:
             with os.fdopen(events, "rb", buffering=0) as pipe:
@@ -121,16 +129,16 @@ def _run_child(
     watch.conclude()
 
 
-def _command(events_fd: int) -> list[str]:
-    return [sys.executable, "-m", "nidim.data.ingest_main", "--events-fd", str(events_fd)]
+def _command(module: str, events_fd: int) -> list[str]:
+    return [sys.executable, "-m", module, "--events-fd", str(events_fd)]
 
 
-def _start(job: dict[str, Any], stderr: IO[bytes]) -> tuple[subprocess.Popen[bytes], int]:
+def _start(module: str, job: dict[str, Any], stderr: IO[bytes]) -> tuple[subprocess.Popen[bytes], int]:
     """The child, and our end of the pipe that it reports on. Its standard input stays open: its lifeline."""
     ours, theirs = os.pipe()
     try:
         child = subprocess.Popen(
-            _command(theirs),
+            _command(module, theirs),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=stderr,

@@ -38,7 +38,10 @@ ERRORS = {
     "503": "The server cannot answer this now",
     "507": "The server's disk is full",
 }
-CONFLICTING = ("/jobs", "/datasets", "/keys", "/cancel", "/retry", "/rollback", "/generate")
+CONFLICTING = (
+    *("/jobs", "/datasets", "/keys", "/cancel", "/retry", "/rollback", "/generate"),
+    *("/check", "/images"),
+)
 """Ends of the paths that may answer 409 without being a DELETE."""
 BINARY = {"type": "string", "format": "binary", "maxLength": 2**53}
 IDEMPOTENCY_KEY = {

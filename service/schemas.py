@@ -101,6 +101,14 @@ class JobIn(BaseModel):
         return name
 
 
+class CheckIn(BaseModel):
+    """A spec to look at before it is submitted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spec: TrainSpec
+
+
 class AliasIn(Body):
     """Where an alias shall point."""
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from service.inference.serving import Serving
     from service.ingestion import Ingestions
     from service.metrics import Metrics
+    from service.previews import Turns
     from service.settings import Settings
     from service.store import Store
     from service.store.encoders import Encoder
@@ -42,6 +43,7 @@ class Services:
     metrics: Metrics
     bell: Bell
     ingestions: Ingestions
+    previews: Turns
     broadcaster: Broadcaster
     limits: KeyLimits
     tracer: Tracer = field(default_factory=Tracer)

@@ -27,6 +27,7 @@ from service.state import Publish, Services
 from service.store import Store, audit, counters, encoders, jobs
 from service.store.audit import By
 from service.store.jobs import Job
+from service.store.jobs.brief import brief
 from service.tracing import Tracer, origin
 
 MAX_UNSENT = 100
@@ -98,6 +99,23 @@ def submit(app: Services, by: By, body: JobIn, once: Once) -> Response:
         response = once.finish(tx, accepted(job))
     app.bell.ring(job)
     return response
+
+
+def check(app: Services, wish: TrainSpec) -> Response:
+    """What a job of this spec would be; nothing is kept. Raises InvalidBody, DatasetUnavailable."""
+    with app.store.session() as tx:
+        facts = catalog.facts(app.settings, tx, wish.dataset)
+    spec = completed(wish, facts)
+    resolved, warnings = _resolved(spec, facts)
+    refuse_too_large(spec, resolved, app.settings.max_training_bytes)
+    return views.answer(
+        {
+            "spec": brief(spec.model_dump(mode="json")),
+            "resolved": resolved.model_dump(mode="json"),
+            "warnings": [warning.model_dump(mode="json") for warning in warnings],
+            "memory_bytes": footprint.training(spec, resolved).total,
+        }
+    )
 
 
 def cancel(app: Services, by: By, job_id: str) -> Response:

@@ -22,7 +22,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -55,8 +55,12 @@ class Events:
             self.send("progress", done=done, total=total)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one ingestion; what goes wrong is an event, so the exit status is 0 unless the process is killed."""
+Task = Callable[[dict[str, Any], Events], None]
+
+
+def main(argv: Sequence[str] | None = None, *, task: Task | None = None) -> int:
+    """Run one ingestion, or another ``task`` with a stranger's file; what goes wrong is an event, so the exit status
+    is 0 unless the process is killed."""
     parser = argparse.ArgumentParser(description="Ingest one file; see the module's text.")
     parser.add_argument("--events-fd", type=int, required=True)
     with os.fdopen(parser.parse_args(argv).events_fd, "w", encoding="utf-8") as stream:
@@ -65,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _confine(job["memory_bytes"])
         threading.Thread(target=_leave_with_parent, daemon=True).start()
         try:
-            _run(job, events)
+            (task or _run)(job, events)
         except Exception as exc:
             code, message = classify(exc)
             if not expected(exc):

@@ -16,6 +16,11 @@ def available(name: str, root: Path | None, *, allow_downloads: bool) -> bool:
     return builtin_available(name, root) or allow_downloads
 
 
+def present(name: str, root: Path | None) -> bool:
+    """Whether its files are here."""
+    return builtin_available(name, root)
+
+
 def facts(name: str) -> DatasetFacts:
     """What a spec needs to know of it."""
     return builtin_facts(name)

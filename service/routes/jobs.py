@@ -10,12 +10,12 @@ from starlette.responses import Response
 
 from nidim.spec.targets import MOST_VALUES
 from service import submission, views
-from service.answers import JobOut, ListOut
+from service.answers import CheckOut, JobOut, ListOut
 from service.auth import needs
 from service.bodies import json_body
 from service.replay import once
 from service.routes.common import App, Author, Caller, Cursor, IdPath, Limit, found, guarded
-from service.schemas import JobIn, JobState
+from service.schemas import CheckIn, JobIn, JobState
 from service.store import jobs
 
 router = guarded("/v1/jobs", "jobs", json_only=True)
@@ -35,6 +35,16 @@ def submit(
     return submission.submit(
         app, by, body, once(request, caller, wish, keep_hours=app.settings.idempotency_hours)
     )
+
+
+@router.post("/check", response_model=CheckOut)
+@needs("read")
+def check(
+    app: App,
+    body: Annotated[CheckIn, Depends(json_body(CheckIn, values=MOST_VALUES, lists=MOST_VALUES // 2))],
+) -> Response:
+    """What a job of this spec would be: every default filled in, what "auto" becomes, warnings. Nothing is kept."""
+    return submission.check(app, body.spec)
 
 
 @router.get("", response_model=ListOut[JobOut])

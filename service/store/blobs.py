@@ -98,6 +98,10 @@ class Blobs(ABC):
     def ping(self) -> None:
         """Ask the store something; a remote one has two seconds to answer. Raises BlobsUnavailable."""
 
+    def local(self, digest: str) -> Path | None:  # noqa: ARG002
+        """Where the blob lies on this machine, for reading; None: elsewhere, ``fetch`` it. Raises BlobMissing."""
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Give back every connection; a later call opens new ones."""
@@ -198,6 +202,10 @@ class DirectoryBlobs(Blobs):
         except FileNotFoundError as error:
             raise BlobMissing from error
         return BlobInfo(digest, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+
+    def local(self, digest: str) -> Path:
+        self.stat(digest)
+        return self._root / blob_path(digest)
 
     def delete(self, digest: str) -> None:
         (self._root / blob_path(digest)).unlink(missing_ok=True)
