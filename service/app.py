@@ -14,7 +14,6 @@ from pathlib import Path
 import anyio.to_thread
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.staticfiles import StaticFiles
 
 from nidim import __version__
 from service import openapi, problems, queue
@@ -86,7 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     for router in ROUTERS:
         app.router.routes.extend(router.routes)  # flat: nested routers are matched one by one, at each level
-    app.mount("/static", StaticFiles(directory=operations.WEB), name="static")
+    app.mount("/static", operations.Static(directory=operations.WEB), name="static")
     problems.install(app)
     openapi.install(app)
     if settings.allowed_origins:

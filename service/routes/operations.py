@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
 
 from nidim import __version__
 from service import gauges, views
@@ -82,9 +83,19 @@ def _moment(app: Services, broker: BrokerWatch, blobs: BlobWatch) -> gauges.Mome
     )
 
 
+class Static(StaticFiles):
+    """The files of the pages: a browser asks whether it has the newest, and is not sent them again."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """With the header that says so."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
 @public.get("/", include_in_schema=False)
 async def index() -> Response:
-    """The front page."""
+    """The dashboard."""
     return _page("index.html")
 
 

@@ -44,6 +44,7 @@ document.getElementById("skip").addEventListener("click", (event) => {
   event.preventDefault();
   document.getElementById("main").focus();
 });
+for (const kind of ["dragover", "drop"]) window.addEventListener(kind, (event) => event.preventDefault()); // a file beside its zone
 keys();
 theme();
 state();
@@ -94,7 +95,7 @@ function theme() {
 }
 
 async function state() {
-  const line = document.getElementById("state");
+  const line = document.getElementById("server-state");
   try {
     const [health, ready] = await Promise.all([get("/healthz"), get("/readyz")]);
     const degraded = ready.degraded.length ? `; degraded: ${ready.degraded.join(", ")}` : "";

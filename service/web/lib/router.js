@@ -38,6 +38,7 @@ export function start(main, { onShow, onError }) {
     }
     if (signal.aborted) return;
     main.removeAttribute("aria-busy");
+    main.dataset.shown = location.hash || "#/";
     const heading = main.querySelector("h1");
     document.title = heading ? `${heading.textContent} · nidim` : "nidim";
     if (started) {

@@ -36,9 +36,9 @@ export function figures(rows) {
     h("div", {}, h("dt", {}, term), h("dd", {}, value), note && h("dd", { class: "note" }, note))));
 }
 
-/** A table with a head; `caption` is for those who hear it. */
+/** A table with a head, which scrolls where it is too wide; `caption` is for those who hear it. */
 export function table(caption, columns, rows) {
-  return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": caption },
+  return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": `${caption}, table` },
     h("table", {}, h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, name)))),
       h("tbody", {}, rows.map((cells) => h("tr", {}, cells.map((cell) => h("td", {}, cell)))))));
 }

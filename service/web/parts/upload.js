@@ -1,6 +1,6 @@
 // Pictures of one's own: drop an archive, see it go and be read, land on its page.
 
-import { Problem, get, upload } from "/static/lib/api.js";
+import { Problem, all, get, upload } from "/static/lib/api.js";
 import { announce, fill, h } from "/static/lib/dom.js";
 import { bytes, count } from "/static/lib/numbers.js";
 import { go } from "/static/lib/router.js";
@@ -73,13 +73,9 @@ export function nameOf(file) {
 }
 
 async function freeName(stem) {
+  const taken = new Set((await all("/v1/datasets")).map(({ name }) => name));
   for (let i = 1; ; i += 1) {
     const name = i === 1 ? stem : `${stem}-${i}`;
-    try {
-      await get(`/v1/datasets/${name}`);
-    } catch (error) {
-      if (error.status === 404) return name;
-      throw error;
-    }
+    if (!taken.has(name)) return name;
   }
 }

@@ -65,7 +65,7 @@ function rising() {
 /** What an encoder looks like: points that follow a law (a golden spiral through the normal quantiles). */
 function cloud() {
   const dots = Array.from({ length: 90 }, (_, i) => {
-    const radius = 22 * Math.sqrt(-2 * Math.log(1 - (i + 0.5) / 90));
+    const radius = 22 * Math.sqrt(-2 * Math.log(1 - (i + 0.5) / 93));
     const angle = i * 2.39996;
     return s("circle", { class: "dots", cx: (150 + 1.9 * radius * Math.cos(angle)).toFixed(1), cy: (55 + 0.75 * radius * Math.sin(angle)).toFixed(1), r: 2.4 });
   });

@@ -27,15 +27,14 @@ export async function train(_, query, signal) {
   const fields = Object.fromEntries(properties.map(([key, schema]) => [key, field(key, schema, tools)]));
   const rest = properties.map(([key]) => key).filter((key) => !FIRST.includes(key));
   const outcome = h("div", { class: "outcome" });
-  const submit = h("button", { type: "submit", class: "primary" }, "Start training");
-  const form = h("form", { class: "train", novalidate: true, onsubmit: (event) => { event.preventDefault(); start(); } },
+  const submit = h("button", { type: "submit", form: "training", class: "primary" }, "Start training");
+  const form = h("form", { id: "training", class: "train", novalidate: true, onsubmit: (event) => { event.preventDefault(); start(); } },
     h("div", { class: "row" },
       labelled("dataset", pictures, "what to learn from", "/spec/dataset"),
       labelled("name of the encoder", name, "small letters, digits, dots and dashes; an existing name gets a new version", "/encoder")),
     fields.encoder.node, fields.prior.node,
     h("div", { class: "row" }, fields.epochs.node, fields.evaluation.node),
-    h("details", {}, h("summary", {}, "All settings"), h("div", { class: "settings" }, rest.map((key) => fields[key].node))),
-    outcome, h("p", { class: "actions" }, submit));
+    h("details", {}, h("summary", {}, "All settings"), h("div", { class: "settings" }, rest.map((key) => fields[key].node))));
   const aside = h("aside", { class: "card", "aria-label": "What this will be", "aria-live": "polite" });
   const spec = () => ({
     dataset: pictures.value,
@@ -77,7 +76,7 @@ export async function train(_, query, signal) {
     for (const [key, one] of Object.entries(fields)) one.set(prefilled.spec[key]);
   }
   await check();
-  return [head("Train an encoder", "Leave what you do not know: every empty field shows the default that it will get."), h("div", { class: "split" }, form, aside)];
+  return [head("Train an encoder", "Leave what you do not know: every empty field shows the default that it will get."), h("div", { class: "split" }, form, aside, h("div", { class: "start" }, outcome, submit))];
 }
 
 /** The job whose settings are the start of a new one. */
