@@ -240,7 +240,7 @@ def test_every_view_is_named_readable_and_fits_a_phone(tab: Tab) -> None:
 def test_the_checks_of_a_page_can_fail(tab: Tab) -> None:
     tab.open("#/")
     tab.page.evaluate("""() => document.querySelector('main').insertAdjacentHTML('beforeend',
-        '<button></button><p id=main class=faint>faint</p>')""")
+        '<button><i></i></button><p id=main class=faint>faint</p>')""")
     tab.page.evaluate("() => { document.querySelector('.faint').style.color = '#ccc' }")
     assert len(tab.found("unnamed()")) == 1
     assert tab.found("repeated()") == ["main"]

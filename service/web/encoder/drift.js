@@ -3,9 +3,7 @@
 import { get, has, post } from "/static/lib/api.js";
 import { fill, h } from "/static/lib/dom.js";
 import { count, number } from "/static/lib/numbers.js";
-import { badge, figures, problem, worker } from "/static/parts/bits.js";
-
-const KNOWN = ["statistic", "evidence", "n", "worst", "alarm"];
+import { figures, problem, table, when, worker } from "/static/parts/bits.js";
 
 export function drift(encoder, signal) {
   const path = `/v1/encoders/${encoder.id}/drift`;
@@ -17,7 +15,7 @@ export function drift(encoder, signal) {
         return;
       }
       const found = await get(path, { signal });
-      fill(place, told(found), worker("Start anew", async () => { await post(`${path}/reset`); await show(); }));
+      fill(place, told(found), worker("Forget it and watch anew", async () => { await post(`${path}/reset`); await show(); }));
     } catch (error) {
       fill(place, error.status === 404 ? h("p", { class: "note" }, "This server does not watch for drift.") : problem(error));
     }
@@ -27,11 +25,21 @@ export function drift(encoder, signal) {
 }
 
 function told(found) {
-  const value = (name) => (typeof found[name] === "number" ? number(found[name], 3) : "–");
-  const worst = typeof found.worst === "object" && found.worst ? Object.entries(found.worst).map(([name, one]) => `${name} ${typeof one === "number" ? number(one, 2) : one}`).join(", ") : String(found.worst ?? "–");
-  const others = Object.entries(found).filter(([name, one]) => !KNOWN.includes(name) && ["number", "string"].includes(typeof one));
-  return h("div", {},
-    h("p", {}, found.alarm ? h("span", { class: "badge failed" }, "✕ drift") : badge("ready"), found.alarm ? " The live embeddings do not follow the law." : " Nothing speaks against the law so far."),
-    figures([["Embeddings seen", count(found.n)], ["Statistic", value("statistic")], ["Evidence", value("evidence")], ["Worst coordinate", worst],
-      ...others.map(([name, one]) => [name.replaceAll("_", " "), typeof one === "number" ? number(one, 3) : one])]));
+  const { worst, evidence } = found;
+  const groups = Object.entries(found.statistic ?? {}).map(([name, one]) =>
+    [name, number(one.from_prior, 3), number(one.heldout, 3), number(one.beyond, 3), number(one.chance, 3)]);
+  return h("div", {}, verdict(found), found.note && h("p", { class: "note" }, found.note),
+    figures([
+      ["Pictures seen", count(found.n), found.since ? h("span", {}, "since ", when(found.since)) : "embedded by anybody"],
+      ["Evidence p", number(evidence?.p_value, 3), "valid at any time; small speaks against the law"],
+      ["Worst coordinate", worst ? String(worst.coordinate + 1) : "–", worst && `${worst.statistic} ${number(worst.value)}, held out ${number(worst.heldout)}`],
+    ]),
+    found.n > 0 && groups.length > 0 && table("Drift by kind", ["", "From the law", "Held out", "Beyond what is tolerated", "By chance"], groups));
+}
+
+/** An alarm, none, or nothing that could raise one. */
+function verdict({ alarm, n }) {
+  if (alarm) return h("p", {}, h("span", { class: "badge failed" }, h("span", { "aria-hidden": "true" }, "✕"), " drift"), " The pictures that are embedded now are not like the held-out ones.");
+  if (!n) return h("p", {}, "Nothing has been embedded since the watch began.");
+  return h("p", {}, alarm === null ? "No alarm can be raised for this encoder." : "Nothing speaks for a drift so far.");
 }

@@ -28,13 +28,14 @@ async function judged(encoder, file, around) {
   const form = new FormData();
   form.set("images", file);
   const [row] = await embed(encoder, form);
-  const { p_value: [p], log_prob: [logProb] } = await score(encoder, [row]);
+  const { p_value: [p], log_prob: [logProb], p_conformal: ranks } = await score(encoder, [row]);
   around?.map.mark("tried", { row, label: "yours" });
   const numbers = [...row].slice(0, SHOWN).map((value) => number(value)).join(", ");
   return h("div", { class: "found" },
     await preview(file, file.name, 112),
     h("dl", { class: "facts" },
       h("dt", {}, "p-value"), h("dd", { id: "tried-p" }, number(p, 3), h("span", { class: "note" }, ` ${unusual(p, encoder.prior)}`)),
+      ...(ranks ? [h("dt", {}, "Among held-out"), h("dd", {}, number(ranks[0], 3), h("span", { class: "note" }, " share of held-out pictures that are as unusual"))] : []),
       h("dt", {}, "log density"), h("dd", {}, `${number(logProb)} nats`),
       h("dt", {}, "Embedding"), h("dd", {}, h("code", {}, `[${numbers}${row.length > SHOWN ? ", …" : ""}]`)),
       h("dt", {}, "Most like it"), h("dd", { id: "tried-alike" }, around

@@ -13,8 +13,11 @@ from fastapi.routing import iter_route_contexts
 
 from service import answers
 from service.app import create_app
+from service.routes.operations import WEB
 from service.settings import Settings
 
+SVG = "http://www.w3.org/2000/svg"
+"""A name, which nobody fetches."""
 OPTIONAL = {"skipped", "progress", "error", "created_by", "created_at"}
 """Of a dataset: a built-in has none of them."""
 
@@ -48,12 +51,23 @@ def test_pages_need_nothing_from_elsewhere(api: httpx.Client) -> None:
         assert page.status_code == 200
         assert page.headers["content-type"].startswith("text/html")
         assert "default-src 'self'" in page.headers["content-security-policy"]
-        links = re.findall(r'(?:src|href)="(?!data:)([^"]+)"', page.text)
+        links = re.findall(r'(?:src|href)="(?!data:|#)([^"]+)"', page.text)
         assert links
         for link in links:
             assert link.startswith("/")
             assert api.get(link).status_code == 200
-    assert "://" not in api.get("/static/docs.js").text
+
+
+def test_scripts_need_nothing_from_elsewhere(api: httpx.Client) -> None:
+    scripts = [path.relative_to(WEB) for path in WEB.rglob("*.js")]
+    assert len(scripts) > 20
+    for script in scripts:
+        answer = api.get(f"/static/{script}")
+        assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-cache")
+        assert set(re.findall(r"\w+://[^\"'`]*", answer.text)) <= {SVG}, script
+        for module in re.findall(r'from "([^"]+)"', answer.text):
+            assert module.startswith("/static/"), script
+            assert (WEB / module.removeprefix("/static/")).is_file(), script
 
 
 def test_errors_of_the_framework_have_our_format(api: httpx.Client, is_problem: Any) -> None:
