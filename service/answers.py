@@ -137,7 +137,7 @@ class CheckOut(Answer):
     spec: dict[str, Any]
     resolved: dict[str, Any]
     warnings: Annotated[list[dict[str, Any]], Field(max_length=10_000)]
-    memory_bytes: Count = Field(description="that the training takes, estimated")
+    memory_bytes: Count | None = Field(description="that the training takes, estimated; null for a generator")
 
 
 class EventOut(Answer):

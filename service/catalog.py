@@ -19,15 +19,18 @@ _BUILTIN_CURSOR = re.compile(r"builtin\.([0-9]{1,3})")
 Json = dict[str, Any]
 
 
-def facts(settings: Settings, tx: Session, name: str) -> DatasetFacts:
-    """What a job needs to know. Raises InvalidBody for an unknown name, DatasetUnavailable."""
+def facts(settings: Settings, tx: Session, name: str, *, hold: bool = True) -> DatasetFacts:
+    """What a job needs to know; ``hold``: and nobody can delete it before this transaction ends.
+
+    Raises InvalidBody for an unknown name, DatasetUnavailable.
+    """
     if name in builtins.NAMES:
         if not builtins.available(name, settings.datasets_dir, allow_downloads=settings.allow_downloads):
             raise DatasetUnavailable(
                 f"The files of {name} are not here: put them below the datasets directory, or allow downloads."
             )
         return builtins.facts(name)
-    row = datasets.hold(tx, name)
+    row = datasets.hold(tx, name) if hold else datasets.get(tx, name)
     if row is None:
         raise InvalidBody(
             f"There is no dataset {name}.", errors=[Blame("/spec/dataset", f"there is no dataset {name}")]

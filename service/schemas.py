@@ -106,7 +106,7 @@ class CheckIn(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    spec: TrainSpec
+    spec: AnySpec
 
 
 class AliasIn(Body):

@@ -83,9 +83,7 @@ def submit(app: Services, by: By, body: JobIn, once: Once) -> Response:
         if first := once.begin(tx):
             return first
         _refuse_flood(app, tx, by)
-        wanted = (
-            _generator(app, tx, body.spec) if body.spec.kind == "generator" else _encoder(app, tx, body.spec)
-        )
+        wanted = _wanted(app, tx, body.spec, hold=True)
         job = jobs.create(
             tx,
             kind=body.spec.kind,
@@ -101,19 +99,20 @@ def submit(app: Services, by: By, body: JobIn, once: Once) -> Response:
     return response
 
 
-def check(app: Services, wish: TrainSpec) -> Response:
+def check(app: Services, spec: TrainSpec | GeneratorSpec) -> Response:
     """What a job of this spec would be; nothing is kept. Raises InvalidBody, DatasetUnavailable."""
     with app.store.session() as tx:
-        facts = catalog.facts(app.settings, tx, wish.dataset)
-    spec = completed(wish, facts)
-    resolved, warnings = _resolved(spec, facts)
-    refuse_too_large(spec, resolved, app.settings.max_training_bytes)
+        wanted = _wanted(app, tx, spec, hold=False)
+    memory = None
+    if spec.kind == "train":
+        full, resolved = FullSpec.model_validate(wanted["spec"]), Resolved.model_validate(wanted["resolved"])
+        memory = footprint.training(full, resolved).total
     return views.answer(
         {
-            "spec": brief(spec.model_dump(mode="json")),
-            "resolved": resolved.model_dump(mode="json"),
-            "warnings": [warning.model_dump(mode="json") for warning in warnings],
-            "memory_bytes": footprint.training(spec, resolved).total,
+            "spec": brief(wanted["spec"]),
+            "resolved": wanted["resolved"],
+            "warnings": wanted["warnings"],
+            "memory_bytes": memory,
         }
     )
 
@@ -144,9 +143,16 @@ def retry(app: Services, by: By, job_id: str, once: Once) -> Response:
     return response
 
 
-def _encoder(app: Services, tx: Session, spec: TrainSpec) -> dict[str, Any]:
+def _wanted(app: Services, tx: Session, spec: TrainSpec | GeneratorSpec, *, hold: bool) -> dict[str, Any]:
+    """What the row of a job holds; ``hold``: what it needs cannot be deleted before this transaction ends."""
+    if spec.kind == "generator":
+        return _generator(app, tx, spec, hold=hold)
+    return _encoder(app, tx, spec, hold=hold)
+
+
+def _encoder(app: Services, tx: Session, spec: TrainSpec, *, hold: bool) -> dict[str, Any]:
     """What the row of a job that trains an encoder holds."""
-    facts = catalog.facts(app.settings, tx, spec.dataset)
+    facts = catalog.facts(app.settings, tx, spec.dataset, hold=hold)
     full = completed(spec, facts)
     resolved, warnings = _resolved(full, facts)
     refuse_too_large(full, resolved, app.settings.max_training_bytes)
@@ -157,9 +163,9 @@ def _encoder(app: Services, tx: Session, spec: TrainSpec) -> dict[str, Any]:
     }
 
 
-def _generator(app: Services, tx: Session, spec: GeneratorSpec) -> dict[str, Any]:
+def _generator(app: Services, tx: Session, spec: GeneratorSpec, *, hold: bool) -> dict[str, Any]:
     """What the row of a job that trains a generator holds; its source is the version that is meant now."""
-    encoder = encoders.hold(tx, spec.source)
+    encoder = encoders.hold(tx, spec.source) if hold else encoders.get_by_ref(tx, spec.source)
     if encoder is None:
         raise InvalidBody(errors=[Blame("/spec/source", f"there is no encoder {spec.source}")])
     source = SourceFacts(
@@ -168,7 +174,7 @@ def _generator(app: Services, tx: Session, spec: GeneratorSpec) -> dict[str, Any
         image_size=encoder.resolved["image_size"],
         channels=encoder.resolved["channels"],
     )
-    facts = catalog.facts(app.settings, tx, spec.dataset or source.dataset)
+    facts = catalog.facts(app.settings, tx, spec.dataset or source.dataset, hold=hold)
     pinned = spec.model_copy(update={"source": f"{encoder.name}@{encoder.version}"})
     try:
         full = pinned.filled(source, facts)

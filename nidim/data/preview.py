@@ -95,7 +95,7 @@ def of_archive(path: Path, index: Index, wanted: Wanted, *, limits: ImageLimits 
 def _array_rows(
     path: Path, _: Index, rows: np.ndarray, shape: tuple[int, int, int], limits: ImageLimits
 ) -> Iterator[np.ndarray]:
-    size, _, channels = shape
+    size, channels = shape[0], shape[2]
     start = 0
     with ArraySource(path, limits) as source:
         for chunk in source.chunks():

@@ -23,7 +23,7 @@ export async function compare(_, query, signal) {
     const job = await get(`/v1/jobs/${id}`, { signal });
     const events = await get(`/v1/jobs/${id}/events`, { signal });
     const report = job.result?.id.startsWith("enc_") ? (await get(`/v1/encoders/${job.result.id}`, { signal })).report : null;
-    const points = events.items.filter(({ type }) => type === "metric").map(({ data }) => [data.step, data.mi_nats ?? -data.loss]);
+    const points = events.items.filter(({ type }) => type === "metric").map(({ data }) => [data.step, job.kind === "generator" ? data.loss : data.mi_nats ?? -data.loss]);
     return { job, report, points };
   }));
   const names = runs.map(({ job }, i) => `${i + 1} ${job.encoder ?? job.generator ?? job.id}`);

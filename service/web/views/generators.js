@@ -22,7 +22,7 @@ export async function generators(_, __, signal) {
     : empty("No generator yet. Open an encoder and press “Make a generator”.", linkButton("Encoders", link("/encoders")))];
 }
 
-const sizeOf = ({ image }) => (image ? `${image.size} × ${image.size}` : "–");
+const sizeOf = ({ resolved: { image_size: size, channels } }) => `${size} × ${size}, ${channels === 1 ? "gray" : "colour"}`;
 
 export async function generator({ ref }, _, signal) {
   if (!(await has("/v1/generators"))) return [head("Generators", NOT_HERE)];
@@ -33,7 +33,7 @@ export async function generator({ ref }, _, signal) {
     card("New pictures", drawing(found)),
     card("Like one of yours", conditioned(found)),
     source && card("From one draw to another", morph(found, source)),
-    h("details", { class: "card" }, h("summary", {}, "All that is known"), h("pre", { tabindex: "0" }, JSON.stringify(found, null, 2))),
+    h("details", { class: "card" }, h("summary", {}, "Report and settings"), h("pre", { tabindex: "0" }, JSON.stringify({ report: found.report, spec: found.spec }, null, 2))),
   ].filter(Boolean);
 }
 

@@ -13,7 +13,7 @@ const ENDED = ["succeeded", "failed", "cancelled"];
 export async function job({ id }, _, signal) {
   let known = await get(`/v1/jobs/${id}`, { signal });
   const seen = { points: [], log: [], warnings: [...known.warnings], progress: known.progress, metrics: known.metrics };
-  const parts = pieces();
+  const parts = pieces(known.kind === "generator");
   const show = () => draw(known, seen, parts);
   const refresh = async () => {
     known = await get(`/v1/jobs/${id}`, { signal });
@@ -29,7 +29,7 @@ export async function job({ id }, _, signal) {
     requestAnimationFrame(() => { due = false; show(); });
   };
   const take = ({ type, data, at }) => {
-    if (type === "metric") { seen.points.push([data.step, data.mi_nats ?? -data.loss]); seen.metrics = { ...seen.metrics, ...data }; }
+    if (type === "metric") { seen.points.push([data.step, known.kind === "generator" ? data.loss : data.mi_nats ?? -data.loss]); seen.metrics = { ...seen.metrics, ...data }; }
     if (type === "progress") seen.progress = data;
     if (type === "log") seen.log.push([at, data.message]);
     if (type === "warning" && !seen.warnings.some((one) => one.code === data.code)) seen.warnings.push(data);
@@ -49,14 +49,14 @@ export async function job({ id }, _, signal) {
   ];
 }
 
-function pieces() {
+function pieces(generates) {
   return {
     state: h("div", { class: "state", role: "status" }),
     trouble: h("div"),
     actions: h("span", { class: "actions" }),
     bar: h("progress", { max: 1, "aria-label": "progress of the training" }),
     figures: h("div"),
-    chart: curve({ title: "Information over the training", x: "step", y: "nats" }),
+    chart: generates ? curve({ title: "Loss over the training", x: "step", y: "loss" }) : curve({ title: "Information over the training", x: "step", y: "nats" }),
     warnings: h("div"),
     log: h("ol", { class: "log", role: "log", tabindex: "0", "aria-label": "log of the training" }),
     drawn: {},
@@ -72,13 +72,13 @@ function draw(known, seen, parts) {
   fill(parts.figures, figures([
     ["Done", known.state === "succeeded" ? "100 %" : `${Math.floor(100 * share)} %`, `${count(step)} of ${count(steps)} steps`],
     ["Passes", `${epoch ?? 0} of ${epochs ?? "–"}`],
-    ["Î", `${number(seen.metrics.mi_nats)} nats`, "information that the embedding keeps"],
+    known.kind === "generator" ? ["Loss", number(seen.metrics.loss, 3)] : ["Î", `${number(seen.metrics.mi_nats)} nats`, "information that the embedding keeps"],
     running && speed && ["Speed", `${count(Math.round(speed))} / s`, "pictures"],
     running && ["Left", share >= 1 ? "evaluating…" : duration(left)],
   ].filter(Boolean)));
   const capacity = known.resolved?.capacity_nats;
   const batch = known.resolved?.batch_size;
-  parts.chart.draw([{ name: known.kind === "generator" ? "objective" : "Î", points: seen.points }],
+  parts.chart.draw([{ name: known.kind === "generator" ? "loss" : "Î", points: seen.points }],
     [capacity && { name: "capacity C", y: capacity }, known.kind !== "generator" && batch && { name: "log batch", y: Math.log(batch) }].filter(Boolean));
   if (parts.drawn.warnings !== seen.warnings.length) {
     parts.drawn.warnings = seen.warnings.length;

@@ -133,6 +133,14 @@ def test_a_spec_is_filled_and_judged_and_nothing_is_kept(api: httpx.Client, is_p
     assert found["memory_bytes"] > 0
 
 
+def test_a_spec_of_a_generator_is_checked_too(api: httpx.Client, encoder: Any, is_problem: Any) -> None:
+    found = api.post("/v1/jobs/check", json={"spec": {"kind": "generator", "source": "gauss"}}).json()
+    assert answers.CheckOut.model_validate(found).memory_bytes is None
+    assert (found["spec"]["source"], found["spec"]["dataset"]) == ("gauss@1", "digits")
+    nobody = api.post("/v1/jobs/check", json={"spec": {"kind": "generator", "source": "nobody"}})
+    is_problem(nobody, 422, "invalid_value", "/spec/source")
+
+
 def test_a_spec_that_no_job_could_have_is_refused(api: httpx.Client, is_problem: Any) -> None:
     url = "/v1/jobs/check"
     is_problem(api.post(url, json={"spec": {"dataset": "none"}}), 422, "invalid_value", "/spec/dataset")
