@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -203,20 +204,41 @@ def test_the_map_is_reached_by_keys_and_by_the_pointer(tab: Tab) -> None:
     assert tab.page.locator(".qqs svg").count() == 2
 
 
-def test_trainings_are_compared(tab: Tab) -> None:
-    tab.open("#/train?dataset=scans&again=1")
-    tab.page.get_by_label("Passes over the pictures").fill("9000")
-    tab.page.get_by_role("button", name="Start training").click()
+def test_a_generator_is_one_button_away_and_can_be_cancelled(tab: Tab) -> None:
+    tab.page.get_by_role("button", name="Make a generator").click()
     tab.page.get_by_role("button", name="Cancel").click()
     tab.page.get_by_text("A retry goes on from its last checkpoint.").wait_for()
     assert tab.page.get_by_role("button", name="Retry").is_visible()
+
+
+def test_new_pictures_are_drawn(tab: Tab, digits: tuple[bytes, bytes]) -> None:
+    spec = {"kind": "generator", "source": "scans-encoder", "epochs": 2, "evaluation": "quick"}
+    with httpx.Client(base_url=tab.url, trust_env=False) as client:
+        job = client.post("/v1/jobs", json={"spec": spec, "generator": "drawings"}).json()
+    tab.open(f"#/jobs/{job['id']}")
+    tab.page.get_by_role("link", name="Open the generator").click(timeout=90_000)
+    drawn = tab.page.locator("#drawn canvas")
+    drawn.nth(15).wait_for()
+    pixels = "node => node.toDataURL()"
+    before = drawn.first.evaluate(pixels)
+    tab.page.get_by_role("button", name="Draw others").click()
+    tab.page.wait_for_selector("#drawn:not([aria-busy])")
+    assert drawn.first.evaluate(pixels) != before
+    tab.page.set_input_files(
+        ".dropzone input", {"name": "zero.png", "mimeType": "image/png", "buffer": digits[1]}
+    )
+    tab.page.get_by_text("drawn from its embedding").wait_for()
+    assert tab.page.locator(".walk .sheet canvas").count() == 15
+
+
+def test_trainings_are_compared(tab: Tab) -> None:
     tab.open("#/jobs")
-    for box in tab.page.get_by_role("checkbox").all():
+    for box in tab.page.get_by_role("checkbox").all()[-2:]:
         box.check()
     tab.page.get_by_role("button", name="Compare").click()
     differ = tab.page.get_by_role("region", name="How they differ, table").text_content()
-    assert "epochs" in differ
-    assert "9000" in differ
+    assert "encoder.dim" in differ
+    assert tab.page.locator(".legend li").count() == 2
 
 
 def test_every_view_is_named_readable_and_fits_a_phone(tab: Tab) -> None:
@@ -224,8 +246,10 @@ def test_every_view_is_named_readable_and_fits_a_phone(tab: Tab) -> None:
     encoder = tab.page.locator("main table a").first.get_attribute("href")
     tab.open("#/jobs")
     job = tab.page.locator("main table a").last.get_attribute("href")
+    tab.open("#/generators")
+    generator = tab.page.locator("main table a").first.get_attribute("href")
     tab.page.set_viewport_size({"width": 360, "height": 740})
-    for view in (*VIEWS, encoder, job):
+    for view in (*VIEWS, encoder, job, generator):
         tab.open(view)
         assert tab.found("unnamed()") == [], view
         assert tab.found("repeated()") == [], view
