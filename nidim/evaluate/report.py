@@ -13,6 +13,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from nidim.conformal import Conformal
+from nidim.drift import Tolerance
+
 ALPHA = 0.05
 """Level of every rejection flag."""
 
@@ -237,6 +240,17 @@ class TargetFit(Section):
     sw2: Distance
 
 
+class Calibration(Section):
+    """What a running service measures images by, from held-out images: outliers by rank, drift beyond a tolerance."""
+
+    conformal: Conformal = Field(
+        description="‖s‖² of held-out images, for p-values that hold for this encoder"
+    )
+    tolerance: Tolerance = Field(
+        description="how far held-out images are from the law, with a bound on its error"
+    )
+
+
 class Report(Section):
     """What is known of a frozen encoder. The summary first, then the sections it was taken from."""
 
@@ -277,6 +291,9 @@ class Report(Section):
     target_fit: TargetFit | None = Field(None, description="of a prior of kind flow")
     representation: Representation | None = Field(
         None, description="None also in reports from before it was measured"
+    )
+    calibration: Calibration | None = Field(
+        None, description="of the clean embeddings; None also in reports from before it was measured"
     )
     absent: dict[str, str] = Field(description="section -> why it is None, or says nothing")
     level: Literal["full", "quick"]

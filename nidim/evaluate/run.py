@@ -65,7 +65,7 @@ def evaluate(
     clean = run.clean()
     with_noise = run.noisy(epsilon) if resolved.epsilon is not None and epsilon is not None else None
     certified = run.certificate(sigma, epsilon)
-    representation = run.representation()
+    calibration, representation = run.calibration(), run.representation()
     found, grouped = run.probes(train_max=probe_train_max), run.clustering()
     if mi_nats is not None and not math.isfinite(mi_nats):
         mi_nats, run.absent["mi_nats"] = None, f"the trained bound is {mi_nats} on held-out images"
@@ -90,6 +90,7 @@ def evaluate(
         clustering=grouped,
         target_fit=target_fit(prior, effort.distances) if isinstance(prior, FlowPrior) else None,
         representation=representation,
+        calibration=calibration,
         absent=run.absent,
         level=level,
         seed=seed,

@@ -11,13 +11,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nidim.conformal import conformal
+from nidim.drift import LEAST_IMAGES, calibrate
 from nidim.evaluate import certificate as certificates
 from nidim.evaluate import clustering as clusters
 from nidim.evaluate import laws
 from nidim.evaluate import probes as probing
 from nidim.evaluate import representation as representing
 from nidim.evaluate.battery import MIN_ROWS, Effort, battery
-from nidim.evaluate.report import Battery, Certificate, Clustering, Probes, Representation
+from nidim.evaluate.report import Battery, Calibration, Certificate, Clustering, Probes, Representation
 from nidim.priors import GaussianPrior, Prior
 
 Progress = Callable[[float], None]
@@ -26,6 +28,7 @@ _STARTS_AT = {
     "clean": 0.0,
     "noisy": 0.1,
     "certificate": 0.2,
+    "calibration": 0.235,
     "representation": 0.24,
     "probes": 0.25,
     "linear probe": 0.25,
@@ -131,6 +134,18 @@ class Stages:
         noisy = GaussianPrior(self._prior.dim, scale=float(np.hypot(1.0, sigma)))
         law = self._noisy.name if self._prior.through_normal else noisy.name
         return certificates.gaussian_certificate(scores, sigma=sigma, law=law, seed=self._seed)
+
+    def calibration(self) -> Calibration | None:
+        """What outliers and drift are measured by, or None with the reason."""
+        f = self._embedded.test
+        if len(f) < LEAST_IMAGES:
+            self.absent["calibration"] = f"{len(f)} held-out embeddings; a calibration needs {LEAST_IMAGES}"
+            return None
+        with self._stage("calibration"):
+            return Calibration(
+                conformal=conformal(self._prior.outlyingness(f)),
+                tolerance=calibrate(self._prior.normal_scores(f)),
+            )
 
     def representation(self) -> Representation | None:
         """What views of held-out images show without labels, or None with the reason."""

@@ -81,8 +81,11 @@ class Prior(abc.ABC):
 
     def p_value(self, x: ArrayLike) -> Floats:
         """P(χ²_d ≥ ‖s‖²), shape (n,): small for an outlier, uniform on (0, 1) under the law."""
-        squared = np.square(self.normal_scores(x)).sum(axis=1)
-        return special.chdtrc(self.dim, squared)
+        return special.chdtrc(self.dim, self.outlyingness(x))
+
+    def outlyingness(self, x: ArrayLike) -> Floats:
+        """‖s‖², shape (n,): by which outliers are ranked, large for one; ∞ outside the support."""
+        return np.square(self.normal_scores(x)).sum(axis=1)
 
     def interpolate(self, a: ArrayLike, b: ArrayLike, steps: int) -> Floats:
         """``steps`` points from a to b, both (d,), both included; shape (steps, d).

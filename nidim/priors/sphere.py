@@ -81,6 +81,10 @@ class SpherePrior(Prior):
         """P(p(X) ≤ p(x)), shape (n,): 1 on the sphere, where all points are equally likely, and 0 off it."""
         return self.contains(x).astype(np.float64)
 
+    def outlyingness(self, x: ArrayLike) -> Floats:
+        """0 on the sphere, where all points are equally likely, and ∞ off it."""
+        return np.where(self.contains(x), 0.0, np.inf)
+
     def _between(self, start: Floats, end: Floats, t: Floats) -> Floats:
         """The shorter great circle, evenly; of opposite points one of the great circles."""
         a, b = (v[0] / _lengths(v)[0] for v in (start, end))
