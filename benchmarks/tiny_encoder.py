@@ -5,14 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from service.store import Store, jobs
 from service.store.encoders import Encoder
 
 SIZE = 8
 
 
-def write_bundle(directory: Path, *, report: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
-    """A tiny encoder without training, stored as the worker stores one; what registering it needs."""
+def write_bundle(
+    directory: Path,
+    *,
+    report: dict[str, Any] | None = None,
+    seen: NDArray[np.uint8] | None = None,
+    **spec: Any,
+) -> dict[str, Any]:
+    """A tiny encoder without training, stored as the worker stores one; what registering it needs.
+
+    ``seen``: images (n, 8, 8, 1) by which its outputs are normalised and its scores are calibrated.
+    """
     import torch
 
     from nidim import bundle
@@ -29,7 +41,13 @@ def write_bundle(directory: Path, *, report: dict[str, Any] | None = None, **spe
     prior = make_prior(filled)
     model = build_encoder(filled, resolved, prior).eval()
     of = f" of {sorted(spec.items())}" if spec else ""  # files that are the same share a blob
-    report = report or {"mi_nats": 1.5, "hz_p": 0.4, "clean": {"n": 359, **({"of": of} if spec else {})}}
+    calibration = {} if seen is None else {"calibration": _fitted(model, prior, seen, resolved)}
+    report = report or {
+        **calibration,
+        "mi_nats": 1.5,
+        "hz_p": 0.4,
+        "clean": {"n": 359, **({"of": of} if spec else {})},
+    }
     manifest = bundle.save(
         directory,
         model=model,
@@ -51,6 +69,20 @@ def write_bundle(directory: Path, *, report: dict[str, Any] | None = None, **spe
         "prior": prior.describe(),
         "size": manifest.size_bytes,
     }
+
+
+def _fitted(model: Any, prior: Any, seen: NDArray[np.uint8], resolved: Any) -> dict[str, Any]:
+    from nidim.conformal import conformal
+    from nidim.drift import calibrate
+    from nidim.embedding import embed
+    from nidim.evaluate.report import Calibration
+    from nidim.statistics import recompute_statistics
+
+    recompute_statistics(model, seen, resolved)
+    held = embed(model, seen)
+    return Calibration(
+        conformal=conformal(prior.outlyingness(held)), tolerance=calibrate(prior.normal_scores(held))
+    ).model_dump(mode="json")
 
 
 def register(

@@ -18,6 +18,7 @@ from prometheus_client.core import Metric
 from service import gauges
 from service.metrics import Metrics
 from service.store import counters
+from service.store.drift import Shown
 from service.store.figures import Figures
 
 HERE = Path(__file__).resolve().parent
@@ -64,6 +65,11 @@ PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
         ),
     ),
     (
+        "Drift: days of the detector",
+        "short",
+        (("max by (encoder) (nidim_drift_detector_days)", "{{encoder}}"),),
+    ),
+    (
         "Blobs",
         "bytes",
         (("max by (kind) (nidim_blob_bytes)", "{{kind}}"), ("min(nidim_data_free_bytes)", "free")),
@@ -102,6 +108,7 @@ def of_system() -> list[Metric]:
         encoders_damaged=0,
         blob_bytes={"encoders": 0},
         counters=nothing,
+        drifts=(Shown(encoder="name@1", images=0, detector_log_days=None, alarm=False),),
     )
     return list(gauges.of_system(figures))
 

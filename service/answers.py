@@ -251,11 +251,75 @@ class SamplesOut(Answer):
 
 
 class ScoresOut(Answer):
-    """One value an embedding: log p in nats (null: −∞), and P(χ²_d ≥ ‖s‖²)."""
+    """One value an embedding: log p in nats (null: −∞), P(χ²_d ≥ ‖s‖²), and its rank among held-out images.
+
+    ``p_conformal`` is valid for the encoder as it is; null where it is older than that figure.
+    """
 
     encoder: Annotated[str, Field(max_length=80)]
     log_prob: Annotated[list[Finite | None], Field(max_length=1_000_000)]
     p_value: Annotated[list[Finite | None], Field(max_length=1_000_000)]
+    p_conformal: Annotated[list[Finite], Field(max_length=1_000_000)] | None
+
+
+class DriftShift(Answer):
+    """Means of a group of features over recent images, in deviations under the prior."""
+
+    from_prior: Finite = Field(description="distance from the prior")
+    heldout: Finite = Field(description="the same of held-out images")
+    beyond: Finite = Field(description="distance from what is tolerated; 0: within")
+    chance: Finite = Field(description="what as many draws of the prior would show")
+
+
+class DriftWorst(Answer):
+    """The coordinate that is farthest from where held-out images were."""
+
+    coordinate: Count
+    statistic: Literal["location", "scale"]
+    value: Finite
+    heldout: Finite
+    z: Finite = Field(description="distance from between the prior and the held-out mean, in standard errors")
+
+
+class DriftEvidence(Answer):
+    """Of all images since the reset, valid at any time."""
+
+    log_e: Finite = Field(description="logarithm of the e-value now")
+    p_value: Finite = Field(description="1 / the largest e-value so far")
+
+
+class DriftDetector(Answer):
+    """What raises the alarm."""
+
+    log_ratio: Finite | None = Field(description="logarithm of the detector over its threshold; alarm from 0")
+    false_alarms_per_day: Finite = Field(description="that the threshold allows, at most")
+
+
+class DriftTolerance(Answer):
+    """What is tolerated: the way from the prior to the held-out means, and ``radius`` around it."""
+
+    n: Count = Field(description="held-out images")
+    confidence: Finite
+    radius: dict[str, Finite]
+
+
+class DriftOut(Answer):
+    """The images that an encoder version embedded, against its prior; ``alarm`` null: no tolerance is known."""
+
+    encoder: Annotated[str, Field(max_length=80)]
+    since: datetime | None = Field(description="when the first image came after the reset")
+    updated_at: datetime | None
+    n: Count = Field(description="images watched since the reset")
+    recent_n: Finite = Field(description="images that the recent means are worth")
+    statistic: dict[str, DriftShift]
+    worst: DriftWorst | None
+    evidence: DriftEvidence
+    detector: DriftDetector
+    alarm: bool | None
+    alarm_at: datetime | None
+    tolerance: DriftTolerance | None
+    enabled: bool
+    note: Text | None
 
 
 class PointsOut(Answer):

@@ -23,6 +23,7 @@ from service.degraded import Ledger
 from service.exposure import check_exposure
 from service.heads import Heads
 from service.health import BlobWatch, BrokerWatch
+from service.inference.drift import Drifts
 from service.inference.generating import Generating
 from service.inference.serving import Serving
 from service.ingestion import Ingestions
@@ -36,6 +37,7 @@ from service.routes import (
     aliases,
     audit,
     datasets,
+    drift,
     embed,
     encoders,
     events,
@@ -57,7 +59,7 @@ from service.tracing import Tracer
 
 ROUTERS = (
     *(embed.router, openai.router, prior.router, jobs.router, events.router, encoders.router),
-    *(generators.router, aliases.router, files.router, files.of_generators),
+    *(generators.router, drift.router, aliases.router, files.router, files.of_generators),
     *(datasets.router, pictures.router, keys.router, audit.router),
     *(operations.protected, operations.public),
 )
@@ -116,7 +118,11 @@ async def _lifespan(
         app.state.broker_watch = BrokerWatch(settings.broker_url)
         app.state.blob_watch = BlobWatch(store.blobs)
         warming = asyncio.create_task(services.serving.decoder.warm())
-        with _reaping(Reaper(store, publish, settings)), _noticing_signals(services.stopping):
+        with (
+            _in_a_thread("reaper", Reaper(store, publish, settings).run_forever),
+            _in_a_thread("drift", services.drifts.run_forever),
+            _noticing_signals(services.stopping),
+        ):
             yield
             services.stopping.set()
             await services.broadcaster.close()
@@ -134,11 +140,13 @@ def _services(
 ) -> Services:
     """``room`` is for files of this process only."""
     stopping = asyncio.Event()
+    serving = Serving(settings, store.blobs, scratch=room, watch=metrics, notes=Ledger(store))
     return Services(
         settings=settings,
         store=store,
         blob_threads=BlobThreads(patience_s=settings.blob_timeout_s),
-        serving=Serving(settings, store.blobs, scratch=room, watch=metrics, notes=Ledger(store)),
+        serving=serving,
+        drifts=Drifts(store, serving.laws, serving.calibrations, settings),
         generating=Generating(settings, store.blobs, scratch=room, notes=Ledger(store)),
         metrics=metrics,
         bell=Bell(store, publish, tracer),
@@ -164,9 +172,10 @@ def _opened(settings: Settings) -> Store:
 
 
 @contextlib.contextmanager
-def _reaping(reaper: Reaper) -> Iterator[None]:
+def _in_a_thread(name: str, work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """``work`` goes on until it is told to stop."""
     stop = threading.Event()
-    thread = threading.Thread(target=reaper.run_forever, args=(stop,), name="reaper", daemon=True)
+    thread = threading.Thread(target=work, args=(stop,), name=name, daemon=True)
     thread.start()
     try:
         yield

@@ -5,12 +5,13 @@ Figures of the database are the same in every API process: take ``max`` over the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from service.store import counters
+from service.store import counters, drift
 from service.store.figures import Figures
 
 COUNTERS = {
@@ -78,6 +79,28 @@ def of_system(figures: Figures) -> Iterator[Metric]:
     for family, (name, meaning, label) in COUNTERS.items():
         found = {key: n for (owner, key), n in figures.counters.items() if owner == family}
         yield _counted(name, meaning, label, found)
+    yield from _drifts(figures.drifts)
+
+
+LOG_MOST = math.log(1e9)
+DRIFTS: tuple[tuple[str, str, Callable[[drift.Shown], float]], ...] = (
+    ("images", "Embedded images that were watched for drift since the reset", lambda one: one.images),
+    (
+        "detector_days",
+        "Detector of drift, in days: it alarms at 1 / NIDIM_DRIFT_FALSE_ALARMS_PER_DAY; at most 1e9",
+        lambda one: 0.0 if one.detector_log_days is None else math.exp(min(one.detector_log_days, LOG_MOST)),
+    ),
+    ("alarm", "Whether drift was found since the reset", lambda one: float(one.alarm)),
+)
+
+
+def _drifts(shown: tuple[drift.Shown, ...]) -> Iterator[Metric]:
+    """Of at most ``drift.MOST_SHOWN`` encoders."""
+    for name, meaning, value in DRIFTS:
+        family = GaugeMetricFamily(f"nidim_drift_{name}", meaning, labels=["encoder"])
+        for one in shown:
+            family.add_metric([one.encoder], value(one))
+        yield family
 
 
 def of_process(moment: Moment) -> Iterator[Metric]:

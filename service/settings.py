@@ -266,7 +266,25 @@ class Serving(BaseSettings):
     )
 
 
-class Settings(Serving, Bodies, Uploads, Keys, Control, Network, Places):
+class Drift(BaseSettings):
+    """How embedded images are watched for drift against the prior."""
+
+    drift_enabled: bool = Field(default=True, description="whether embedded images are watched for drift")
+    drift_false_alarms_per_day: float = Field(
+        default=0.03,
+        gt=0,
+        le=24,
+        description="false alarms a day that are accepted of each encoder while its images are as they were held out",
+    )
+    drift_flush_s: float = Field(
+        default=1.0,
+        gt=0,
+        le=60,
+        description="seconds between writes of what was watched; so much of it is lost with a killed process",
+    )
+
+
+class Settings(Drift, Serving, Bodies, Uploads, Keys, Control, Network, Places):
     """All settings of one process."""
 
     model_config = SettingsConfigDict(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from service.auth import Caller
     from service.blob_threads import BlobThreads
     from service.broadcast import Broadcaster
+    from service.inference.drift import Drifts
     from service.inference.generating import Generating
     from service.inference.serving import Serving
     from service.ingestion import Ingestions
@@ -39,6 +40,7 @@ class Services:
     store: Store
     blob_threads: BlobThreads
     serving: Serving
+    drifts: Drifts
     generating: Generating
     metrics: Metrics
     bell: Bell

@@ -10,7 +10,7 @@ Decisions: docs/decisions/0012; what it says and what not: docs/drift.md.
 """
 
 from nidim.drift.monitor import Monitor, Verdict, watched
-from nidim.drift.state import Bets, State, Tally, absorb, bets, tally
+from nidim.drift.state import Bets, State, Tally, absorb, advance, bets, tally
 from nidim.drift.summary import Summary, summary
 from nidim.drift.tolerance import LEAST_IMAGES, Tolerance, calibrate
 
@@ -24,6 +24,7 @@ __all__ = [
     "Tolerance",
     "Verdict",
     "absorb",
+    "advance",
     "bets",
     "calibrate",
     "summary",

@@ -15,13 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nidim.drift.features import Floats, features
-from nidim.drift.state import State, absorb, bets, tally
+from nidim.drift.state import BLOCK, State, advance
 from nidim.drift.summary import Summary, summary
 from nidim.drift.tolerance import Tolerance
 from nidim.priors.base import Prior
-
-BLOCK = 64
-"""Images that are bet on before the bets are placed anew."""
 
 
 def watched(prior: Prior, embeddings: ArrayLike) -> Floats:
@@ -74,8 +71,7 @@ class Monitor:
         values = watched(self.prior, embeddings)
         for start in range(0, len(values), BLOCK):
             block = values[start : start + BLOCK]
-            seen = tally(block, bets(self.state, self.tolerance))
-            self.state = absorb(self.state, seen, weight=len(block))
+            self.state = advance(self.state, block, self.tolerance, weight=len(block))
             self._alarm |= self.state.log_detection >= self._log_threshold
         return self.verdict
 

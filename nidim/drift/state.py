@@ -34,6 +34,8 @@ HALF_LIVES = (200.0, 2_000.0, 20_000.0)
 """Images after which a seen image counts half in a bet."""
 STAKE = 0.9
 """The largest share of its wealth that a channel can lose by one image."""
+BLOCK = 128
+"""Images that are bet on before the bets are placed anew."""
 _MOST_LOG = 1e6
 
 
@@ -192,6 +194,16 @@ def absorb(state: State, seen: Tally, *, weight: float) -> State:
         log_evidence=evidence,
         log_peak=max(state.log_peak, log_mean(evidence)),
     )
+
+
+def advance(state: State, values: Floats, tolerance: Tolerance, *, weight: float) -> State:
+    """The state after features (n, K), betting anew after every BLOCK of them; ``weight``: of all of them."""
+    share = weight / max(len(values), 1)
+    for start in range(0, len(values), BLOCK):
+        block = values[start : start + BLOCK]
+        seen = tally(block, bets(state, tolerance))
+        state = absorb(state, seen, weight=share * len(block))
+    return state
 
 
 def log_mean(logs: NDArray[np.float64]) -> float:

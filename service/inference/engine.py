@@ -24,6 +24,7 @@ from service.store.encoders import Encoder
 
 if TYPE_CHECKING:
     from nidim.bundle import Manifest
+    from nidim.conformal import Conformal
 
 Rows = NDArray[np.float32]
 PAGE_VALUES = 1 << 18
@@ -115,11 +116,18 @@ def pages(
         yield prior.sample(count, seed=seed, offset=offset + start, temperature=temperature)
 
 
-def score(prior: Prior, embeddings: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """log p in nats and p-value of each row."""
+def score(
+    prior: Prior, embeddings: Rows, conformal: Conformal | None = None
+) -> dict[str, NDArray[np.float64] | None]:
+    """log p in nats and the p-values of each row: by theory, and by rank among held-out images where they are known."""
     if len(embeddings) == 0:
-        return np.empty(0), np.empty(0)
-    return prior.log_prob(embeddings), prior.p_value(embeddings)
+        none = np.empty(0)
+        return {"log_prob": none, "p_value": none, "p_conformal": None if conformal is None else none}
+    return {
+        "log_prob": prior.log_prob(embeddings),
+        "p_value": prior.p_value(embeddings),
+        "p_conformal": None if conformal is None else conformal.p_value(prior.outlyingness(embeddings)),
+    }
 
 
 def noisy(encoder: Encoder, prior: Prior, embeddings: Rows, *, seed: int, offset: int = 0) -> Rows:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from service.inference import dummy, engine
 from service.inference.batcher import Batcher
+from service.inference.calibrations import Calibrations
 from service.inference.decoding import Decoded, DecodePool, Patience, Wanted
 from service.inference.laws import Laws
 from service.inference.registry import Notes, Registry, label
@@ -123,7 +124,7 @@ class Serving:
             threads=settings.serve_threads or max(1, cores // 4),
             scratch=scratch,
         )
-        self.laws = Laws(blobs, notes)
+        self.laws, self.calibrations = Laws(blobs, notes), Calibrations()
         self.registry = Registry(
             load,
             max_bytes=settings.serve_cache_bytes,

@@ -70,6 +70,7 @@ async def embedded(request: Request, app: Services, encoder: Encoder, *, keep_go
         found = await images.images(request, room)
         done = await unless_gone(request, app.serving.embed(encoder, found, keep_going=keep_going, room=room))
     checked(app, done, keep_going=keep_going)
+    app.drifts.feed(encoder, done.rows)
     return done
 
 

@@ -47,6 +47,7 @@ async def create_embeddings(request: Request, app: App) -> Response:
             async with answering("/input/{}" if isinstance(wish.input, list) else "/input"):
                 done = await unless_gone(request, app.serving.embed(encoder, images, room=room))
     checked(app, done, keep_going=False)
+    app.drifts.feed(encoder, done.rows)
     body = await anyio.to_thread.run_sync(_body, done, wish.encoding_format)
     return views.answer(body, headers=timing(done))
 

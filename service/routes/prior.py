@@ -65,7 +65,11 @@ def sample(
 @router.post("/score", response_model=ScoresOut, openapi_extra={"x-images-body": True})
 @needs("embed")
 async def score(request: Request, app: App, encoder: ServedEncoder) -> Response:
-    """log p in nats and P(χ²_d ≥ ‖s‖²) of images or embeddings; a small p is an outlier. On a sphere p is 1."""
+    """log p in nats and P(χ²_d ≥ ‖s‖²) of images or embeddings; a small p is an outlier. On a sphere p is 1.
+
+    ``p_conformal``: the share of held-out images that are at least as unusual; null for encoders from before it was
+    measured.
+    """
     choose(request, (JSON,))
     async with answering():
         with app.serving.budget.admitted(declared(request, app)) as room:
@@ -126,5 +130,6 @@ def _end(prior: Any, name: str, values: list[float]) -> NDArray[np.float64]:
 
 
 def _scores(app: Services, encoder: Encoder, embeddings: NDArray[np.float32]) -> dict[str, Any]:
-    log_prob, p_value = engine.score(law_of(app, encoder), embeddings)
-    return {"encoder": label(encoder), "log_prob": log_prob, "p_value": p_value}
+    conformal = app.serving.calibrations.of(encoder).conformal
+    scores = engine.score(law_of(app, encoder), embeddings, conformal)
+    return {"encoder": label(encoder), **scores}

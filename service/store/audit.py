@@ -32,6 +32,7 @@ Action = Literal[
     "encoder.delete",
     "generator.create",
     "generator.delete",
+    "drift.reset",
     "alias.put",
     "alias.rollback",
     "alias.delete",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
-from service.store import counters
+from service.store import counters, drift
 from service.store.clock import is_past, now
 from service.store.jobs.values import STATES
 from service.store.names import Kind
@@ -40,6 +40,7 @@ class Figures:
     encoders_damaged: int
     blob_bytes: Mapping[str, int]
     counters: Mapping[tuple[str, str], int]
+    drifts: tuple[drift.Shown, ...] = ()
 
 
 def read(tx: Session) -> Figures:
@@ -62,6 +63,7 @@ def read(tx: Session) -> Figures:
             "checkpoints": _checkpoint_bytes(tx),
         },
         counters=counters.read(tx),
+        drifts=drift.shown(tx),
     )
 
 

@@ -4,7 +4,8 @@
     jobs ──0..1 encoders               one encoder per job at most, by a unique constraint
     encoder_names ──< encoders ──< encoder_files
                           ├──< aliases ──< alias_moves
-                          └──0..1 damages
+                          ├──0..1 damages
+                          └──0..1 drifts
     datasets   idempotency   api_keys   audit   singletons
 
 A change here needs a migration in ``migrations/versions``; a test compares the two.
@@ -19,6 +20,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
+    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -215,6 +217,23 @@ class DamageRow(Base):
     detail: Mapped[str]
     found_at: Mapped[datetime]
     checked_at: Mapped[datetime]
+
+
+class DriftRow(Base):
+    """What is known of the images that an encoder embedded since ``since``; ``state`` is nidim.drift's.
+
+    ``detector_log_days``: the logarithm of its detector, in days; none before the first image.
+    """
+
+    __tablename__ = "drifts"
+
+    encoder_id: Mapped[str] = mapped_column(ForeignKey("encoders.id", ondelete="CASCADE"), primary_key=True)
+    state: Mapped[Json | None]
+    images: Mapped[int] = mapped_column(BigInteger)
+    detector_log_days: Mapped[float | None] = mapped_column(Double)
+    since: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    alarm_at: Mapped[datetime | None]
 
 
 class AliasRow(Base):
