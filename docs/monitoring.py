@@ -108,7 +108,7 @@ def of_system() -> list[Metric]:
         encoders_damaged=0,
         blob_bytes={"encoders": 0},
         counters=nothing,
-        drifts=(Shown(encoder="name@1", images=0, detector_log_days=None, alarm=False),),
+        drifts=(Shown(encoder="name@1", n=0, detector_log_days=None, alarm=False),),
     )
     return list(gauges.of_system(figures))
 

@@ -309,7 +309,8 @@ class DriftOut(Answer):
     encoder: Annotated[str, Field(max_length=80)]
     since: datetime | None = Field(description="when the first image came after the reset")
     updated_at: datetime | None
-    n: Count = Field(description="images watched since the reset")
+    n: Count = Field(description="images, or requests, watched since the reset")
+    unit: Literal["image", "request"]
     recent_n: Finite = Field(description="images that the recent means are worth")
     statistic: dict[str, DriftShift]
     worst: DriftWorst | None

@@ -84,7 +84,11 @@ def of_system(figures: Figures) -> Iterator[Metric]:
 
 LOG_MOST = math.log(1e9)
 DRIFTS: tuple[tuple[str, str, Callable[[drift.Shown], float]], ...] = (
-    ("images", "Embedded images that were watched for drift since the reset", lambda one: one.images),
+    (
+        "observations",
+        "Embedded images (requests: NIDIM_DRIFT_UNIT) watched for drift since the reset",
+        lambda one: one.n,
+    ),
     (
         "detector_days",
         "Detector of drift, in days: it alarms at 1 / NIDIM_DRIFT_FALSE_ALARMS_PER_DAY; at most 1e9",

@@ -276,11 +276,16 @@ class Drift(BaseSettings):
         le=24,
         description="false alarms a day that are accepted of each encoder while its images are as they were held out",
     )
+    drift_unit: Literal["image", "request"] = Field(
+        default="image",
+        description="what counts as one independent observation: every image, or all images of a request together "
+        "where a request holds images of a kind",
+    )
     drift_flush_s: float = Field(
         default=1.0,
         gt=0,
         le=60,
-        description="seconds between writes of what was watched; so much of it is lost with a killed process",
+        description="seconds between writes of what was watched; as much of it is lost with a killed process",
     )
 
 

@@ -15,7 +15,7 @@ import logging
 import math
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,8 @@ class DriftSettings(Protocol):
     def drift_enabled(self) -> bool: ...
     @property
     def drift_false_alarms_per_day(self) -> float: ...
+    @property
+    def drift_unit(self) -> Literal["image", "request"]: ...
     @property
     def drift_flush_s(self) -> float: ...
 
@@ -83,7 +85,7 @@ class Drifts:
         with self._flushing:
             for pending in self._taken(encoder_id):
                 try:
-                    self._take_in(pending.encoder, np.concatenate(pending.parts))
+                    self._take_in(pending)
                 except (Damaged, StoreBusy):
                     logger.warning(
                         "%d images of encoder %s were not watched", pending.rows, pending.encoder.id
@@ -105,10 +107,10 @@ class Drifts:
             taken, self._pending = list(self._pending.values()), {}
             return taken
 
-    def _take_in(self, encoder: Encoder, rows: NDArray[np.float32]) -> None:
-        from nidim.drift import advance, watched
+    def _take_in(self, pending: _Pending) -> None:
+        from nidim.drift import advance
 
-        values = watched(self._laws.of(encoder), rows)
+        encoder, values = pending.encoder, self._observations(pending)
         tolerance = self._calibrations.of(encoder).tolerance
         with self._store.begin() as tx:
             held = drift.hold(tx, encoder.id)
@@ -128,12 +130,25 @@ class Drifts:
                 tx,
                 encoder.id,
                 state=state.to_json(),
-                images=state.n,
+                n=state.n,
                 detector_log_days=None if log_days == -math.inf else log_days,
                 alarm=tolerance is not None and log_days >= self.log_threshold,
             )
         if begins:
             logger.warning("the images of encoder %s have drifted from its prior", encoder.id)
+
+    def _observations(self, pending: _Pending) -> NDArray[np.float64]:
+        """The features of the images, or their means over each request."""
+        from nidim.drift import watched
+
+        rows = np.concatenate(pending.parts)
+        of = np.repeat(np.arange(len(pending.parts)), [len(part) for part in pending.parts])
+        there = ~np.isnan(rows).any(axis=1)
+        values = watched(self._laws.of(pending.encoder), rows[there])
+        if self._settings.drift_unit == "image" or len(values) == 0:
+            return values
+        _, starts, counts = np.unique(of[there], return_index=True, return_counts=True)
+        return np.add.reduceat(values, starts) / counts[:, None]
 
     @property
     def log_threshold(self) -> float:
@@ -150,6 +165,7 @@ class Drifts:
         log_days = seen.detector_log_days if seen else None
         return {
             "n": state.n,
+            "unit": self._settings.drift_unit,
             "recent_n": found.recent_images,
             "statistic": {name: shift.model_dump() for name, shift in found.groups.items()},
             "worst": found.worst.model_dump() if found.worst else None,

@@ -20,7 +20,7 @@ from service.store.upsert import insert
 MOST_SHOWN = 100
 COLUMNS = (
     DriftRow.state,
-    DriftRow.images,
+    DriftRow.n,
     DriftRow.detector_log_days,
     DriftRow.since,
     DriftRow.updated_at,
@@ -33,7 +33,7 @@ class Watched:
     """``state``: none before the first image; ``alarm_at``: when the detector first reached its threshold."""
 
     state: dict[str, Any] | None
-    images: int
+    n: int
     detector_log_days: float | None
     since: datetime
     updated_at: datetime
@@ -45,7 +45,7 @@ class Shown:
     """What /metrics says of one encoder, ``name@version``."""
 
     encoder: str
-    images: int
+    n: int
     detector_log_days: float | None
     alarm: bool
 
@@ -62,7 +62,7 @@ def hold(tx: Session, encoder_id: str) -> tuple[Watched, float] | None:
     known = select(EncoderRow.id).where(EncoderRow.id == encoder_id).with_for_update(read=True)
     if tx.execute(known).first() is None:
         return None
-    fresh = {"encoder_id": encoder_id, "images": 0, "since": now(), "updated_at": now()}
+    fresh = {"encoder_id": encoder_id, "n": 0, "since": now(), "updated_at": now()}
     one = insert(tx, DriftRow).values(**fresh)
     one = one.on_conflict_do_update(index_elements=[DriftRow.encoder_id], set_={"encoder_id": encoder_id})
     values = dict(tx.execute(one.returning(*COLUMNS, now().label("present"))).one()._mapping)
@@ -75,13 +75,13 @@ def move_on(
     encoder_id: str,
     *,
     state: dict[str, Any],
-    images: int,
+    n: int,
     detector_log_days: float | None,
     alarm: bool,
 ) -> bool:
     """Write what follows from the row that is held; an alarm stays. Whether this is the moment it began."""
     mine = DriftRow.encoder_id == encoder_id
-    values = {"state": state, "images": images, "detector_log_days": detector_log_days}
+    values = {"state": state, "n": n, "detector_log_days": detector_log_days}
     tx.execute(update(DriftRow).where(mine).values(**values, updated_at=now()))
     if not alarm:
         return False
@@ -101,7 +101,7 @@ def shown(tx: Session) -> tuple[Shown, ...]:
         select(
             EncoderRow.name,
             EncoderRow.version,
-            DriftRow.images,
+            DriftRow.n,
             DriftRow.detector_log_days,
             DriftRow.alarm_at,
         )
@@ -110,6 +110,6 @@ def shown(tx: Session) -> tuple[Shown, ...]:
         .limit(MOST_SHOWN)
     )
     return tuple(
-        Shown(encoder=f"{name}@{version}", images=images, detector_log_days=log, alarm=alarm is not None)
-        for name, version, images, log, alarm in tx.execute(query)
+        Shown(encoder=f"{name}@{version}", n=n, detector_log_days=log, alarm=alarm is not None)
+        for name, version, n, log, alarm in tx.execute(query)
     )

@@ -222,14 +222,15 @@ class DamageRow(Base):
 class DriftRow(Base):
     """What is known of the images that an encoder embedded since ``since``; ``state`` is nidim.drift's.
 
-    ``detector_log_days``: the logarithm of its detector, in days; none before the first image.
+    ``n``: observations, images or requests. ``detector_log_days``: the logarithm of the detector in days; none before
+    the first image.
     """
 
     __tablename__ = "drifts"
 
     encoder_id: Mapped[str] = mapped_column(ForeignKey("encoders.id", ondelete="CASCADE"), primary_key=True)
     state: Mapped[Json | None]
-    images: Mapped[int] = mapped_column(BigInteger)
+    n: Mapped[int] = mapped_column(BigInteger)
     detector_log_days: Mapped[float | None] = mapped_column(Double)
     since: Mapped[datetime]
     updated_at: Mapped[datetime]

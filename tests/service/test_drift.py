@@ -17,7 +17,9 @@ from service.inference.drift import MOST_ROWS, Drifts
 from service.inference.laws import Laws
 from service.store import Store, drift, encoders
 
-ON = SimpleNamespace(drift_enabled=True, drift_false_alarms_per_day=1.0, drift_flush_s=1.0)
+ON = SimpleNamespace(
+    drift_enabled=True, drift_false_alarms_per_day=1.0, drift_flush_s=1.0, drift_unit="image"
+)
 HEALTHY = GaussianPrior(2)
 
 
@@ -53,7 +55,7 @@ def test_processes_at_once_lose_nothing(store: Store, encoder: Any) -> None:
         thread.join()
     found = row(store, encoder)
     assert found is not None
-    assert (found.images, found.alarm_at) == (4 * 300, None)
+    assert (found.n, found.alarm_at) == (4 * 300, None)
     state = State.from_json(found.state)
     everything = np.concatenate([HEALTHY.sample(300, seed=seed) for seed in range(1, 5)])
     np.testing.assert_allclose(state.sums, watched(HEALTHY, everything).sum(0), atol=1e-6)
@@ -69,7 +71,7 @@ def test_an_alarm_begins_once_and_stays(store: Store, encoder: Any, caplog: Any)
     assert found.alarm_at is not None
     assert len([r for r in caplog.records if "have drifted" in r.message]) == 1
     with store.session() as tx:
-        assert [(s.encoder, s.images, s.alarm) for s in drift.shown(tx)] == [("faces@1", 4_000, True)]
+        assert [(s.encoder, s.n, s.alarm) for s in drift.shown(tx)] == [("faces@1", 4_000, True)]
     with store.begin() as tx:
         assert drift.reset(tx, encoder.id)
         assert not drift.reset(tx, encoder.id)
@@ -100,11 +102,26 @@ def test_rows_without_a_value_and_more_than_can_be_watched(store: Store, encoder
     one.feed(encoder, rows)
     one.feed(encoder, rows[1:2])
     one.flush()
-    assert row(store, encoder).images == 2
+    assert row(store, encoder).n == 2
     for _ in range(5):
         one.feed(encoder, HEALTHY.sample(500, seed=2))
     one.flush()
-    assert row(store, encoder).images == 2 + MOST_ROWS
+    assert row(store, encoder).n == 2 + MOST_ROWS
+
+
+def test_a_request_can_be_one_observation(store: Store, encoder: Any) -> None:
+    """The mean of its features, of the images that have a value."""
+    one = process(store, drift_unit="request")
+    rows = HEALTHY.sample(7, seed=1)
+    broken = np.concatenate([rows[5:], np.full((1, 2), np.nan, np.float32)])
+    for part in (rows[:4], broken[2:], rows[4:5], broken):
+        one.feed(encoder, part)
+    one.flush()
+    found = row(store, encoder)
+    values = watched(HEALTHY, rows)
+    wanted = values[:4].mean(0) + values[4] + values[5:].mean(0)
+    assert found.n == 3
+    np.testing.assert_allclose(State.from_json(found.state).sums, wanted, atol=1e-9)
 
 
 def test_turned_off_it_watches_nothing(store: Store, encoder: Any) -> None:
@@ -135,7 +152,7 @@ def test_a_state_of_another_version_is_begun_anew(store: Store, encoder: Any, ca
         tx.execute(text("UPDATE drifts SET state = '{\"version\": 99}'"))
     one.feed(encoder, HEALTHY.sample(4, seed=2))
     one.flush()
-    assert row(store, encoder).images == 4
+    assert row(store, encoder).n == 4
     assert "version 99" in caplog.text
 
 
@@ -150,7 +167,7 @@ def test_without_a_database_watching_goes_on_later(store: Store, encoder: Any, c
         tx.execute(text("ALTER TABLE elsewhere RENAME TO drifts"))
     one.feed(encoder, HEALTHY.sample(4, seed=2))
     one.flush()
-    assert row(store, encoder).images == 4
+    assert row(store, encoder).n == 4
 
 
 @pytest.mark.parametrize(

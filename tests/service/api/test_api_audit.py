@@ -25,6 +25,7 @@ AUDITED = {
     ("POST", "/v1/datasets"): "dataset.create",
     ("DELETE", "/v1/datasets/{name}"): "dataset.delete",
     ("DELETE", "/v1/encoders/{ref}"): "encoder.delete",
+    ("POST", "/v1/encoders/{ref}/drift/reset"): "drift.reset",
     ("PUT", "/v1/encoders/{name}/aliases/{alias}"): "alias.put",
     ("DELETE", "/v1/encoders/{name}/aliases/{alias}"): "alias.delete",
     ("POST", "/v1/encoders/{name}/aliases/{alias}/rollback"): "alias.rollback",
@@ -149,6 +150,17 @@ def test_encoders_and_aliases(tracked: Tracked, locked: Any, add_encoder: Any) -
     _, entries = tracked("DELETE", "/v1/encoders/logged@1", 204)
     assert summary(entries) == [("encoder.delete", first.id)]
     assert entries[0]["detail"] == {"version": "logged@1"}
+
+
+def test_drift(tracked: Tracked, locked: Any, add_encoder: Any, npy: Any, pictures: Any) -> None:
+    one = add_encoder(locked, "watched")
+    path, sent = f"/v1/encoders/{one.id}", {"content-type": "application/x-npy"}
+    assert tracked("POST", f"{path}/drift/reset", 200)[1] == []  # there was nothing to forget
+    assert tracked("POST", f"{path}/embed", 200, content=npy(pictures), headers=sent)[1] == []
+    answer, entries = tracked("POST", f"{path}/drift/reset", 200)
+    assert summary(entries) == [("drift.reset", one.id)]
+    assert entries[0]["detail"] == {"version": "watched@1"}
+    assert answer.json()["n"] == 0
 
 
 def test_keys(tracked: Tracked) -> None:

@@ -43,6 +43,7 @@ GETS = {
     "/v1/encoders": ["/v1/encoders"],
     "/v1/encoders/{ref}": ["/v1/encoders/told@1", "/v1/encoders/told@2", "/v1/encoders/plain"],
     "/v1/encoders/{ref}/report": ["/v1/encoders/told@1/report", "/v1/encoders/plain/report"],
+    "/v1/encoders/{ref}/drift": ["/v1/encoders/told@1/drift", "/v1/encoders/plain/drift"],
     "/v1/encoders/{name}/aliases/{alias}": ["/v1/encoders/told/aliases/best"],
     "/v1/encoders/{name}/aliases/{alias}/history": ["/v1/encoders/told/aliases/best/history"],
     "/v1/encoders/{ref}/files": ["/v1/encoders/told@1/files"],

@@ -134,7 +134,7 @@ def test_metrics_say_the_same(watching: Any, live: str) -> None:
     text = api.get("/metrics").text
     lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     of = f'{{encoder="{found["encoder"]}"}}'
-    assert float(lines[f"nidim_drift_images{of}"]) == found["n"]
+    assert float(lines[f"nidim_drift_observations{of}"]) == found["n"]
     assert float(lines[f"nidim_drift_alarm{of}"]) == 1
     days = float(lines[f"nidim_drift_detector_days{of}"])
     assert np.log(days * RATE) == pytest.approx(min(found["detector"]["log_ratio"], np.log(1e9 * RATE)))

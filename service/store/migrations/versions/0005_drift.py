@@ -17,7 +17,7 @@ def upgrade() -> None:
         "drifts",
         sa.Column("encoder_id", sa.Text(), nullable=False),
         sa.Column("state", sa.JSON(), nullable=True),
-        sa.Column("images", sa.BigInteger(), nullable=False),
+        sa.Column("n", sa.BigInteger(), nullable=False),
         sa.Column("detector_log_days", sa.Double(), nullable=True),
         sa.Column("since", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
