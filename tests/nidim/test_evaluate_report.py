@@ -184,9 +184,23 @@ def test_views_of_held_out_images_give_a_section_and_their_absence_a_reason():
 
 
 def test_a_report_from_before_a_section_was_measured_still_loads(report):
-    old = report.model_dump(mode="json", exclude={"representation"})
+    old = report.model_dump(mode="json", exclude={"representation", "calibration"})
     del old["probes"]["n_knn"], old["clustering"]["n_kmeans"], old["clean"]["own_scale"]
-    assert Report.model_validate(old).representation is None
+    read = Report.model_validate(old)
+    assert (read.representation, read.calibration) == (None, None)
+
+
+def test_a_running_service_is_calibrated_by_the_clean_held_out_embeddings(report):
+    """Draws of the law itself: conformal and theoretical p-values agree, and the tolerance is about chance."""
+    found, law = report.calibration, GaussianPrior(2)
+    assert (found.conformal.n, found.tolerance.n, found.tolerance.dim) == (400, 400, 2)
+    x = law.sample(500, seed=9)
+    p = found.conformal.p_value(law.outlyingness(x))
+    assert np.abs(p - law.p_value(x)).max() < 0.1
+    assert "calibration" in report.wall_s
+    for region in found.tolerance.regions:
+        assert np.linalg.norm(region.mean) < 1.2 * region.radius
+        assert region.radius < 4 * math.sqrt(len(region.mean) / 400)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +214,7 @@ def test_a_report_from_before_a_section_was_measured_still_loads(report):
 )
 def test_few_held_out_images_give_a_smaller_report_with_reasons(n_test, missing):
     found = run(n_test=n_test)
-    assert set(found.absent) == missing | {"representation"}
+    assert set(found.absent) == missing | {"representation", "calibration"}
     assert all(found.absent.values())
     assert sentence(found)
 

@@ -26,8 +26,11 @@ def test_light_modules_load_nothing_heavy(module: str) -> None:
     assert not loaded_by(f"import {module}").intersection(HEAVY)
 
 
-@pytest.mark.parametrize("module", ["service.app", "service.launcher", "worker.app", "worker.tasks"])
-def test_service_and_worker_load_no_torch(module: str) -> None:
+@pytest.mark.parametrize(
+    "module",
+    ["service.app", "service.launcher", "worker.app", "worker.tasks", "nidim.drift", "nidim.conformal"],
+)
+def test_what_needs_no_torch_loads_none(module: str) -> None:
     assert not loaded_by(f"import {module}").intersection({"torch", "torchvision"})
 
 
