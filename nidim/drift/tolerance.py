@@ -25,6 +25,7 @@ CONFIDENCE = 0.95
 LEAST_IMAGES = 100
 """Held-out images from which a tolerance can be measured."""
 _ROWS = 4096  # in memory at a time
+_ROUNDING = 1e-5  # means are rounded to six digits
 
 
 class GroupTolerance(BaseModel):
@@ -128,7 +129,7 @@ def calibrate(scores: ArrayLike) -> Tolerance:
 def _radius(covariance: Floats, n: int, alpha: float) -> float:
     """The 1 − α quantile of ‖m̂ − μ‖ for the mean of n rows with this covariance (k, k)."""
     mean, variance = float(np.trace(covariance)) / n, 2 * float(np.square(covariance).sum()) / n**2
-    if variance <= 0:
-        return 0.0
+    if mean * n < _ROUNDING:  # a collapsed encoder: all rows are alike
+        return _ROUNDING
     squared = special.gammainccinv(mean**2 / variance, alpha) * variance / mean
-    return float(np.sqrt(squared)) + 1e-5  # the mean is rounded to six digits
+    return float(np.sqrt(squared)) + _ROUNDING
