@@ -304,13 +304,13 @@ def test_the_commands(stored: tuple[Path, FittedGenerator], encoder: Path, tmp_p
     for suffix in ("png", "npy", "zip"):
         done = run(generate, directory, "-n", 4, "--seed", 7, "-o", tmp_path / f"x.{suffix}")
         assert done.exit_code == 0, done.output
-    images = np.load(tmp_path / "x.npy")
+    images = np.load(tmp_path / "x.npy", allow_pickle=False)
     np.testing.assert_array_equal(images, bundle.load(directory).generate(4, seed=7))
     assert size_of(tmp_path / "x.png") == (17, 17)
     np.save(tmp_path / "z.npy", np.zeros((3, 2), np.float32))
     done = run(generate, directory, "--embeddings", tmp_path / "z.npy", "-o", tmp_path / "y.npy")
     assert done.exit_code == 0, done.output
-    assert np.load(tmp_path / "y.npy").shape == (3, 8, 8, 1)
+    assert np.load(tmp_path / "y.npy", allow_pickle=False).shape == (3, 8, 8, 1)
     assert "must end in one of" in run(generate, directory, "-o", tmp_path / "x.gif").output
 
     (tmp_path / "spec.toml").write_text('kind = "generator"\nsource = "tiny"\n')

@@ -173,7 +173,7 @@ def test_gan_at_the_edge_of_a_bounded_law(
     facts = write_generator(directory, uniform_encoder, model={"kind": "gan", "width": 8, "noise": 4})
     register_generator(server.store, "edge", directory, facts)
     found = api.post("/v1/generators/edge/generate", json={"embeddings": [[0, 1]]}, headers={"Accept": NPY})
-    assert np.load(io.BytesIO(found.content)).shape == (1, 8, 8, 1)
+    assert np.load(io.BytesIO(found.content), allow_pickle=False).shape == (1, 8, 8, 1)
 
 
 def test_a_job_names_the_version_that_is_meant_and_holds_it(
