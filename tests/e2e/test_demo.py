@@ -29,6 +29,8 @@ pytestmark = [
 ]
 
 INLINE = "data:image/png;base64,"
+GRID = 8 * 8 + 7
+"""Pixels a side of eight images and the lines between them."""
 HEADINGS = ["d", "σ or ε", "Î", "C", "KL ≤", "95 %", "HZ p", "true draws", "SW2 / floor", "linear", "kNN"]
 
 
@@ -87,6 +89,17 @@ def table(printed: str) -> dict[str, dict[str, str]]:
     lines = [line for line in printed.splitlines() if line.startswith(("┃", "│"))]
     head, *body = ([cell.strip() for cell in re.split("[┃│]", line)[1:-1]] for line in lines)
     return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in body}
+
+
+def test_it_ends_with_a_grid_of_generated_images(demo: tuple[str, Path]) -> None:
+    printed, page = demo
+    assert "Images made from draws of the prior are" in printed.replace("\n", " ")
+    with Image.open(page.parent / "generated.png") as picture:
+        times, rest = divmod(picture.width, GRID)
+        assert (picture.size, rest) == ((picture.width, picture.width), 0)
+        small = np.asarray(picture)[::times, ::times]
+    images = small[np.arange(GRID) % 9 != 8][:, np.arange(GRID) % 9 != 8].reshape(8, 8, 8, 8).swapaxes(1, 2)
+    assert len(np.unique(images.reshape(64, 64), axis=0)) == 64, "64 different images"
 
 
 def test_the_table_has_both_encoders_and_every_figure(demo: tuple[str, Path]) -> None:
