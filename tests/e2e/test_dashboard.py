@@ -212,7 +212,9 @@ def test_a_generator_is_one_button_away_and_can_be_cancelled(tab: Tab) -> None:
 
 
 def test_new_pictures_are_drawn(tab: Tab, digits: tuple[bytes, bytes]) -> None:
-    spec = {"kind": "generator", "source": "scans-encoder", "epochs": 2, "evaluation": "quick"}
+    small = {"kind": "flow_matching", "width": 8, "steps": 2}
+    quick = {"epochs": 1, "evaluation": "quick"}
+    spec = {"kind": "generator", "source": "scans-encoder", "model": small, **quick}
     with httpx.Client(base_url=tab.url, trust_env=False) as client:
         job = client.post("/v1/jobs", json={"spec": spec, "generator": "drawings"}).json()
     tab.open(f"#/jobs/{job['id']}")
