@@ -6,7 +6,7 @@
     summary    the same in words and figures for people
     monitor    ``Monitor(prior, tolerance).update(embeddings)``
 
-Decisions: docs/decisions/0012; what it says and what not: docs/drift.md.
+Decisions: docs/decisions/0014; what it says and what not: docs/drift.md.
 """
 
 from nidim.drift.monitor import Monitor, Verdict, watched
