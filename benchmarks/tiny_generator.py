@@ -62,7 +62,7 @@ def write_generator(
     prior = prior_from_dict(source.prior)
     manifest = bundle.save(
         directory,
-        model=build_generator(spec.model, resolved).eval(),
+        model=build_generator(spec, resolved).eval(),
         prior=prior,
         spec=spec,
         resolved=resolved,

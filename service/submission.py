@@ -173,6 +173,7 @@ def _generator(app: Services, tx: Session, spec: GeneratorSpec, *, hold: bool) -
         dim=encoder.dim,
         image_size=encoder.resolved["image_size"],
         channels=encoder.resolved["channels"],
+        sigma=encoder.resolved.get("sigma"),
     )
     facts = catalog.facts(app.settings, tx, spec.dataset or source.dataset, hold=hold)
     pinned = spec.model_copy(update={"source": f"{encoder.name}@{encoder.version}"})

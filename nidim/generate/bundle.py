@@ -142,7 +142,7 @@ def load(directory: Path, *, expect: Manifest | None = None) -> GeneratorBundle:
     try:
         path = directory / PRIOR
         prior = prior_from_dict(config.prior, file=path.read_bytes() if path.is_file() else None)
-        model = build_generator(config.spec.model, config.resolved)
+        model = build_generator(config.spec, config.resolved)
         model.load_state_dict(load_file(directory / WEIGHTS))
         report = json.loads((directory / REPORT).read_text())
     except (SafetensorError, RuntimeError, ValueError, OSError) as exc:

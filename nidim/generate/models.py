@@ -20,7 +20,13 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from nidim.generate.unet import UNet
 from nidim.layers import LEAK
-from nidim.spec.generator import FlowMatchingModel, GANModel, GeneratorModel, ResolvedGenerator
+from nidim.spec.generator import (
+    FlowMatchingModel,
+    FullGeneratorSpec,
+    GANModel,
+    ResolvedGenerator,
+    noise_values,
+)
 
 LEAST_SIDE = 8
 """Pixels that the discriminator pads smaller images to: it halves them twice."""
@@ -32,13 +38,28 @@ BETAS = {"flow_matching": (0.9, 0.999), "gan": (0.0, 0.99)}
 
 
 class Generator(nn.Module, abc.ABC):
-    """``noise_values``: how many numbers of N(0, 1) an image takes beside its condition."""
+    """``noise_values``: how many numbers of N(0, 1) an image takes beside its condition.
 
-    noise_values: int
+    The condition is blurred: s' = (s + σ ε) / √(1 + σ²), of the same law N(0, I) as s where s follows it, and nearer to
+    it where it does not. ``sigma``: σ.
+    """
 
-    @abc.abstractmethod
+    def __init__(self, sigma: float, values: int) -> None:
+        super().__init__()
+        self.sigma, self.noise_values = sigma, values
+
     def images(self, s: Scores, noise: Float[Tensor, "n k"]) -> Images:
         """Images in [−1, 1] (not clipped) for conditions and noise; the same for the same."""
+        dim = s.shape[1]
+        return self.drawn(self.blurred(s, noise[:, :dim]), noise[:, dim:])
+
+    def blurred(self, s: Scores, noise: Scores) -> Scores:
+        """The condition that the network sees."""
+        return (s + self.sigma * noise) / math.sqrt(1 + self.sigma**2)
+
+    @abc.abstractmethod
+    def drawn(self, s: Scores, noise: Float[Tensor, "n k"]) -> Images:
+        """Images of blurred conditions."""
 
 
 class Training(nn.Module, abc.ABC):
@@ -48,18 +69,22 @@ class Training(nn.Module, abc.ABC):
         super().__init__()
         self.generator = generator
 
-    @abc.abstractmethod
     def loss(self, images: Images, s: Scores, *, generator: torch.Generator) -> Float[Tensor, ""]:
         """What is lowered, for real images in [−1, 1] and the conditions of their embeddings."""
+        noise = torch.randn(s.shape, generator=generator, device=s.device)
+        return self.loss_of(images, self.generator.blurred(s, noise), generator=generator)
+
+    @abc.abstractmethod
+    def loss_of(self, images: Images, s: Scores, *, generator: torch.Generator) -> Float[Tensor, ""]:
+        """The same of blurred conditions."""
 
 
 class FlowMatching(Generator):
     """Conditional flow matching (Lipman et al. 2023) along straight lines (Liu et al. 2023)."""
 
-    def __init__(self, model: FlowMatchingModel, resolved: ResolvedGenerator) -> None:
-        super().__init__()
+    def __init__(self, model: FlowMatchingModel, resolved: ResolvedGenerator, *, sigma: float) -> None:
+        super().__init__(sigma, noise_values(model, resolved))
         self.shape = (resolved.channels, resolved.image_size, resolved.image_size)
-        self.noise_values = math.prod(self.shape)
         self.steps = model.steps
         self.network = UNet(
             channels=resolved.channels,
@@ -69,8 +94,8 @@ class FlowMatching(Generator):
             depth=model.depth,
         )
 
-    def images(self, s: Scores, noise: Float[Tensor, "n k"]) -> Images:
-        x, step = noise.view(-1, *self.shape), 1 / self.steps
+    def drawn(self, s: Scores, noise: Float[Tensor, "n k"]) -> Images:
+        x, step = noise.reshape(-1, *self.shape), 1 / self.steps
         for number in range(self.steps):
             t = torch.full((len(x),), number * step, dtype=x.dtype, device=x.device)
             here = self.network(x, t, s).float()
@@ -82,9 +107,9 @@ class FlowMatching(Generator):
 class GAN(Generator):
     """The generator of a conditional GAN: a linear layer, then twice the size twice."""
 
-    def __init__(self, model: GANModel, resolved: ResolvedGenerator) -> None:
-        super().__init__()
-        self.noise_values, self.side = model.noise, resolved.image_size
+    def __init__(self, model: GANModel, resolved: ResolvedGenerator, *, sigma: float) -> None:
+        super().__init__(sigma, noise_values(model, resolved))
+        self.noise, self.side = model.noise, resolved.image_size
         self.start = math.ceil(resolved.image_size / 4)
         wide = 2 * model.width
         self.enter = nn.Linear(resolved.dim + model.noise, wide * self.start**2)
@@ -98,7 +123,7 @@ class GAN(Generator):
             nn.Tanh(),
         )
 
-    def images(self, s: Scores, noise: Float[Tensor, "n k"]) -> Images:
+    def drawn(self, s: Scores, noise: Float[Tensor, "n k"]) -> Images:
         h = self.enter(torch.cat([s, noise], dim=1)).view(len(s), -1, self.start, self.start)
         found: Images = self.body(h)[..., : self.side, : self.side]
         return found
@@ -134,7 +159,7 @@ class VelocityTraining(Training):
 
     generator: FlowMatching
 
-    def loss(self, images: Images, s: Scores, *, generator: torch.Generator) -> Float[Tensor, ""]:
+    def loss_of(self, images: Images, s: Scores, *, generator: torch.Generator) -> Float[Tensor, ""]:
         n = len(images)
         place = torch.randperm(n, generator=generator, device=images.device)
         jitter = torch.rand(n, generator=generator, device=images.device)
@@ -154,9 +179,9 @@ class AdversarialTraining(Training):
         super().__init__(generator)
         self.discriminator = discriminator
 
-    def loss(self, images: Images, s: Scores, *, generator: torch.Generator) -> Float[Tensor, ""]:
-        noise = torch.randn(len(s), self.generator.noise_values, generator=generator, device=s.device)
-        made = self.generator.images(s, noise)
+    def loss_of(self, images: Images, s: Scores, *, generator: torch.Generator) -> Float[Tensor, ""]:
+        noise = torch.randn(len(s), self.generator.noise, generator=generator, device=s.device)
+        made = self.generator.drawn(s, noise)
         real, fake = self.discriminator(images, s), self.discriminator(made.detach(), s)
         hinge = functional.relu(1 - real.float()).mean() + functional.relu(1 + fake.float()).mean()
         self.discriminator.requires_grad_(False)
@@ -165,13 +190,17 @@ class AdversarialTraining(Training):
         return hinge + fooled
 
 
-def build_generator(model: GeneratorModel, resolved: ResolvedGenerator) -> Generator:
+def build_generator(spec: FullGeneratorSpec, resolved: ResolvedGenerator) -> Generator:
     """The generator of a spec, randomly initialised from torch's default generator, float32, CPU."""
-    return FlowMatching(model, resolved) if model.kind == "flow_matching" else GAN(model, resolved)
-
-
-def build_training(model: GeneratorModel, resolved: ResolvedGenerator) -> Training:
-    """The same with what is trained beside it."""
+    model, sigma = spec.model, spec.condition_noise
     if model.kind == "flow_matching":
-        return VelocityTraining(FlowMatching(model, resolved))
-    return AdversarialTraining(GAN(model, resolved), Discriminator(model, resolved))
+        return FlowMatching(model, resolved, sigma=sigma)
+    return GAN(model, resolved, sigma=sigma)
+
+
+def build_training(spec: FullGeneratorSpec, resolved: ResolvedGenerator) -> Training:
+    """The same with what is trained beside it."""
+    model, sigma = spec.model, spec.condition_noise
+    if model.kind == "flow_matching":
+        return VelocityTraining(FlowMatching(model, resolved, sigma=sigma))
+    return AdversarialTraining(GAN(model, resolved, sigma=sigma), Discriminator(model, resolved))

@@ -48,6 +48,7 @@ def facts_of(encoder: Bundle) -> SourceFacts:
         dim=encoder.resolved.dim,
         image_size=encoder.resolved.image_size,
         channels=encoder.resolved.channels,
+        sigma=encoder.resolved.sigma,
     )
 
 

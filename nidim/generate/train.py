@@ -157,7 +157,7 @@ def _prepare(
         resolved = ResolvedGenerator.model_validate(resume.meta["resolved"])
     with torch.random.fork_rng():
         torch.manual_seed(spec.seed)
-        training = build_training(spec.model, resolved)
+        training = build_training(spec, resolved)
     sample = to_signed(scale(torch.from_numpy(np.array(images[: resolved.batch_size]))))
     resolved = choose(spec, resolved, _Pass(training, resolved.dim), sample)
     device = torch.device(resolved.device or "cpu")

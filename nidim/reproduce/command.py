@@ -24,6 +24,7 @@ NAMES = (
     "scale",
     "predict",
     "power",
+    "prior-gap",
 )
 """Known without importing torch; a test compares them with the tables."""
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from nidim.reproduce import figures, power
 from nidim.reproduce.predict import PREDICT
+from nidim.reproduce.prior_gap import PRIOR_GAP
 from nidim.reproduce.scale import SCALE
 from nidim.reproduce.simulations import Simulations
 from nidim.reproduce.table import (
@@ -329,5 +330,17 @@ POWER = Table(
 
 TABLES = {
     table.name: table
-    for table in (TRADEOFF, TARGETS, BOUNDS, PLUGINS, RIVALS, INJECTION, AUGMENTATION, SCALE, PREDICT, POWER)
+    for table in (
+        TRADEOFF,
+        TARGETS,
+        BOUNDS,
+        PLUGINS,
+        RIVALS,
+        INJECTION,
+        AUGMENTATION,
+        SCALE,
+        PREDICT,
+        POWER,
+        PRIOR_GAP,
+    )
 }

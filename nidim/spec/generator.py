@@ -15,6 +15,7 @@ from pydantic import Field, StringConstraints
 from nidim.errors import SpecError
 from nidim.spec import parts
 from nidim.spec.base import Part
+from nidim.spec.defaults import default_sigma
 from nidim.spec.train import DatasetFacts, Name
 
 LARGEST_IMAGE = 64
@@ -61,6 +62,7 @@ class SourceFacts(Part):
     dim: int = Field(ge=1)
     image_size: int = Field(ge=1)
     channels: Literal[1, 3]
+    sigma: float | None = Field(None, description="of its noise, if that is Gaussian")
 
 
 class GeneratorSpec(Part):
@@ -71,6 +73,11 @@ class GeneratorSpec(Part):
     source: SourceRef = Field(description="the encoder: enc_…, name, name@3 or name:alias")
     dataset: Name | None = Field(None, description="images to learn from; default: those of the encoder")
     model: GeneratorModel | None = Field(None, description="how an embedding becomes an image")
+    condition_noise: Annotated[float, Field(ge=0, le=10)] | None = Field(
+        None,
+        description="σ of the N(0, σ²I) that is added to the normal scores of an embedding before it is turned into an "
+        "image, in training and afterwards; default: that of the encoder, whose certificate speaks of just this law",
+    )
     optimizer: parts.Optimizer | None = Field(None)
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = Field(None, description="passes over the images")
     batch_size: Annotated[int, Field(ge=2, le=65_536)] | None = Field(None, description="images a step")
@@ -103,6 +110,7 @@ class GeneratorSpec(Part):
         defaults = {
             "dataset": facts.name,
             "model": model,
+            "condition_noise": source.sigma or default_sigma(source.dim),
             "optimizer": _optimizer(model),
             "epochs": min(max(round(IMAGES_SEEN[model.kind] / max(facts.n_train, 1)), 4), MOST_EPOCHS),
             "batch_size": int(min(256, max(2, 2 ** (max(facts.n_train, 2).bit_length() - 4)))),
@@ -122,6 +130,7 @@ class FullGeneratorSpec(GeneratorSpec):
 
     dataset: Name
     model: GeneratorModel
+    condition_noise: Annotated[float, Field(ge=0, le=10)]
     optimizer: parts.Optimizer
     epochs: Annotated[int, Field(ge=1, le=10_000)]
     batch_size: Annotated[int, Field(ge=2, le=65_536)]
@@ -160,6 +169,12 @@ def resolve_generator(spec: FullGeneratorSpec, source: SourceFacts, facts: Datas
         batch_size=batch,
         steps_per_epoch=facts.n_train // batch,
     )
+
+
+def noise_values(model: GeneratorModel, resolved: ResolvedGenerator) -> int:
+    """How many numbers of N(0, 1) an image takes: those of the condition, then those of the image."""
+    own = model.noise if model.kind == "gan" else resolved.image_size**2 * resolved.channels
+    return resolved.dim + own
 
 
 def _optimizer(model: GeneratorModel) -> parts.Optimizer:

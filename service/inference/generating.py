@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nidim.spec.generator import FullGeneratorSpec, ResolvedGenerator
+from nidim.spec.generator import noise_values as spec_noise_values
 from service.inference import engine
 from service.inference.engine import Damaged, Loaded
 from service.inference.registry import Notes, Registry
@@ -78,10 +80,8 @@ class Generating:
 
 def noise_values(generator: Encoder) -> int:
     """How many numbers of noise an image takes."""
-    model, resolved = generator.spec["model"], generator.resolved
-    if model["kind"] == "gan":
-        return int(model["noise"])
-    return int(resolved["image_size"] ** 2 * resolved["channels"])
+    spec = FullGeneratorSpec.model_validate(generator.spec)
+    return spec_noise_values(spec.model, ResolvedGenerator.model_validate(generator.resolved))
 
 
 def _rows(

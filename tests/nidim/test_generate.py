@@ -71,7 +71,7 @@ def shaded(n: int = 512) -> tuple[np.ndarray, np.ndarray]:
 def test_images_of_any_size_come_out_as_they_go_in(kind: str, size: int, channels: int) -> None:
     resolved = sizes(size, channels)
     torch.manual_seed(0)
-    training = build_training(spec(kind).model, resolved)
+    training = build_training(spec(kind), resolved)
     made = training.generator.images(torch.zeros(3, 2), torch.randn(3, training.generator.noise_values))
     assert made.shape == (3, channels, size, size)
     images = torch.rand(4, channels, size, size) * 2 - 1
@@ -82,14 +82,15 @@ def test_images_of_any_size_come_out_as_they_go_in(kind: str, size: int, channel
 
 def test_each_network_of_a_gan_gets_the_gradient_of_its_own_loss() -> None:
     torch.manual_seed(0)
-    training = build_training(spec("gan").model, sizes(8)).eval()
+    training = build_training(spec("gan"), sizes(8)).eval()
     assert isinstance(training, AdversarialTraining)
     images, s = torch.rand(8, 1, 8, 8) * 2 - 1, torch.randn(8, 2)
     training.loss(images, s, generator=torch.Generator().manual_seed(1)).backward()
     found = {name: p.grad.clone() for name, p in training.named_parameters() if p.grad is not None}
     training.zero_grad()
-    noise = torch.randn(8, 3, generator=torch.Generator().manual_seed(1))
-    made = training.generator.images(s, noise)
+    again = torch.Generator().manual_seed(1)
+    s = training.generator.blurred(s, torch.randn(8, 2, generator=again))
+    made = training.generator.drawn(s, torch.randn(8, 3, generator=again))
     real, fake = training.discriminator(images, s), training.discriminator(made.detach(), s)
     ((1 - real).relu().mean() + (1 + fake).relu().mean()).backward()
     for name, p in training.discriminator.named_parameters():
@@ -102,7 +103,8 @@ def test_each_network_of_a_gan_gets_the_gradient_of_its_own_loss() -> None:
 
 def test_flow_matching_learns_what_its_condition_says() -> None:
     images, scores = shaded()
-    wanted = spec(model={"kind": "flow_matching", "width": 16, "steps": 4}, epochs=25, batch_size=64)
+    model = {"kind": "flow_matching", "width": 16, "steps": 4}
+    wanted = spec(model=model, epochs=25, batch_size=64, condition_noise=0)
     facts = FACTS.model_copy(update={"n_train": len(images)})
     fitted = fit_generator(wanted, resolve_generator(wanted, SOURCE, facts), images, scores)
     assert fitted.history[-1]["loss"] < 0.5 * fitted.history[0]["loss"]
@@ -139,7 +141,7 @@ def test_resume_is_bit_identical(kind: str, tmp_path: Path) -> None:
 
 def test_an_image_depends_on_its_row_alone_and_edges_of_a_law_are_finite() -> None:
     torch.manual_seed(0)
-    model = build_generator(spec("gan").model, sizes(8)).eval()
+    model = build_generator(spec("gan"), sizes(8)).eval()
     prior = prior_from_dict({"kind": "uniform", "dim": 2})
     whole = np.concatenate(list(draw.from_prior(model, prior, 300, seed=2)))
     part = np.concatenate(list(draw.from_prior(model, prior, 7, seed=2, offset=140)))

@@ -1,0 +1,192 @@
+"""What a known prior is worth: the same generator, fed from the law of encoders that were made in different ways."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from nidim import bundle, machine
+from nidim.embedding import embed
+from nidim.generate import draw, pictures
+from nidim.generate.pipeline import evaluate, facts_of
+from nidim.generate.train import fit_generator
+from nidim.pipeline import Hooks, embed_dataset, evaluate_fitted, provenance_of
+from nidim.priors import Prior, make_prior, noisy_prior
+from nidim.reproduce.runs import FORMAT, Runs, peak_mb
+from nidim.reproduce.table import DATASETS, Column, Row, Run, Scale, Sources, Table
+from nidim.spec import FullSpec
+from nidim.spec.defaults import default_sigma
+from nidim.spec.generator import FullGeneratorSpec, GeneratorSpec, SourceFacts, resolve_generator
+from nidim.train import Fitted
+from nidim.warp import build_warp
+
+GENERATOR = "generator"
+"""The key of a row's changes that holds those of the generator's spec; the others are the encoder's."""
+SHOWN = 64
+
+ENCODERS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("noise", "noise", {"regularizer": {"kind": "none"}}),
+    ("noise-sliced", "noise and sliced Epps–Pulley", {"regularizer": {"kind": "sliced_epps_pulley"}}),
+    ("none", "no noise", {"regularizer": {"kind": "none"}}),
+    ("lejepa", "LeJEPA (SIGReg), no noise", {"regularizer": {"kind": "none"}, "method": {"kind": "lejepa"}}),
+)
+
+
+def _rows(scale: Scale) -> Sequence[Row]:
+    rows = []
+    for dim in (2, 16):
+        sigma = default_sigma(dim)
+        for name, title, changes in ENCODERS:
+            noise: dict[str, Any] = {"kind": "none", "certificate_sigma": sigma}
+            if name.startswith("noise"):
+                noise = {"kind": "gaussian", "sigma": sigma}
+            spec = {
+                "encoder": {"kind": "conv", "dim": dim},
+                "method": {"kind": "infomax"},
+                "noise": noise,
+                "evaluation": "quick",
+                **changes,
+            }
+            rows.append(Row(f"{name}-{dim}", (str(dim), title, "flow matching"), spec, DATASETS[scale]))
+    gan = {**rows[1].changes, GENERATOR: {"model": {"kind": "gan"}}}
+    return [*rows, Row("noise-sliced-2-gan", ("2", rows[1].labels[1], "GAN"), gan, DATASETS[scale])]
+
+
+class Gaps(Runs):
+    """Runs of an encoder and a generator that is trained with it."""
+
+    def find(self, row: Row, seed: int) -> Run | None:
+        """The stored run, if it was made by the specs that the row has now."""
+        try:
+            found: Run = json.loads(self._path(row, seed).read_text())
+        except (OSError, ValueError):
+            return None
+        spec = self._spec(row, seed)
+        wanted = (FORMAT, spec.digest, self._generator(row, spec).digest)
+        made = (found.get("format"), found.get("spec_digest"), found.get("generator_digest"))
+        return found if made == wanted else None
+
+    def make(self, row: Row, seed: int, hooks: Hooks) -> Run:
+        """Train both, measure and store; a grid of draws beside the figures."""
+        dataset, spec = self._dataset(row), self._spec(row, seed)
+        fitted, encoder_s, _ = self._fit(spec, dataset, hooks)
+        prior = make_prior(spec)
+        fitted.model.warp = build_warp(prior)
+        report = evaluate_fitted(spec, prior, fitted, embed_dataset(spec, fitted, dataset, hooks), hooks)
+        wanted, encoder = self._generator(row, spec), _as_bundle(spec, fitted, prior)
+        source = facts_of(encoder)
+        machine.reset_peak()
+        began = time.perf_counter()
+        hooks.phase("training the generator")
+        made = fit_generator(
+            wanted,
+            resolve_generator(wanted, source, dataset.facts),
+            dataset.train.images,
+            draw.condition(prior, embed(fitted.model, dataset.train.images)),
+        )
+        took_s = time.perf_counter() - began
+        quality = evaluate(wanted, made, encoder, dataset, hooks)
+        run = {
+            "format": FORMAT,
+            "row": row.name,
+            "seed": seed,
+            "encoder_s": round(encoder_s, 1),
+            "train_s": round(took_s, 1),
+            "peak_mb": round(peak_mb()),
+            "spec_digest": spec.digest,
+            "generator_digest": wanted.digest,
+            "spec": spec.stored().model_dump(mode="json"),
+            GENERATOR: wanted.model_dump(mode="json"),
+            "report": report.model_dump(mode="json"),
+            "quality": quality.model_dump(mode="json"),
+            "provenance": provenance_of(spec, fitted.resolved, dataset),
+        }
+        path = self._path(row, seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(run, indent=1, allow_nan=False))
+        shown = next(iter(draw.from_prior(made.model, prior, SHOWN, seed=0)))
+        path.with_suffix(".png").write_bytes(pictures.png(pictures.grid(shown)))
+        return run
+
+    def _spec(self, row: Row, seed: int) -> FullSpec:
+        changes = {key: value for key, value in row.changes.items() if key != GENERATOR}
+        return super()._spec(Row(row.name, row.labels, changes, row.dataset), seed)
+
+    def _generator(self, row: Row, spec: FullSpec) -> FullGeneratorSpec:
+        facts = self._dataset(row).facts
+        source = SourceFacts(
+            dataset=spec.dataset,
+            dim=spec.encoder.dim,
+            image_size=spec.image_size,
+            channels=facts.channels,
+            sigma=default_sigma(spec.encoder.dim),
+        )
+        given = {"kind": "generator", "source": row.name, "seed": spec.seed, **row.changes.get(GENERATOR, {})}
+        return GeneratorSpec.model_validate(given).filled(source, facts)
+
+
+def _as_bundle(spec: FullSpec, fitted: Fitted, prior: Prior) -> bundle.Bundle:
+    """The encoder as if it had been stored and loaded."""
+    config = bundle.Config(
+        format_version=1,
+        spec=spec.stored(),
+        resolved=fitted.resolved,
+        prior=prior.describe(),
+        noisy_prior=noisy_prior(prior, fitted.resolved).describe(),
+        preprocessing=bundle.Preprocessing(
+            image_size=fitted.resolved.image_size, channels=fitted.resolved.channels
+        ),
+        provenance={},
+    )
+    return bundle.Bundle(
+        config=config,
+        report={},
+        digest="",
+        model=fitted.model,
+        prior=prior,
+        noisy=noisy_prior(prior, fitted.resolved),
+    )
+
+
+def _store(root: Path, sources: Sources) -> Gaps:
+    return Gaps(root, datasets_dir=sources.datasets_dir, allow_downloads=sources.allow_downloads)
+
+
+def _of(*path: str) -> Callable[[Run], float | None]:
+    def value(run: Run) -> float | None:
+        found: Any = run["quality"]
+        for key in path:
+            found = found[key]
+        return None if found is None else float(found)
+
+    return value
+
+
+PRIOR_GAP = Table(
+    name="prior-gap",
+    title="The prior gap: a generator fed from the known law instead of from data",
+    about="One generator, the same budget, conditioned on encoders that were made in different ways; what it is fed is "
+    "blurred by the same σ in every row. Fréchet distances between features of a classifier trained on the same "
+    "dataset, to held-out images that are in no other set: of draws of the prior, of embeddings of other held-out "
+    "images, and (floor) of as many training images. Prior gap: the first over the second; 1 is perfect. Class: share "
+    "of images made from an embedding that have the class of its image. Shares: total variation between the shares of "
+    "classes among draws of the prior and among real images.",
+    headings=("d", "encoder", "generator"),
+    rows=_rows,
+    columns=(
+        Column("SW2 / floor", lambda run: run["report"].get("sw2_ratio"), ".1f"),
+        Column("prior gap", _of("prior_gap"), ".2f"),
+        Column("FD prior", _of("prior", "frechet_distance"), ".1f"),
+        Column("FD held-out", _of("heldout", "frechet_distance"), ".1f"),
+        Column("FD floor", _of("floor"), ".1f"),
+        Column("precision", _of("prior", "precision"), ".2f"),
+        Column("recall", _of("prior", "recall"), ".2f"),
+        Column("class", _of("heldout", "class_agreement"), ".2f"),
+        Column("shares", _of("prior", "class_distance"), ".2f"),
+        Column("s", lambda run: run["train_s"], ".0f"),
+    ),
+    store=_store,
+)
