@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import itertools
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -18,11 +21,13 @@ from PIL import Image
 from nidim.client import BadImage, Busy, DownloadDamaged, FileInfo, NidimServerError, RetryPolicy, Unavailable
 from nidim.client.client import options
 from nidim.client.download import place_of
-from nidim.client.drive import run
+from nidim.client.drive import iterate, run
 from nidim.client.errors import from_problem
 from nidim.client.images import Batch, batches
 from nidim.client.retry import Tries, retry_after_s
 from nidim.client.sse import Parser
+from nidim.client.transport import AwaitingTransport, BlockingTransport
+from service.settings import Settings
 
 STREAM = (
     'retry: 1000\n\nid: 1\nevent: log\ndata: {"a": "\u2028\x85\x0c"}\n\n: still here\r\n\r\n'
@@ -206,14 +211,42 @@ def test_address_and_key_come_from_the_environment(monkeypatch: pytest.MonkeyPat
         "Bearer nk_secret",
     )
     assert found["trust_env"]
+    assert not {"url", "key"} & set(Settings.model_fields)  # no setting of the server has these names
     assert not options("http://127.0.0.1:1", None, 60)["trust_env"]
     for url, key in (("localhost:8000", None), ("ftp://x", None), ("http://x", "nk_é")):
         with pytest.raises(ValueError, match=r"address|ASCII"):
             options(url, key, 60)
 
 
-def test_a_blocking_client_never_waits_for_an_event_loop() -> None:
-    import asyncio
+async def doubled(item: int) -> int:
+    return 2 * item
 
+
+def test_few_requests_are_prepared_ahead_and_order_is_kept() -> None:
+    def counted(taken: list[int]) -> Iterator[int]:
+        for item in range(40):
+            taken.append(item)
+            yield item
+
+    async def awaiting() -> None:
+        taken: list[int] = []
+        async with httpx.AsyncClient() as http:
+            found = AwaitingTransport(http).ordered(doubled, counted(taken), at_once=3)
+            for i in range(40):
+                assert await anext(found) == 2 * i
+                assert len(taken) <= i + 4
+            await found.aclose()
+
+    taken: list[int] = []
+    with httpx.Client() as http:
+        for i, item in enumerate(
+            iterate(BlockingTransport(http).ordered(doubled, counted(taken), at_once=3))
+        ):
+            assert item == 2 * i
+            assert len(taken) <= i + 4
+    asyncio.run(awaiting())
+
+
+def test_a_blocking_client_never_waits_for_an_event_loop() -> None:
     with pytest.raises(RuntimeError, match="event loop"):
         run(asyncio.sleep(0))
