@@ -22,10 +22,15 @@ PAGE_VALUES = 1 << 20
 
 
 class Scores(NamedTuple):
-    """``log_prob`` in nats (−inf outside the support) and ``p_value`` (small: an outlier), both float64 (n,)."""
+    """``log_prob`` in nats (−inf outside the support) and ``p_value`` (small: an outlier), both float64 (n,).
+
+    ``p_conformal``: the share of held-out images that are at least as unusual, valid for the encoder as it is; None for
+    encoders that were evaluated before there was such a figure.
+    """
 
     log_prob: NDArray[np.float64]
     p_value: NDArray[np.float64]
+    p_conformal: NDArray[np.float64] | None
 
 
 class PriorLogic:
@@ -82,7 +87,7 @@ class PriorLogic:
             parts = over_batches(self._score_images, images_or_rows, self._calls, self._batching)
         async with contextlib.aclosing(parts) as found:
             done = [part async for part in found]
-        return Scores(*(np.concatenate([np.empty(0), *(part[i] for part in done)]) for i in (0, 1)))
+        return _joined(done)
 
     @method
     async def interpolate(self, a: ArrayLike, b: ArrayLike, steps: int = 8) -> Rows:
@@ -133,7 +138,23 @@ class PriorLogic:
             repeatable=True,
         )
         found = (await self._calls.answer(call)).json()
-        return [Scores(_filled(found["log_prob"], -np.inf), _filled(found["p_value"], np.nan))]
+        conformal = found.get("p_conformal")
+        return [
+            Scores(
+                _filled(found["log_prob"], -np.inf),
+                _filled(found["p_value"], np.nan),
+                None if conformal is None else _filled(conformal, np.nan),
+            )
+        ]
+
+
+def _joined(parts: list[Scores]) -> Scores:
+    conformal = [part.p_conformal for part in parts if part.p_conformal is not None]
+    return Scores(
+        np.concatenate([np.empty(0), *(part.log_prob for part in parts)]),
+        np.concatenate([np.empty(0), *(part.p_value for part in parts)]),
+        np.concatenate(conformal) if conformal else None,
+    )
 
 
 def _filled(values: list[float | None], missing: float) -> NDArray[np.float64]:

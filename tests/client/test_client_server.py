@@ -140,6 +140,7 @@ def test_the_prior_is_one_stream(
         of_images.p_value, prior.score(client.encoder("gauss").embed(pictures)).p_value, 1e-4
     )
     assert prior.score(whole[:0]).p_value.shape == (0,)
+    assert scores.p_conformal is None  # of an encoder that was never evaluated
     way = prior.interpolate(whole[0], whole[1], 5)
     assert way.shape == (5, 2)
     np.testing.assert_allclose(way[[0, -1]], whole[:2], rtol=1e-5)
