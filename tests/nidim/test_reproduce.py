@@ -19,8 +19,8 @@ from nidim import machine
 from nidim.cli import main
 from nidim.errors import DataError
 from nidim.evaluate import Embedded
-from nidim.reproduce import command, posthoc, predict, runs, sets
-from nidim.reproduce.table import Posthoc, Row, spread
+from nidim.reproduce import command, posthoc, predict, prior_gap, runs, sets
+from nidim.reproduce.table import Posthoc, Row, Sources, spread
 from nidim.reproduce.tables import TABLES
 from nidim.spec import DatasetFacts
 from tests.nidim.samples import arc
@@ -140,6 +140,26 @@ def test_a_run_keeps_no_points(tmp_path: Path) -> None:
     assert figures["flow-2"]["log p of draws"][0] == pytest.approx(-entropy / 2, abs=0.05)
 
 
+def test_the_prior_gap_of_one_row_is_measured_once(tmp_path: Path, trained: list[str]) -> None:
+    small = ("--set", "generator.epochs=1", "--set", "generator.evaluation=quick")
+    model = ("--set", "generator.model.kind=gan", "--set", "generator.model.width=8")
+    words = ("prior-gap", "--seeds", 1, "--out", tmp_path, "--only", "noise-2", *QUICK, *small, *model)
+    reproduce(*words)
+    line = next(
+        line for line in (tmp_path / "prior-gap-small.md").read_text().splitlines() if "| noise |" in line
+    )
+    assert line.startswith("| 2 | noise | flow matching | 1 |")
+    run = json.loads((tmp_path / "runs" / "prior-gap-small" / "noise-2-seed0.json").read_text())
+    quality = run["quality"]
+    ratio = quality["prior"]["frechet_distance"] / quality["heldout"]["frechet_distance"]
+    assert quality["prior_gap"] == pytest.approx(ratio)
+    assert (run["generator"]["model"]["kind"], run["generator"]["condition_noise"]) == ("gan", 0.2)
+    with Image.open(tmp_path / "runs" / "prior-gap-small" / "noise-2-seed0.png") as picture:
+        assert picture.size == (71, 71)
+    reproduce(*words)
+    assert len(trained) == 1
+
+
 def test_a_row_that_is_not_there_is_named(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["reproduce", "bounds", "--only", "magic", "--out", str(tmp_path)])
     assert result.exit_code == 2
@@ -152,7 +172,8 @@ def test_a_row_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_every_row_is_a_spec(name: str, scale: str, real_data: Path, tmp_path: Path) -> None:
     rows = TABLES[name].rows(scale)
     assert len({row.name for row in rows}) == len(rows)
-    store = runs.Runs(tmp_path, datasets_dir=real_data / "torchvision")
+    store = TABLES[name].store(tmp_path, Sources(real_data / "torchvision"))
+    assert isinstance(store, runs.Runs)
     for row in rows:
         if row.dataset in sets.ARCHIVES:  # known without decoding tens of thousands of images
             side = row.data.image_size
@@ -166,7 +187,8 @@ def test_every_row_is_a_spec(name: str, scale: str, real_data: Path, tmp_path: P
             "rows differ in one thing"
         )
         assert len(row.labels) == len(TABLES[name].headings)
-        digests.add((store._spec(row, 0).digest, row.posthoc, row.data))
+        made = row.changes.get(prior_gap.GENERATOR)
+        digests.add((store._spec(row, 0).digest, row.posthoc, row.data, json.dumps(made)))
     assert len(digests) == len(rows), "two rows are the same"
 
 

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.tiny_encoder import write_bundle
 from nidim.capacity import resolve
 from nidim.data import ImageLimits, ingest
 from nidim.data.builtin import builtin_facts
 from nidim.spec import DatasetFacts, TrainSpec
+from nidim.spec.generator import GeneratorSpec, SourceFacts, resolve_generator
 from tests.nidim.samples import arc
 from worker.guard import ORPHANED, STOPPED
 from worker.process import COMMAND, Child, environment
@@ -123,6 +125,51 @@ def test_a_law_of_points_is_fitted_once_and_leaves_as_a_file(trials: Any) -> Non
     assert done["manifest"]["files"]["prior.safetensors"]["sha256"] == digest_of(file)
     assert done["spec"]["prior"]["points"]["n"] == 100
     assert done["report"]["target_fit"]["n"] == 100
+
+
+def generator_of(encoder: Path, **spec: Any) -> dict[str, Any]:
+    """The job file of a generator for the digits, with the encoder in that directory."""
+    facts = builtin_facts("digits")
+    source = SourceFacts(dataset="digits", dim=2, image_size=8, channels=1)
+    model = {"kind": "flow_matching", "width": 8, "steps": 2}
+    given = {"kind": "generator", "source": "tiny@1", "model": model, "batch_size": 32, **spec}
+    full = GeneratorSpec.model_validate(given).filled(source, facts)
+    return {
+        "kind": "generator",
+        "spec": full.model_dump(mode="json"),
+        "resolved": resolve_generator(full, source, facts).model_dump(mode="json"),
+        "source": str(encoder),
+        "dataset": {"kind": "builtin", "name": "digits", "root": None, "allow_downloads": False},
+    }
+
+
+def test_a_generator_stops_with_a_checkpoint_goes_on_and_leaves_its_files(
+    trials: Any, tmp_path: Path
+) -> None:
+    write_bundle(tmp_path / "encoder")
+    body = generator_of(tmp_path / "encoder", epochs=20, evaluation="quick", precision="float32")
+    first = trials(body)
+    first.until("checkpoint")
+    first.child.stop(grace_s=30)
+    assert first.end() == 0
+    assert first.messages[-1]["type"] == "stopped"
+    last = [message["data"] for message in first.messages if message["type"] == "checkpoint"][-1]
+    second = trials({**body, "resume": last["path"]})
+    progress = second.until("progress")
+    assert last["step"] < progress["step"] <= progress["steps"] == 20 * body["resolved"]["steps_per_epoch"]
+    assert second.until("metric")["loss"] > 0
+    done = second.until("done", seconds=120)
+    assert second.end() == 0
+    entered = [message["data"]["name"] for message in second.messages if message["type"] == "phase"]
+    assert entered == ["dataset", "embedding", "training", "evaluating", "storing"]
+    assert (done["dim"], done["prior"]["kind"], done["report"]["features"]) == (2, "gaussian", "classifier")
+    assert set(done["manifest"]["files"]) == {
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "report.json",
+        "samples.png",
+    }
 
 
 def digest_of(file: Path) -> str:
