@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from fastapi.routing import iter_route_contexts
 
+from benchmarks.tiny_generator import register_generator, write_generator
 from service.app import create_app
 from service.settings import Settings
 
@@ -25,6 +26,7 @@ AUDITED = {
     ("POST", "/v1/datasets"): "dataset.create",
     ("DELETE", "/v1/datasets/{name}"): "dataset.delete",
     ("DELETE", "/v1/encoders/{ref}"): "encoder.delete",
+    ("DELETE", "/v1/generators/{ref}"): "generator.delete",
     ("POST", "/v1/encoders/{ref}/drift/reset"): "drift.reset",
     ("PUT", "/v1/encoders/{name}/aliases/{alias}"): "alias.put",
     ("DELETE", "/v1/encoders/{name}/aliases/{alias}"): "alias.delete",
@@ -35,6 +37,7 @@ AUDITED = {
 ASKS = {
     *(("POST", f"/v1/encoders/{{ref}}/{what}") for what in ("embed", "prior/sample", "prior/score")),
     *(("POST", "/v1/encoders/{ref}/prior/interpolate"), ("POST", "/v1/embeddings")),
+    *(("POST", "/v1/generators/{ref}/generate"), ("POST", "/v1/jobs/check")),
 }
 """POST because they have a body; they change nothing."""
 
@@ -150,6 +153,23 @@ def test_encoders_and_aliases(tracked: Tracked, locked: Any, add_encoder: Any) -
     _, entries = tracked("DELETE", "/v1/encoders/logged@1", 204)
     assert summary(entries) == [("encoder.delete", first.id)]
     assert entries[0]["detail"] == {"version": "logged@1"}
+
+
+def test_generators(tracked: Tracked, locked: Any, add_encoder: Any, tmp_path: Any) -> None:
+    source = add_encoder(locked, "painted")
+    made = register_generator(
+        locked.store, "painter", tmp_path / "files", write_generator(tmp_path / "files", source)
+    )
+    created = [entry for entry in tracked.log() if entry["target"] == made.id]
+    assert [(entry["action"], entry["who"]) for entry in created] == [("generator.create", "worker")]
+    assert created[0]["detail"] == {"version": "painter@1", "job": made.job_id}
+    assert tracked("POST", "/v1/generators/painter/generate", 200, json={"n": 1})[1] == []
+    assert tracked("DELETE", "/v1/generators/painter", 422)[1] == []
+    _, entries = tracked("DELETE", "/v1/generators/painter@1", 204)
+    assert summary(entries) == [("generator.delete", made.id)]
+    wish = {"spec": {"kind": "generator", "source": "painted"}, "generator": "painter"}
+    _, entries = tracked("POST", "/v1/jobs", 202, json=wish)
+    assert entries[0]["detail"] == {"generator": "painter"}
 
 
 def test_drift(tracked: Tracked, locked: Any, add_encoder: Any, npy: Any, pictures: Any) -> None:
