@@ -51,11 +51,16 @@ async def embed(
     on_error: Annotated[
         Literal["fail", "null"], Query(description="null: a bad image only loses its row")
     ] = "fail",
+    watched: Annotated[
+        bool, Query(description="false: no live images, not to be counted in the watch for drift")
+    ] = True,
 ) -> Response:
     """Embed images; rows in input order, the same whatever the batching."""
     media = choose(request, rows.OFFERS)
     async with answering():
         done = await embedded(request, app, encoder, keep_going=on_error == "null")
+    if watched:
+        app.drifts.feed(encoder, done.rows)
     headers, noise = timing(done), None
     if noisy:
         noise = Z(secrets.randbelow(MAX_SEED) if seed is None else seed, offset)
@@ -70,7 +75,6 @@ async def embedded(request: Request, app: Services, encoder: Encoder, *, keep_go
         found = await images.images(request, room)
         done = await unless_gone(request, app.serving.embed(encoder, found, keep_going=keep_going, room=room))
     checked(app, done, keep_going=keep_going)
-    app.drifts.feed(encoder, done.rows)
     return done
 
 

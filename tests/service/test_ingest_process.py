@@ -43,8 +43,8 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
     started = []
     original = ingest_module._start
 
-    def start(job: dict, stderr: object) -> tuple:
-        found = original(job, stderr)  # type: ignore[arg-type]
+    def start(module: str, job: dict, stderr: object) -> tuple:
+        found = original(module, job, stderr)  # type: ignore[arg-type]
         started.append(found[0])
         return found
 
@@ -60,7 +60,7 @@ def instead(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         monkeypatch.setattr(
             ingest_module,
             "_command",
-            lambda fd: [sys.executable, "-c", f"import os, time\nfd = {fd}\n{code}"],
+            lambda _, fd: [sys.executable, "-c", f"import os, time\nfd = {fd}\n{code}"],
         )
 
     return use

@@ -20,9 +20,9 @@ export async function heldOut(encoder, signal) {
   return { pictures, rows, p, labels: pictures.labels, classes: dataset.classes, total: dataset.splits[split], digest: dataset.digest, split };
 }
 
-/** The embeddings (n, d) of a body of images. */
+/** The embeddings (n, d) of a body of images, which are no live ones: they count nothing in the watch for drift. */
 export async function embed(encoder, body, headers = {}) {
-  const answer = await request(`/v1/encoders/${encoder.id}/embed`, { method: "POST", body, headers, accept: NPY });
+  const answer = await request(`/v1/encoders/${encoder.id}/embed?watched=false`, { method: "POST", body, headers, accept: NPY });
   return rowsOf(readNpy(await answer.arrayBuffer()));
 }
 

@@ -52,6 +52,7 @@ GETS = {
     ],
     "/v1/datasets": ["/v1/datasets"],
     "/v1/datasets/{name}": [f"/v1/datasets/{name}" for name in ("digits", "stl10", "animals", "broken")],
+    "/v1/datasets/{name}/images": ["/v1/datasets/digits/images?limit=2"],
     "/v1/keys": ["/v1/keys"],
     "/v1/audit": ["/v1/audit"],
 }

@@ -120,6 +120,12 @@ def test_what_is_watched_is_every_clean_row_that_was_served(
     assert drift(api, live)["n"] == 43
 
 
+def test_images_that_are_not_live_are_not_watched(watching: Any, live: str) -> None:
+    send(watching.client, live, some(10, seed=1), watched="false")
+    send(watching.client, live, some(3, seed=2), watched="true")
+    assert drift(watching.client, live)["n"] == 3
+
+
 def test_what_it_costs_has_a_bound(watching: Any, live: str) -> None:
     send(watching.client, live, some(3_000, seed=1))
     assert 0 < drift(watching.client, live)["n"] <= 1_024
