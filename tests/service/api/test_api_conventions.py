@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from fastapi.routing import iter_route_contexts
 
+from benchmarks.tiny_generator import register_generator, write_generator
 from nidim.capacity import Resolved
 from nidim.data import load_builtin
 from nidim.evaluate import Embedded, evaluate
@@ -50,6 +51,11 @@ GETS = {
     "/v1/encoders/{ref}/files/{file}": [
         f"/v1/encoders/told@1/files/{name}" for name in ("config.json", "report.json")
     ],
+    "/v1/generators": ["/v1/generators"],
+    "/v1/generators/{ref}": ["/v1/generators/painter"],
+    "/v1/generators/{ref}/report": ["/v1/generators/painter/report"],
+    "/v1/generators/{ref}/files": ["/v1/generators/painter/files"],
+    "/v1/generators/{ref}/files/{file}": ["/v1/generators/painter@1/files/config.json"],
     "/v1/datasets": ["/v1/datasets"],
     "/v1/datasets/{name}": [f"/v1/datasets/{name}" for name in ("digits", "stl10", "animals", "broken")],
     "/v1/datasets/{name}/images": ["/v1/datasets/digits/images?limit=2"],
@@ -70,8 +76,18 @@ def elsewhere(start_server: Any, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture(scope="module")
-def ids(elsewhere: Any, add_encoder: Any, bundles: Any, pictures: Any, image_file: Any) -> dict[str, str]:
+def ids(
+    elsewhere: Any,
+    add_encoder: Any,
+    bundles: Any,
+    pictures: Any,
+    image_file: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, str]:
     """Something of every kind and in every state on the server; the ids of some of it."""
+    directory = tmp_path_factory.mktemp("generator") / "files"
+    source = add_encoder(elsewhere, "source")
+    register_generator(elsewhere.store, "painter", directory, write_generator(directory, source))
     add_keys(elsewhere.client)
     add_datasets(elsewhere.client, pictures, image_file)
     add_encoders(elsewhere, add_encoder, full_report(bundles()[1]))
