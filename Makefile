@@ -10,13 +10,14 @@ FAULTS ?= 100
 SEED ?= 0
 MINUTES ?= 60
 
-.PHONY: help install demo test check fmt bench chaos up clean
+.PHONY: help install demo test check docs fmt bench chaos up clean
 
 help:
 	@echo "make demo     train an encoder through the real service on real images, write demo-out/report.html"
 	@echo "              (digits; MNIST with DATASETS=DIR, a folder with torchvision's MNIST)"
 	@echo "make test     the whole test suite, with real Redis, PostgreSQL and processes"
 	@echo "make check    lint, types, architecture, package files"
+	@echo "make docs     the documentation as a site, site/index.html"
 	@echo "make up       the service on http://127.0.0.1:8000, in the foreground"
 	@echo "make chaos    kill, pause and starve whole stacks under load, count what is lost (two hours; FAULTS=100 SEED=0"
 	@echo "              MINUTES=60 a column); every SEED has a file of its own, and README.md pools them"
@@ -43,6 +44,9 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.house_rules
+
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
 
 fmt: install
 	$(BIN)/ruff check --fix .

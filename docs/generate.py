@@ -1,4 +1,4 @@
-"""``python docs/generate.py``: the pages that are made from the code: settings.md and defaults.md.
+"""``python docs/generate.py``: the pages that are made from the code: settings.md, defaults.md and rest.md.
 
 A test compares what is stored with what the code says now.
 """
@@ -8,12 +8,15 @@ from __future__ import annotations
 import sys
 import typing
 from pathlib import Path
+from typing import Any
 
 from pydantic_core import PydanticUndefined
 
 from nidim.capacity import resolve
 from nidim.data import builtin_facts
 from nidim.spec import TrainSpec, laws, parts, views
+from nidim.spec.generator import GeneratorModel
+from service.app import create_app
 from service.settings import Settings
 
 HERE = Path(__file__).resolve().parent
@@ -30,6 +33,7 @@ UNIONS = {
     "regularizer": parts.Regularizer,
     "augmentation": views.Augmentation,
     "optimizer": parts.Optimizer,
+    "model (of a generator)": GeneratorModel,
 }
 
 
@@ -113,7 +117,51 @@ def _kinds() -> list[str]:
     return [line for i, line in enumerate(lines) if line or (i and lines[i - 1])]
 
 
-PAGES = {"settings.md": settings_page, "defaults.md": defaults_page}
+def rest_page() -> str:
+    """Every operation of the API with its parameters, bodies and answers, from its own description."""
+    described = create_app(Settings()).openapi()
+    lines = [
+        "# REST reference",
+        "",
+        "Made from the description that a server gives at `/openapi.json`; the same with forms to try it is at `/docs`. "
+        "Errors are RFC 9457 problem details with a stable `code`; lists are `{items, next_cursor}`, newest first.",
+        "",
+    ]
+    tags: dict[str, list[str]] = {}
+    for path, operations in described["paths"].items():
+        for method, operation in operations.items():
+            found = tags.setdefault((operation.get("tags") or ["operations"])[0], [])
+            found += _operation(method, path, operation)
+    for tag, found in sorted(tags.items()):
+        lines += [f"## {tag}", "", *found]
+    return "\n".join(lines)
+
+
+def _operation(method: str, path: str, operation: dict[str, Any]) -> list[str]:
+    lines = [f"### `{method.upper()} {path}`", "", operation.get("description", ""), ""]
+    for parameter in operation.get("parameters", ()):
+        about = parameter.get("description", "")
+        lines.append(f"- `{parameter['name']}` ({parameter['in']}){': ' + _cell(about) if about else ''}")
+    body = operation.get("requestBody", {}).get("content", {})
+    if body:
+        lines.append(f"- body: {', '.join(_content(kind, what) for kind, what in body.items())}")
+    for status, answer in operation["responses"].items():
+        content = answer.get("content", {})
+        if status.startswith("2"):
+            given = ", ".join(_content(kind, what) for kind, what in content.items())
+            lines.append(f"- {status}{': ' + given if given else ''}")
+    refused = [status for status in operation["responses"] if status[0] in "45"]
+    if refused:
+        lines.append(f"- refuses with {', '.join(refused)}")
+    return [*lines, ""]
+
+
+def _content(kind: str, what: dict[str, Any]) -> str:
+    name = what.get("schema", {}).get("$ref", "").rpartition("/")[2]
+    return f"`{kind}`" + (f" {name}" if name else "")
+
+
+PAGES = {"settings.md": settings_page, "defaults.md": defaults_page, "rest.md": rest_page}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The sessions of the README and of the client's page, run word for word."""
+"""The sessions of the README, of the client's page and of the tutorial, run word for word."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from nidim.data import load_builtin
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 CLIENT = (ROOT / "docs" / "client.md").read_text()
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
 URL = "http://127.0.0.1:8000"
 
 
@@ -58,9 +59,9 @@ def test_the_python_session(tmp_path: Path) -> None:
     assert len(re.findall(r"-?\d\.\d+", done.stdout)) >= 20
 
 
-def blocks(name: str) -> str:
-    """All code blocks of the client's page after this marker, as one session."""
-    found = re.findall(rf"<!-- {name} -->\n```\w+\n(.*?)```", CLIENT, re.DOTALL)
+def blocks(name: str, page: str = CLIENT) -> str:
+    """All code blocks of a page after this marker, as one session."""
+    found = re.findall(rf"<!-- {name} -->\n```\w+\n(.*?)```", page, re.DOTALL)
     assert found, name
     return "\n".join(found)
 
@@ -87,3 +88,16 @@ def test_the_shell_session(plain_stack: str, folder: Path) -> None:
     for name, shape in (("embeddings", (2, 2)), ("draws", (1000, 2))):
         assert np.load(folder / f"{name}.npy", allow_pickle=False).shape == shape
     assert (folder / "quick-files" / "model.safetensors").is_file()
+
+
+def test_the_tutorial(plain_stack: str, tmp_path: Path) -> None:
+    script = blocks("tutorial", TUTORIAL).replace(URL, plain_stack)
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "1797 {'train': 1618, 'test': 179}" in done.stdout
+    assert "of at most 3.26 nats" in done.stdout
+    gap = re.search(r"prior gap (\d+\.\d+)", done.stdout)
+    assert gap is not None
+    assert 0.2 < float(gap[1]) < 20
+    with Image.open(tmp_path / "new-pictures.png") as picture:
+        assert len(np.unique(np.asarray(picture))) > 20

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +23,7 @@ def generate():
     return module
 
 
-@pytest.mark.parametrize("page", ["settings.md", "defaults.md"])
+@pytest.mark.parametrize("page", ["settings.md", "defaults.md", "rest.md"])
 def test_generated_pages_are_current(generate, page: str) -> None:
     assert (ROOT / "docs" / page).read_text() == generate.PAGES[page](), "run: python docs/generate.py"
 
@@ -30,6 +33,31 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
         if not target.startswith(("http://", "https://")):
             assert (page.parent / target).exists(), target
+
+
+def test_the_site_is_built_and_its_menu_is_whole(tmp_path: Path) -> None:
+    config = ROOT / "docs" / "site" / "mkdocs.yml"
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "mkdocs",
+            "build",
+            "--strict",
+            "-f",
+            str(config),
+            "-d",
+            str(tmp_path / "site"),
+        ],
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    named = re.findall(r": ([\w/-]+)\.md$", config.read_text(), re.MULTILINE)
+    assert len(named) > 20
+    for page in named:
+        assert "<article" in (tmp_path / "site" / f"{page}.html").read_text(), page
 
 
 def test_the_table_of_the_readme_is_the_one_of_the_stored_runs() -> None:
