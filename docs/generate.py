@@ -123,7 +123,7 @@ def rest_page() -> str:
     lines = [
         "# REST reference",
         "",
-        "Made from the description that a server gives at `/openapi.json`; the same with forms to try it is at `/docs`. "
+        "Made from the description that a server gives at `/openapi.json`; the same with forms to try is at `/docs`. "
         "Errors are RFC 9457 problem details with a stable `code`; lists are `{items, next_cursor}`, newest first.",
         "",
     ]
