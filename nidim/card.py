@@ -6,7 +6,9 @@ from typing import Any
 
 from nidim.bundle import Preprocessing
 from nidim.capacity import Resolved
+from nidim.encoders import ConvNet, build_network
 from nidim.evaluate import Report, sentence
+from nidim.normalize import EPS
 from nidim.spec import FullSpec
 
 _TEMPLATE = """\
@@ -44,7 +46,7 @@ session = onnxruntime.InferenceSession("model.onnx")
 (embeddings,) = session.run(["embeddings"], {{"images": images}})
 ```
 
-Pixels: {rule}.
+{plain}Pixels: {rule}.
 
 ## Training
 
@@ -56,6 +58,44 @@ Method {method}, noise {noise}, dataset `{dataset}` ({n_train} images; {n_test} 
 The certificate speaks of the embedding *with noise*; the ratios above speak of the clean one. The law holds for
 images like those of the dataset; for others the p-value of `prior/score` tells how unusual they are.
 """
+
+
+_PLAIN = """\
+Or in plain PyTorch, from `model.safetensors`:
+
+```python
+import torch
+from safetensors.torch import load_file
+from torch.nn import *
+
+network = ModuleDict({{
+    "features": Sequential(
+        {features},
+    ),
+    "output": Sequential(
+        {output},
+    ),
+}}).eval()
+state = load_file("model.safetensors")
+network.load_state_dict({{k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}})
+pixels = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+with torch.no_grad():
+    raw = network["output"](network["features"](pixels))
+embeddings = ((raw - state["constraint.mean"]) / (state["constraint.var"] + {eps:g}).sqrt()).numpy()
+```
+
+"""
+
+
+def _plain(spec: FullSpec, resolved: Resolved) -> str:
+    """How to load the weights without nidim, where that takes a few lines: the layers as torch shows them are code."""
+    if spec.encoder.kind != "conv" or spec.prior.kind != "gaussian":
+        return ""
+    network = build_network(spec.encoder, channels=resolved.channels, image_size=resolved.image_size)
+    assert isinstance(network, ConvNet)
+    parts = {"features": network.features, "output": network.output}
+    shown = {name: ",\n        ".join(repr(layer) for layer in layers) for name, layers in parts.items()}
+    return _PLAIN.format(**shown, eps=EPS)
 
 
 def model_card(
@@ -72,6 +112,7 @@ def model_card(
         size=resolved.image_size,
         channels=resolved.channels,
         dim=resolved.dim,
+        plain=_plain(spec, resolved),
         rule=Preprocessing(image_size=resolved.image_size, channels=resolved.channels).rule,
         method=spec.method.kind,
         noise=_noise(resolved),
