@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 from nidim.capacity import Resolved, resolve
 from nidim.spec import FullSpec, parts
+from nidim.spec.generator import FlowMatchingModel, FullGeneratorSpec, GANModel, ResolvedGenerator
 from nidim.spec.maps import feature_maps, local_map, stem_of
 from nidim.spec.stages import first_stage
+from nidim.spec.unet import unet_shape
 
 FLOAT = 4
 COPIES = {"adamw": 4, "sgd": 3}
@@ -72,6 +74,72 @@ def _stage(spec: FullSpec, resolved: Resolved) -> Footprint:
         critic=_critic(spec, n, COPIES[spec.optimizer.kind]) + _local(spec, n, size),
         regularizer=_regularizer(spec.regularizer, n, spec.encoder.dim),
     )
+
+
+class GeneratorFootprint(NamedTuple):
+    """The same of a generator's training."""
+
+    model: int
+    batch_size: int
+
+    @property
+    def total(self) -> int:
+        """Bytes in all."""
+        return sum(self)
+
+    @property
+    def largest(self) -> str:
+        """The field that causes most."""
+        return "model" if self.model > self.batch_size else "batch_size"
+
+
+def generator(spec: FullGeneratorSpec, resolved: ResolvedGenerator) -> GeneratorFootprint:
+    """What the training of a generator takes at its peak, bytes: with the average of its weights."""
+    model = spec.model
+    layers = _unet(model, resolved) if model.kind == "flow_matching" else _gan(model, resolved)
+    value = 2 if spec.precision == "bfloat16" else FLOAT
+    images = 6 * resolved.image_size**2 * resolved.channels * FLOAT
+    step = resolved.batch_size * ((layers.kept + layers.widest) * value + images)
+    return GeneratorFootprint(
+        model=(COPIES[spec.optimizer.kind] + 1) * FLOAT * layers.weights, batch_size=step
+    )
+
+
+def _unet(model: FlowMatchingModel, resolved: ResolvedGenerator) -> _Layers:
+    """Kept of a residual block: what each norm, activation and convolution read."""
+    shape = unet_shape(resolved.image_size, model.width)
+    sides, known = shape.sides(resolved.image_size), 4 * model.width
+    weights, kept, widest = known * (resolved.dim + known), 0, 0
+
+    def block(before: int, after: int, side: int) -> None:
+        nonlocal weights, kept, widest
+        weights += 9 * after * (before + after) + 2 * known * after
+        kept += (5 * before + 8 * after) * side**2
+        widest = max(widest, (before + 2 * after) * side**2)
+
+    before = model.width
+    for width, side in zip(shape.widths, sides, strict=True):
+        for number in range(model.depth):
+            block(width if number else before, width, side)
+        before = width
+    block(before, before, sides[-1])
+    for width, side in zip(reversed(shape.widths), reversed(sides), strict=True):
+        for number in range(model.depth):
+            block(width if number else before + width, width, side)
+        before = width
+    return _Layers(weights, kept, widest)
+
+
+def _gan(model: GANModel, resolved: ResolvedGenerator) -> _Layers:
+    """Of the generator once, of the discriminator three times: real, made, and made again for the generator."""
+    width, side = model.width, resolved.image_size
+    start = -(-side // 4)
+    weights = (
+        2 * width * start**2 * (resolved.dim + model.noise) + 54 * width**2 + 36 * width**2 + 128 * width**2
+    )
+    made = width * (6 * start**2 + 10 * (2 * start) ** 2 + 7 * (4 * start) ** 2)
+    judged = 2 * width * (side**2 + 2 * (side // 2) ** 2 + 4 * (side // 4) ** 2)
+    return _Layers(weights, made + 3 * judged, 3 * width * (4 * start) ** 2)
 
 
 def embed_batch(pixels: int) -> int:

@@ -33,6 +33,7 @@ from service.tracing import Tracer, origin
 MAX_UNSENT = 100
 ADVICE = {
     "encoder": "use a smaller encoder",
+    "model": "use a smaller width or depth",
     "batch_size": "use a smaller batch_size, image_size or encoder",
     "critic": "use a smaller batch_size, or the critic separable",
     "regularizer": "use fewer slices or a smaller batch_size",
@@ -182,6 +183,7 @@ def _generator(app: Services, tx: Session, spec: GeneratorSpec, *, hold: bool) -
         resolved = resolve_generator(full, source, facts)
     except SpecError as error:
         raise InvalidBody(errors=[Blame(f"/spec{error.pointer}", str(error))]) from None
+    _refuse_footprint(footprint.generator(full, resolved), app.settings.max_training_bytes)
     return {
         "spec": full.model_dump(mode="json"),
         "resolved": resolved.model_dump(mode="json"),
@@ -208,7 +210,10 @@ def _resolved(spec: FullSpec, facts: DatasetFacts) -> tuple[Resolved, list[Advic
 
 def refuse_too_large(spec: FullSpec, resolved: Resolved, allowed: int) -> None:
     """Raises InvalidBody if the training is estimated to take more than ``allowed`` bytes; 0: any."""
-    needed = footprint.training(spec, resolved)
+    _refuse_footprint(footprint.training(spec, resolved), allowed)
+
+
+def _refuse_footprint(needed: footprint.Footprint | footprint.GeneratorFootprint, allowed: int) -> None:
     if allowed and needed.total > allowed:
         field = needed.largest
         raise InvalidBody(

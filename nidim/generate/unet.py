@@ -13,9 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-FOLD_FROM = 16
-"""Pixels a side from which images are folded."""
-COARSEST = 8
+from nidim.spec.unet import unet_shape
+
 FREQUENCIES = 16
 GROUPS = 8
 
@@ -64,9 +63,8 @@ class UNet(nn.Module):
 
     def __init__(self, *, channels: int, side: int, dim: int, width: int, depth: int) -> None:
         super().__init__()
-        self.fold = 2 if side >= FOLD_FROM else 1
-        widths = _widths(side / self.fold, width)
-        self.multiple = self.fold * 2 ** (len(widths) - 1)
+        shape = unet_shape(side, width)
+        self.fold, self.multiple, widths = shape.fold, shape.multiple, shape.widths
         known = 4 * width
         self.condition = nn.Sequential(
             nn.Linear(2 * FREQUENCIES + dim, known), nn.SiLU(), nn.Linear(known, known), nn.SiLU()
@@ -106,12 +104,6 @@ class UNet(nn.Module):
                 h = functional.interpolate(h, scale_factor=2.0, mode="nearest")
             h = stack(torch.cat([h, maps.pop()], dim=1), known)
         return functional.pixel_shuffle(self.leave(h), self.fold)[..., :height, :width]
-
-
-def _widths(side: float, width: int) -> list[int]:
-    """Channels of each resolution, finest first."""
-    levels = 1 + max(1, math.ceil(math.log2(side / COARSEST)))
-    return [width, *[2 * width] * (levels - 1)]
 
 
 def _waves(t: Float[Tensor, " n"]) -> Float[Tensor, "n k"]:

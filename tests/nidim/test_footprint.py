@@ -15,6 +15,13 @@ import pytest
 from nidim import footprint
 from nidim.capacity import resolve
 from nidim.spec import DatasetFacts, TrainSpec
+from nidim.spec.generator import (
+    FullGeneratorSpec,
+    GeneratorSpec,
+    ResolvedGenerator,
+    SourceFacts,
+    resolve_generator,
+)
 
 FACTOR = 1.6
 SPECS: dict[str, dict[str, Any]] = {
@@ -57,6 +64,29 @@ SPECS: dict[str, dict[str, Any]] = {
 }
 
 
+GENERATORS: dict[str, dict[str, Any]] = {
+    "flow matching": {"model": {"kind": "flow_matching", "width": 64}, "batch_size": 512, "image_size": 8},
+    "gan": {"model": {"kind": "gan"}, "batch_size": 256, "image_size": 28},
+}
+
+
+def resolved_generator(
+    changes: dict[str, Any],
+) -> tuple[FullGeneratorSpec, ResolvedGenerator]:
+    n, size = changes["batch_size"], changes["image_size"]
+    facts = DatasetFacts(name="noise", n_train=2 * n, n_test=64, height=size, width=size, channels=1)
+    source = SourceFacts(dataset="noise", dim=16, image_size=size, channels=1)
+    given = {
+        "kind": "generator",
+        "source": "e",
+        "precision": "float32",
+        "epochs": 1,
+        "model": changes["model"],
+    }
+    spec = GeneratorSpec.model_validate({**given, "batch_size": n}).filled(source, facts)
+    return spec, resolve_generator(spec, source, facts)
+
+
 def resolved_spec(changes: dict[str, Any]):
     n = changes["batch_size"]
     facts = DatasetFacts(
@@ -90,6 +120,22 @@ def main(changes: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(peak_bytes() - before))
 
 
+def main_generator(changes: dict[str, Any]) -> None:
+    """The same of a generator."""
+    import torch
+
+    from nidim.generate.train import fit_generator
+
+    torch.set_num_threads(2)
+    spec, resolved = resolved_generator(changes)
+    dice, size = np.random.default_rng(0), resolved.image_size
+    images = dice.integers(0, 256, (resolved.n_train, size, size, 1), dtype=np.uint8)
+    scores = dice.standard_normal((resolved.n_train, resolved.dim)).astype(np.float32)
+    before = peak_bytes()
+    fit_generator(spec, resolved, images, scores)
+    sys.stdout.write(json.dumps(peak_bytes() - before))
+
+
 def peak_bytes() -> int:
     status = Path("/proc/self/status").read_text()
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
@@ -111,5 +157,12 @@ def test_the_peak_is_about_what_is_said(name):
     assert measured(SPECS[name]) == pytest.approx(said(SPECS[name]).total, rel=FACTOR - 1)
 
 
+@pytest.mark.parametrize("name", GENERATORS)
+def test_the_peak_of_a_generator_is_about_what_is_said(name: str) -> None:
+    said = footprint.generator(*resolved_generator(GENERATORS[name])).total
+    assert measured(GENERATORS[name]) == pytest.approx(said, rel=FACTOR - 1)
+
+
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    changes = json.loads(sys.argv[1])
+    (main_generator if "model" in changes else main)(changes)

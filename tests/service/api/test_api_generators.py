@@ -200,6 +200,20 @@ def test_a_job_names_the_version_that_is_meant_and_holds_it(
     check_problem(api.post(f"/v1/jobs/{job['id']}/retry"), 409, "state_conflict")
 
 
+def test_a_training_beyond_the_server_s_memory_is_refused(
+    api: httpx.Client, encoder: Encoder, npy: Any
+) -> None:
+    many = np.random.default_rng(0).integers(0, 256, (4000, 8, 8), dtype=np.uint8)
+    assert (
+        api.post("/v1/datasets", data={"name": "many"}, files={"file": ("x.npy", npy(many))}).status_code
+        == 201
+    )
+    model = {"kind": "flow_matching", "width": 512, "depth": 8}
+    spec = {"kind": "generator", "source": "gauss", "dataset": "many", "model": model, "batch_size": 65_536}
+    refused = api.post("/v1/jobs", json={"spec": spec, "generator": "huge"})
+    check_problem(refused, 422, "invalid_value", "/spec/batch_size")
+
+
 @pytest.mark.parametrize(
     ("wish", "pointer"),
     [
