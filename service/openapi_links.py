@@ -23,7 +23,10 @@ def add_links(document: dict[str, Any]) -> None:
 
 def _links() -> list[tuple[str, str, str, dict[str, str]]]:
     """(operation, status, next operation, its parameters)."""
-    return [*_of_jobs(), *_of_datasets(), *_of_encoders(), *_of_aliases(), *_of_keys()]
+    return [
+        *(*_of_jobs(), *_of_datasets(), *_of_encoders(), *_of_generators()),
+        *(*_of_aliases(), *_of_keys()),
+    ]
 
 
 def _of_jobs() -> list[tuple[str, str, str, dict[str, str]]]:
@@ -51,6 +54,17 @@ def _of_encoders() -> list[tuple[str, str, str, dict[str, str]]]:
         *(("list_encoders", "200", target, first) for target in (*reading, *using)),
         ("get_encoder", "200", "delete_encoder", {"ref": f"{BODY}/id"}),
         ("list_files", "200", "get_file", {"ref": f"{REQUEST}ref", "file": f"{BODY}/items/0/name"}),
+    ]
+
+
+def _of_generators() -> list[tuple[str, str, str, dict[str, str]]]:
+    targets = ("get_generator", "generator_report", "list_generator_files", "generate")
+    first = {"ref": f"{BODY}/items/0/id"}
+    file = {"ref": f"{REQUEST}ref", "file": f"{BODY}/items/0/name"}
+    return [
+        *(("list_generators", "200", target, first) for target in targets),
+        ("get_generator", "200", "delete_generator", {"ref": f"{BODY}/id"}),
+        ("list_generator_files", "200", "get_generator_file", file),
     ]
 
 

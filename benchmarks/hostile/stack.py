@@ -18,10 +18,11 @@ from typing import Any
 import httpx
 
 from benchmarks.tiny_encoder import register, write_bundle
+from benchmarks.tiny_generator import register_generator, write_generator
 from service.settings import Settings
 from service.store import open_store
 
-ENCODER = "gauss"
+ENCODER, GENERATOR = "gauss", "painter"
 START_S = 120.0
 KEY = "nk_" + "hostile-input-measured-with-this-key-0123456789"
 
@@ -49,7 +50,7 @@ def serving(
     python_path: Path | None = None,
     **settings: Any,
 ) -> Iterator[Stack]:
-    """``python -m service.serve`` with ``gauss@1`` registered, and as many more versions as are wanted.
+    """``python -m service.serve`` with ``gauss@1`` and ``painter@1`` registered, and as many more versions.
 
     ``keyed``: an admin key exists and is needed. ``python_path``: where its processes look for modules first.
     """
@@ -80,7 +81,11 @@ def _prepared(settings: Settings, versions: int) -> Iterator[None]:
         with tempfile.TemporaryDirectory() as bundle:
             facts = write_bundle(Path(bundle))
             for _ in range(versions):
-                register(store, ENCODER, Path(bundle), facts)
+                source = register(store, ENCODER, Path(bundle), facts)
+        with tempfile.TemporaryDirectory() as bundle:
+            made = write_generator(Path(bundle), source)
+            for _ in range(versions):
+                register_generator(store, GENERATOR, Path(bundle), made)
         yield
     finally:
         store.close()

@@ -116,6 +116,7 @@ def _encoders(store: Store, newest: datetime, count: int) -> None:
     rows = [
         {
             "id": new_id("enc_"),
+            "kind": "encoder",
             "name": name,
             "version": version,
             "dim": 2,

@@ -47,6 +47,8 @@ FREE = {
     "OpenAIEmbeddingsIn.model": "a reference, parsed by the grammar of references",
     "OpenAIEmbeddingsIn.input": "a data URI of an image; anything else is 422",
     "ImagesIn.images": "base64 of an image",
+    "GenerateIn.images": "base64 of an image",
+    "GeneratorSpec.source": "a reference, parsed by the grammar of references",
     "datasets.license": "copied into the model card",
 }
 
