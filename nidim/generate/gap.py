@@ -25,9 +25,9 @@ Floats = NDArray[np.float64]
 Images = NDArray[np.uint8]
 
 K = 3
-MOST_IMAGES = {"full": 5000, "quick": 500}
+MOST_IMAGES = {"full": 2500, "quick": 500}
 MANIFOLD_IMAGES = 2000
-DRAWS = {"full": 3, "quick": 1}
+DRAWS = {"full": 2, "quick": 1}
 """Seeds of draws that figures are averaged over."""
 
 
