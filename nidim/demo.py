@@ -35,8 +35,8 @@ START_S, STOP_S = 120, 60
 NPY = "application/x-npy"
 DRAWS = 3000
 SIGMA = 0.3
-EPOCHS = {"digits": 200, "mnist": 2}
-GENERATOR_EPOCHS = {"digits": 40, "mnist": 2}
+EPOCHS = {"digits": 300, "mnist": 2}
+GENERATOR_EPOCHS = {"digits": 60, "mnist": 2}
 GENERATED, ENLARGED_TO = 64, 560
 """Images in the grid, and pixels a side that it is enlarged to."""
 EVALUATION = {"digits": "full", "mnist": "quick"}
