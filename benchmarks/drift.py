@@ -227,6 +227,20 @@ def _images(value: float | None) -> str:
     return f"> {LONGEST:,}" if value is None else f"{value:,.0f}"
 
 
+def changed(images: Any) -> dict[str, Any]:
+    """The images as they are, and altered in every way."""
+    return {
+        "plain": images,
+        "rotation, 5°": rotated(images, 5),
+        "rotation, 15°": rotated(images, 15),
+        "rotation, 30°": rotated(images, 30),
+        "blur, 0.5 pixels": blurred(images, 0.5),
+        "blur, 1 pixel": blurred(images, 1),
+        "contrast, 80 %": faded(images, 0.8),
+        "noise, 0.1": noisy(images, 0.1),
+    }
+
+
 def main() -> None:
     """Embed everything once, then the streams."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -245,16 +259,7 @@ def main() -> None:
     )
     images, labels = np.asarray(data.test.images), np.asarray(data.test.labels)
     embed = once({}, encoder)
-    changes = {
-        "plain": images,
-        "rotation, 5°": rotated(images, 5),
-        "rotation, 15°": rotated(images, 15),
-        "rotation, 30°": rotated(images, 30),
-        "blur, 0.5 pixels": blurred(images, 0.5),
-        "blur, 1 pixel": blurred(images, 1),
-        "contrast, 80 %": faded(images, 0.8),
-        "noise, 0.1": noisy(images, 0.1),
-    }
+    changes = changed(images)
     features = {name: watched(encoder.prior, embed(name, x)) for name, x in changes.items()}
     halves = cut(embed("plain", images), labels, encoder.prior, given.seed)
     streams, rng, started = Streams(features), np.random.default_rng([given.seed, 1]), time.perf_counter()

@@ -16,6 +16,17 @@ FIGURES = {
     "class_distance": None,
     "class_agreement": None,
 }
+REPORT: dict[str, Any] = {
+    "images": 100,
+    "draws": 1,
+    "features": "classifier",
+    "classifier_accuracy": 0.9,
+    "floor": 1.0,
+    "prior": FIGURES,
+    "heldout": FIGURES,
+    "prior_gap": 1.0,
+    "prior_gap_sd": None,
+}
 
 
 def write_generator(
@@ -42,19 +53,7 @@ def write_generator(
     ).filled(source_facts, facts)
     resolved = resolve_generator(spec, source_facts, facts)
     torch.manual_seed(0)
-    report = GeneratorReport.model_validate(
-        {
-            "images": 100,
-            "draws": 1,
-            "features": "classifier",
-            "classifier_accuracy": 0.9,
-            "floor": 1.0,
-            "prior": FIGURES,
-            "heldout": FIGURES,
-            "prior_gap": 1.0,
-            "prior_gap_sd": None,
-        }
-    )
+    report = GeneratorReport.model_validate(REPORT)
     provenance = {
         "dataset": {"name": "digits", "license": None, "n_train": 1438, "n_test": 359},
         **dict.fromkeys(("nidim", "torch", "processor"), "made for a test"),

@@ -10,6 +10,7 @@ from nidim.encoders import ConvNet, build_network
 from nidim.evaluate import Report, sentence
 from nidim.normalize import EPS
 from nidim.spec import FullSpec
+from nidim.spec.generator import FullGeneratorSpec, ResolvedGenerator
 
 _TEMPLATE = """\
 ---
@@ -102,9 +103,7 @@ def model_card(
     spec: FullSpec, resolved: Resolved, report: Report, provenance: dict[str, Any], *, law: str
 ) -> str:
     """Markdown with a metadata header, in the form that model hubs read; ``law``: of the embeddings, in words."""
-    dataset = provenance["dataset"]
     return _TEMPLATE.format(
-        license=f"license: {dataset['license']}\n" if dataset.get("license") else "",
         title=f"{spec.encoder.kind} encoder for {spec.dataset}, d = {spec.encoder.dim}",
         law=law,
         sentence=sentence(report),
@@ -116,17 +115,26 @@ def model_card(
         rule=Preprocessing(image_size=resolved.image_size, channels=resolved.channels).rule,
         method=spec.method.kind,
         noise=_noise(resolved),
-        dataset=dataset["name"],
-        n_train=dataset["n_train"],
-        n_test=dataset["n_test"],
-        epochs=spec.epochs,
-        batch=resolved.batch_size,
-        seed=spec.seed,
-        digest=spec.digest,
-        nidim=provenance["nidim"],
-        torch=provenance["torch"],
-        processor=provenance["processor"],
+        **how_trained(spec, resolved, provenance),
     )
+
+
+def how_trained(
+    spec: FullSpec | FullGeneratorSpec, resolved: Resolved | ResolvedGenerator, provenance: dict[str, Any]
+) -> dict[str, Any]:
+    """What every card says of a training: on which images, how long, with what; and their license for the header."""
+    dataset = provenance["dataset"]
+    return {
+        "license": f"license: {dataset['license']}\n" if dataset.get("license") else "",
+        "dataset": dataset["name"],
+        "n_train": dataset["n_train"],
+        "n_test": dataset["n_test"],
+        "epochs": spec.epochs,
+        "batch": resolved.batch_size,
+        "seed": spec.seed,
+        "digest": spec.digest,
+        **{name: provenance[name] for name in ("nidim", "torch", "processor")},
+    }
 
 
 def _noise(resolved: Resolved) -> str:

@@ -7,7 +7,7 @@ what makes a resumed training bit-identical.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -66,7 +66,7 @@ class Feed:
         chosen = np.random.default_rng([self.seed, step, 1]).integers(0, self.partners.shape[1], len(indices))
         return self.partners[indices, chosen].astype(np.int64)
 
-    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+    def batches(self, start: int, stop: int) -> Generator[Batch, None, None]:
         """The batches of steps [start, stop), read ahead by a thread where the set is not resident."""
         if self.resident is not None:
             for step in range(start, stop):

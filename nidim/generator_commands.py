@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nidim.cli import CHECKPOINT, StopOnSignal, dataset_options, keep_checkpoint, resume_from
-from nidim.remote.generators import require_suffix, rows_of
+from nidim.remote.generators import generate_options, require_suffix, rows_of
 from nidim.remote.switch import LocalOrServer
 
 if TYPE_CHECKING:
@@ -116,23 +116,7 @@ def _dataset(
 
 @click.command(cls=LocalOrServer, remote="nidim.remote.generators:generate")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("-n", default=16, show_default=True, type=click.IntRange(0, 100_000), help="draws of the prior")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1))
-@click.option("--offset", default=0, show_default=True, type=click.IntRange(0, 2**62), help="first row")
-@click.option("--temperature", default=1.0, show_default=True, type=click.FloatRange(0, 100))
-@click.option(
-    "--embeddings",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Images of these rows, an .npy file (n, d), instead of draws.",
-)
-@click.option("--columns", type=click.IntRange(1, 1024), help="Of the grid; default: a square.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    help=".png: one grid; .npy: uint8 (n, h, w, c); .zip: a PNG each.",
-)
+@generate_options
 def generate(
     directory: Path,
     n: int,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,17 +17,16 @@ from nidim.build import build_encoder, build_method, build_optimizer
 from nidim.capacity import Resolved
 from nidim.checkpoint import Checkpoint, capture, restore
 from nidim.encoders import EncoderModel, scale
-from nidim.errors import CheckpointError, TrainingDiverged
+from nidim.errors import CheckpointError
 from nidim.feed import Batch, Feed, chunks
 from nidim.hardware import choose, to_layout
+from nidim.loop import Moment, Pace, Watch, run_steps
 from nidim.methods import Method
 from nidim.regularizers import Term, build_regularizer, sliced_epps_pulley
 from nidim.spec import FullSpec
 from nidim.spec.parts import Optimizer
 from nidim.statistics import recompute_statistics
 
-REPORT_EVERY_S = 1.0
-HISTORY_POINTS = 400  # of the curve that is kept, however long the training
 WARM_UP = 0.25  # of a one-cycle schedule
 SLICES_SHOWN = 64  # of the distance that a report of progress shows
 
@@ -36,24 +34,17 @@ Images = NDArray[np.uint8]
 
 
 @dataclasses.dataclass(frozen=True)
-class Progress:
-    """Where a training stands. Information in nats; the last value, averaged since the report before.
+class Progress(Moment):
+    """Where a training stands. Information in nats; loss and information averaged since the report before.
 
     ``epps_pulley``: sliced Epps–Pulley distance of the last batch's clean latents from N(0, I), about .42 for true
     draws; None where another law than a Gaussian one is trained.
     """
 
-    step: int
-    steps: int
-    epoch: int
-    epochs: int
-    images_per_s: float
-    eta_s: float
     mi_nats: float
     loss: float
     capacity_nats: float | None
     epps_pulley: float | None
-    elapsed_s: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,10 +75,16 @@ class _Run:
     generator: torch.Generator
     start: int = 0
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    clean: Tensor | None = None
+    """Latents of the last batch, for the distance that a report shows."""
+
+    @property
+    def pace(self) -> Pace:
+        return Pace(self.feed.steps_per_epoch, self.spec.epochs, self.resolved.batch_size)
 
     @property
     def steps(self) -> int:
-        return self.spec.epochs * self.feed.steps_per_epoch
+        return self.pace.steps
 
     @property
     def modules(self) -> dict[str, torch.nn.Module]:
@@ -136,19 +133,29 @@ def fit(
     run = _prepare(spec, resolved, images, resume, partners, begin_with)
     if on_resolved:
         on_resolved(run.resolved)
-    watch = _Watch(run, on_step)
-    saved = time.monotonic()
-    for step, batch in enumerate(run.feed.batches(run.start, run.steps), start=run.start):
-        if should_stop and should_stop():
-            if on_checkpoint:
-                on_checkpoint(run.checkpoint(step))
-            return Fitted(_serving(run.model), run.resolved, run.history, None, finished=False)
-        if on_checkpoint and time.monotonic() - saved > checkpoint_every_s:
-            on_checkpoint(run.checkpoint(step))
-            saved = time.monotonic()
-        watch.saw(step, *_step(run, step, batch))
-    if on_checkpoint and run.start < run.steps:
-        on_checkpoint(run.checkpoint(run.steps))
+
+    def tell(moment: Moment, figures: dict[str, float]) -> None:
+        if on_step:
+            on_step(_progress(run, moment, figures))
+
+    watch = Watch(run.pace, run.history, tell, advice="lower optimizer.lr or raise the noise")
+    with contextlib.closing(run.feed.batches(run.start, run.steps)) as batches:
+
+        def step(number: int) -> None:
+            loss, mi_nats, run.clean = _step(run, number, next(batches))
+            watch.saw(number, {"loss": loss, "mi_nats": mi_nats})
+
+        finished = run_steps(
+            run.start,
+            run.steps,
+            step,
+            checkpoint=run.checkpoint,
+            on_checkpoint=on_checkpoint,
+            should_stop=should_stop,
+            every_s=checkpoint_every_s,
+        )
+    if not finished:
+        return Fitted(_serving(run.model), run.resolved, run.history, None, finished=False)
     recompute_statistics(run.model, images, run.resolved)
     mi = heldout_information(run, heldout)
     learned = run.method.learned_sigmas()
@@ -254,67 +261,15 @@ def learning_rate(optimizer: Optimizer, done: float) -> float:
     return optimizer.lr * (0.5 * (1 + math.cos(math.pi * (done - start) / (1 - start))) * 0.999 + 0.001)
 
 
-class _Watch:
-    """Averages what the loop saw, about once a second to the hook, at fixed steps to the history."""
-
-    def __init__(self, run: _Run, on_step: Callable[[Progress], None] | None) -> None:
-        self.run, self.on_step = run, on_step
-        self.began = self.told = time.monotonic()
-        self.every = max(1, run.steps // HISTORY_POINTS)
-        self.earlier_s = run.history[-1]["elapsed_s"] if run.history else 0.0
-        self.recent: list[tuple[Tensor, Tensor]] = []
-        self.kept: list[tuple[Tensor, Tensor]] = []
-
-    def saw(self, step: int, loss: Tensor, mi_nats: Tensor, clean: Tensor) -> None:
-        self.recent.append((loss, mi_nats))
-        self.kept.append((loss, mi_nats))
-        done, last = step + 1, step + 1 == self.run.steps
-        now = time.monotonic()
-        if last or done % self.every == 0:
-            self._remember(done, now)
-        if last or now - self.told >= REPORT_EVERY_S:
-            self._tell(done, now, clean)
-
-    def _remember(self, done: int, now: float) -> None:
-        loss, mi_nats = _means(self.kept)
-        self.kept.clear()
-        self.run.history.append(
-            {
-                "step": done,
-                "epoch": done / self.run.feed.steps_per_epoch,
-                "loss": loss,
-                "mi_nats": mi_nats,
-                "elapsed_s": self.earlier_s + now - self.began,
-            }
-        )
-
-    def _tell(self, done: int, now: float, clean: Tensor) -> None:
-        loss, mi_nats = _means(self.recent)
-        seen = len(self.recent) * self.run.resolved.batch_size
-        speed = seen / max(now - self.told, 1e-9)
-        self.recent.clear()
-        self.told = now
-        if not math.isfinite(loss):
-            raise TrainingDiverged(
-                f"The loss is {loss} at step {done}; lower optimizer.lr or raise the noise."
-            )
-        if self.on_step:
-            left = (self.run.steps - done) * self.run.resolved.batch_size
-            self.on_step(
-                Progress(
-                    step=done,
-                    steps=self.run.steps,
-                    epoch=min(done // self.run.feed.steps_per_epoch + 1, self.run.spec.epochs),
-                    epochs=self.run.spec.epochs,
-                    images_per_s=speed,
-                    eta_s=left / max(speed, 1e-9),
-                    mi_nats=mi_nats,
-                    loss=loss,
-                    capacity_nats=self.run.resolved.capacity_nats,
-                    epps_pulley=_distance(self.run, clean),
-                    elapsed_s=self.earlier_s + now - self.began,
-                )
-            )
+def _progress(run: _Run, moment: Moment, figures: dict[str, float]) -> Progress:
+    assert run.clean is not None
+    return Progress(
+        **dataclasses.asdict(moment),
+        mi_nats=figures["mi_nats"],
+        loss=figures["loss"],
+        capacity_nats=run.resolved.capacity_nats,
+        epps_pulley=_distance(run, run.clean),
+    )
 
 
 @torch.no_grad()
@@ -324,11 +279,6 @@ def _distance(run: _Run, clean: Tensor) -> float | None:
         return None
     generator = torch.Generator(clean.device).manual_seed(0)
     return float(sliced_epps_pulley(clean.float(), slices=SLICES_SHOWN, generator=generator))
-
-
-def _means(pairs: list[tuple[Tensor, Tensor]]) -> tuple[float, float]:
-    loss, mi_nats = torch.stack([torch.stack(pair) for pair in pairs]).mean(0).tolist()
-    return loss, mi_nats
 
 
 @torch.no_grad()

@@ -12,16 +12,16 @@ from nidim.client.drive import method
 from nidim.client.embedding import Batching
 from nidim.client.values import EncoderInfo, FileInfo
 
-I = TypeVar("I", bound=EncoderInfo)  # noqa: E741
+Info = TypeVar("Info", bound=EncoderInfo)
 
 
-class StoredLogic(Generic[I]):
+class StoredLogic(Generic[Info]):
     """One version; ``info`` is what the server said of it."""
 
     collection: str
     """Of the path."""
 
-    def __init__(self, calls: Calls, info: I, batching: Batching) -> None:
+    def __init__(self, calls: Calls, info: Info, batching: Batching) -> None:
         self._calls, self.info, self._batching = calls, info, batching
         self._path = f"/v1/{self.collection}/{segment(info.id)}"
 

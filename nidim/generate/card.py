@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nidim.card import how_trained
 from nidim.generate.report import GeneratorReport, Quality, sentence
 from nidim.spec.generator import FullGeneratorSpec, ResolvedGenerator
 
@@ -63,9 +64,7 @@ def generator_card(
     law: str,
 ) -> str:
     """Markdown with a metadata header, in the form that model hubs read."""
-    dataset = provenance["dataset"]
     return _TEMPLATE.format(
-        license=f"license: {dataset['license']}\n" if dataset.get("license") else "",
         title=f"Generator for {spec.dataset}, from d = {resolved.dim}",
         law=law,
         size=resolved.image_size,
@@ -79,16 +78,7 @@ def generator_card(
         images=report.images,
         floor=report.floor,
         model=_NAMES[spec.model.kind],
-        dataset=dataset["name"],
-        n_train=dataset["n_train"],
-        n_test=dataset["n_test"],
-        epochs=spec.epochs,
-        batch=resolved.batch_size,
-        seed=spec.seed,
-        digest=spec.digest,
-        nidim=provenance["nidim"],
-        torch=provenance["torch"],
-        processor=provenance["processor"],
+        **how_trained(spec, resolved, provenance),
     )
 
 

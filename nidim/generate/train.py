@@ -7,8 +7,6 @@ bit-identical weights on the CPU.
 from __future__ import annotations
 
 import dataclasses
-import math
-import time
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -21,14 +19,14 @@ from torch.optim.swa_utils import AveragedModel
 from nidim.build import build_optimizer
 from nidim.checkpoint import Checkpoint, capture, restore
 from nidim.encoders import scale
-from nidim.errors import CheckpointError, TrainingDiverged
+from nidim.errors import CheckpointError
 from nidim.feed import Feed
 from nidim.generate.models import BETAS, Generator, Training, build_training
 from nidim.hardware import autocast, choose, to_layout
+from nidim.loop import Moment, Pace, Watch, run_steps
 from nidim.spec.generator import FullGeneratorSpec, ResolvedGenerator
-from nidim.train import REPORT_EVERY_S, learning_rate, mixed_seed
+from nidim.train import learning_rate, mixed_seed
 
-HISTORY_POINTS = 400
 EMA_POWER = 16
 """γ of the power-function average of weights, whose width is a share of the training: Karras et al. 2024, eq. 5."""
 CLIP = 1.0
@@ -39,17 +37,10 @@ Scores = NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True)
-class Progress:
+class Progress(Moment):
     """Where a training stands; ``loss`` averaged since the report before."""
 
-    step: int
-    steps: int
-    epoch: int
-    epochs: int
-    images_per_s: float
-    eta_s: float
     loss: float
-    elapsed_s: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +69,8 @@ class _Run:
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     @property
-    def steps(self) -> int:
-        return self.spec.epochs * self.resolved.steps_per_epoch
+    def pace(self) -> Pace:
+        return Pace(self.resolved.steps_per_epoch, self.spec.epochs, self.resolved.batch_size)
 
     @property
     def modules(self) -> dict[str, nn.Module]:
@@ -115,20 +106,22 @@ def fit_generator(
     run = _prepare(spec, resolved, images, scores, resume)
     if on_resolved:
         on_resolved(run.resolved)
-    watch = _Watch(run, on_step)
-    saved = time.monotonic()
-    for step in range(run.start, run.steps):
-        if should_stop and should_stop():
-            if on_checkpoint:
-                on_checkpoint(run.checkpoint(step))
-            return FittedGenerator(_serving(run), run.resolved, run.history, finished=False)
-        if on_checkpoint and time.monotonic() - saved > checkpoint_every_s:
-            on_checkpoint(run.checkpoint(step))
-            saved = time.monotonic()
-        watch.saw(step, _step(run, step))
-    if on_checkpoint and run.start < run.steps:
-        on_checkpoint(run.checkpoint(run.steps))
-    return FittedGenerator(_serving(run), run.resolved, run.history, finished=True)
+
+    def tell(moment: Moment, figures: dict[str, float]) -> None:
+        if on_step:
+            on_step(Progress(**dataclasses.asdict(moment), loss=figures["loss"]))
+
+    watch = Watch(run.pace, run.history, tell, advice="lower optimizer.lr")
+    finished = run_steps(
+        run.start,
+        run.pace.steps,
+        lambda number: watch.saw(number, {"loss": _step(run, number)}),
+        checkpoint=run.checkpoint,
+        on_checkpoint=on_checkpoint,
+        should_stop=should_stop,
+        every_s=checkpoint_every_s,
+    )
+    return FittedGenerator(_serving(run), run.resolved, run.history, finished=finished)
 
 
 class _Pass(nn.Module):
@@ -201,7 +194,7 @@ def _power_average(
 
 def _step(run: _Run, step: int) -> Tensor:
     run.generator.manual_seed(mixed_seed(run.spec.seed, step))
-    rate = learning_rate(run.spec.optimizer, step / run.steps)
+    rate = learning_rate(run.spec.optimizer, step / run.pace.steps)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     images, rows = run.feed.batch_and_rows(step)
@@ -226,54 +219,3 @@ def _serving(run: _Run) -> Generator:
     model = cast(Generator, run.average.module if int(run.average.n_averaged) else run.training.generator)
     to_layout(model.cpu(), torch.contiguous_format).eval()
     return model
-
-
-class _Watch:
-    """Averages the loss, about once a second to the hook, at fixed steps to the history."""
-
-    def __init__(self, run: _Run, on_step: Callable[[Progress], None] | None) -> None:
-        self.run, self.on_step = run, on_step
-        self.began = self.told = time.monotonic()
-        self.every = max(1, run.steps // HISTORY_POINTS)
-        self.earlier_s = run.history[-1]["elapsed_s"] if run.history else 0.0
-        self.recent: list[Tensor] = []
-        self.kept: list[Tensor] = []
-
-    def saw(self, step: int, loss: Tensor) -> None:
-        self.recent.append(loss)
-        self.kept.append(loss)
-        done, last, now = step + 1, step + 1 == self.run.steps, time.monotonic()
-        if last or done % self.every == 0:
-            self.run.history.append(
-                {
-                    "step": done,
-                    "epoch": done / self.run.resolved.steps_per_epoch,
-                    "loss": float(torch.stack(self.kept).mean()),
-                    "elapsed_s": self.earlier_s + now - self.began,
-                }
-            )
-            self.kept.clear()
-        if last or now - self.told >= REPORT_EVERY_S:
-            self._tell(done, now)
-
-    def _tell(self, done: int, now: float) -> None:
-        loss = float(torch.stack(self.recent).mean())
-        speed = len(self.recent) * self.run.resolved.batch_size / max(now - self.told, 1e-9)
-        self.recent.clear()
-        self.told = now
-        if not math.isfinite(loss):
-            raise TrainingDiverged(f"The loss is {loss} at step {done}; lower optimizer.lr.")
-        if self.on_step:
-            left = (self.run.steps - done) * self.run.resolved.batch_size
-            self.on_step(
-                Progress(
-                    step=done,
-                    steps=self.run.steps,
-                    epoch=min(done // self.run.resolved.steps_per_epoch + 1, self.run.spec.epochs),
-                    epochs=self.run.spec.epochs,
-                    images_per_s=speed,
-                    eta_s=left / max(speed, 1e-9),
-                    loss=loss,
-                    elapsed_s=self.earlier_s + now - self.began,
-                )
-            )

@@ -82,25 +82,39 @@ def delete(client: Client, as_json: bool, generator: str, yes: bool) -> None:
     show.echo_json({"deleted": found.id}) if as_json else click.echo(f"Deleted {found.ref}.")
 
 
+def generate_options(command: Any) -> Any:
+    """What ``nidim generate`` takes beside the generator, here or at a server."""
+    options = (
+        click.option(
+            "-n", default=16, show_default=True, type=click.IntRange(0, 100_000), help="draws of the prior"
+        ),
+        click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1)),
+        click.option(
+            "--offset", default=0, show_default=True, type=click.IntRange(0, 2**62), help="first row"
+        ),
+        click.option("--temperature", default=1.0, show_default=True, type=click.FloatRange(0, 100)),
+        click.option(
+            "--embeddings",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="Images of these rows, an .npy file (n, d), instead of draws.",
+        ),
+        click.option("--columns", type=click.IntRange(1, 1024), help="Of the grid; default: a square."),
+        click.option(
+            "-o",
+            "--output",
+            type=click.Path(path_type=Path),
+            required=True,
+            help=".png: one grid; .npy: uint8 (n, h, w, c); .zip: a PNG each.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.command()
 @click.argument("generator")
-@click.option("-n", default=16, show_default=True, type=click.IntRange(0, 100_000), help="draws of the prior")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1))
-@click.option("--offset", default=0, show_default=True, type=click.IntRange(0, 2**62), help="first row")
-@click.option("--temperature", default=1.0, show_default=True, type=click.FloatRange(0, 100))
-@click.option(
-    "--embeddings",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Images of these rows, an .npy file (n, d), instead of draws.",
-)
-@click.option("--columns", type=click.IntRange(1, 1024), help="Of the grid; default: a square.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    help=".png: one grid; .npy: uint8 (n, h, w, c); .zip: a PNG each.",
-)
+@generate_options
 @asks_server
 def generate(
     client: Client,

@@ -109,7 +109,7 @@ def test_a_checkpoint_of_another_spec_is_refused(digits: tuple[np.ndarray, np.nd
 def test_progress_counts_both_stages(
     digits: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nidim.train.REPORT_EVERY_S", 0.0)
+    monkeypatch.setattr("nidim.loop.REPORT_EVERY_S", 0.0)
     seen: list[Progress] = []
     fitted = train(spec(), digits[0], on_step=seen.append)
     assert [at.step for at in seen] == list(range(1, 5 * STEPS + 1))

@@ -193,7 +193,7 @@ def test_divergence_is_an_error_with_advice(images: np.ndarray) -> None:
 
 
 def test_progress_is_told(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nidim.train.REPORT_EVERY_S", 0.0)
+    monkeypatch.setattr("nidim.loop.REPORT_EVERY_S", 0.0)
     told = []
     train(spec(), images, on_step=told.append)
     assert [p.step for p in told] == list(range(1, 21))
