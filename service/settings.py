@@ -96,6 +96,11 @@ class Control(BaseSettings):
     cancel_grace_s: float = Field(
         default=10.0, ge=0, description="seconds from SIGTERM to SIGKILL of a training"
     )
+    warm_trainings: bool = Field(
+        default=True,
+        description="keep a process with torch and the rest imported ready in every training slot, so that a job runs "
+        "at once instead of after seconds; holds some 200 MB a slot (Linux only)",
+    )
     checkpoint_every_s: float = Field(default=30.0, gt=0, description="seconds between checkpoints")
     export_onnx: bool = Field(
         default=True, description="store model.onnx with every encoder; costs some seconds of CPU a training"

@@ -14,6 +14,7 @@ from service.store import open_store
 from service.tracing import Tracer
 from worker import strangers
 from worker.app import make_app
+from worker.starting import way_to_start
 from worker.tasks import owner, register
 
 
@@ -32,7 +33,8 @@ def main(argv: list[str] | None = None) -> None:
     store = open_store(settings)
     tracer = Tracer()
     tracer.open(settings, part="worker")
-    register(app, settings, store, name=name, tracer=tracer)
+    start = way_to_start(warm=settings.warm_trainings)
+    register(app, settings, store, name=name, start=start, tracer=tracer)
     strangers.count(store)
     options = ["--hostname", f"{name}@%h", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     try:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.classify import classify
 from worker.emit import Emitter, Records
-from worker.guard import Guard, leave_with_parent
+from worker.guard import Guard, leave_with_parent, take_name
 from worker.memory import go_first
 from worker.watch import Watch
 
@@ -48,6 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     """Train as the job file says; the exit status."""
     given = _arguments(argv)
     leave_with_parent()
+    take_name()
     go_first()
     emit = Emitter(given.events_fd)
     guard = Guard(given.lifeline_fd, farewell=lambda: emit("stopped", patience_s=1.0))

@@ -11,54 +11,33 @@ import contextlib
 import os
 import selectors
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-from service.environment import without_secrets
 from worker import memory
+from worker.starting import Start, Task
 
-COMMAND = (sys.executable, "-P", "-m", "worker.child")
 LONGEST_LINE = 8 << 20
 LONGEST_LOG = 16 << 20
 TAIL = 8192
 
 
-def environment(env: Mapping[str, str]) -> dict[str, str]:
-    """The child's environment: no settings of ours, because it needs no database, no broker and no key.
-
-    Threads of its mathematics sleep when they wait: spinning ones, on cores shared with the server, were measured to
-    make a training on two busy cores six times slower.
-    """
-    return {"OMP_WAIT_POLICY": "PASSIVE", **without_secrets(env)}
-
-
 class Child:
     """A running training process. ``stop``, ``kill`` and ``enforce`` may be called from any thread."""
 
-    def __init__(self, command: tuple[str, ...], *, scratch: Path, job_file: Path) -> None:
+    def __init__(self, start: Start, *, scratch: Path, job_file: Path) -> None:
         self._log = scratch / "child.log"
         self._kill_at: float | None = None
         self._oom_kills = memory.oom_kills()
         self._lock = threading.Lock()
         self._events, events_out = os.pipe()
         lifeline_in, self._lifeline = os.pipe()
-        arguments = ["--scratch", str(scratch), "--job", str(job_file)]
-        arguments += ["--events-fd", str(events_out), "--lifeline-fd", str(lifeline_in)]
+        arguments = ("--scratch", str(scratch), "--job", str(job_file))
         try:
             with self._log.open("ab") as log:
-                self._process = subprocess.Popen(
-                    [*command, *arguments],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env=environment(os.environ),
-                    pass_fds=(events_out, lifeline_in),
-                    start_new_session=True,
-                )
+                self._process = start(Task(arguments, events_out, lifeline_in, log.fileno()))
         except OSError:
             self._close_pipes()
             raise
@@ -69,7 +48,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Process id; also that of its group."""
+        """Process id; also that of its group. 0 while there is none yet."""
         return self._process.pid
 
     def lines(self, *, tick_s: float = 0.2) -> Iterator[bytes | None]:
@@ -123,8 +102,11 @@ class Child:
 
     def kill(self) -> None:
         """SIGKILL to the child and all that it started."""
+        if not (pid := self.pid):
+            self._process.kill()
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(pid, signal.SIGKILL)
 
     def close(self) -> int:
         """Make sure that nothing of it is left; the exit status, negative for a signal."""

@@ -32,8 +32,9 @@ from service.tracing import Phases, Tracer, remembered
 from worker.classify import Verdict, classify, classify_exit, last_line, out_of_attempts
 from worker.control import Control, Reason
 from worker.inputs import prepare
-from worker.process import COMMAND, Child
+from worker.process import Child
 from worker.relay import DATABASE_DOWN, Outputs, Relay
+from worker.starting import Afresh, Start
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def run_job(
     owner: str,
     publish: Publish,
     should_drain: Callable[[], bool] = lambda: False,
-    command: tuple[str, ...] = COMMAND,
+    start: Start | None = None,
     tracer: Tracer | None = None,
 ) -> Outcome:
     """Work on the job if it is free. Raises nothing that a training does; only what the database does at the start."""
@@ -89,11 +90,11 @@ def run_job(
     if lease is None:
         _drop(store, job_id)
         return Outcome.DROPPED
-    tracer = tracer or Tracer()
+    tracer, start = tracer or Tracer(), start or Afresh()
     request_id, parent = remembered(first[0].data if first else {})
     told = {"job_id": job_id, "attempt": lease.job.attempt, "request_id": request_id}
     with logs.bound(**told), tracer.span("attempt", parent=parent, kind="consumer", **told) as span:
-        outcome = _attempt(lease, store, settings, should_drain, command, tracer)
+        outcome = _attempt(lease, store, settings, should_drain, start, tracer)
         span.set(attributes={"outcome": outcome.value})
         return _ended(lease, outcome, store, publish)
 
@@ -103,7 +104,7 @@ def _attempt(
     store: Store,
     settings: Settings,
     should_drain: Callable[[], bool],
-    command: tuple[str, ...],
+    start: Start,
     tracer: Tracer,
 ) -> Outcome:
     log.info("job %s: attempt %d", lease.job_id, lease.job.attempt)
@@ -112,7 +113,7 @@ def _attempt(
         Control(store, lease, settings, should_drain=should_drain) as control,
     ):
         try:
-            return Attempt(store, settings, lease, control, scratch, tracer).run(command)
+            return Attempt(store, settings, lease, control, scratch, tracer).run(start)
         except LostLease:
             return Outcome.LOST
 
@@ -162,12 +163,12 @@ class Attempt:
     scratch: Path
     tracer: Tracer
 
-    def run(self, command: tuple[str, ...]) -> Outcome:
+    def run(self, start: Start) -> Outcome:
         """Train, then let go of the job. Raises LostLease."""
         phases = Phases(self.tracer)
         relay = Relay(self.store, self.settings, self.lease, self.scratch, phases)
         try:
-            verdict = self._train(command, relay, phases)
+            verdict = self._train(start, relay, phases)
             if relay.outputs is not None and self.control.reason is not Reason.CANCEL:
                 return self._succeed(relay.outputs)
         except LostLease:
@@ -177,14 +178,14 @@ class Attempt:
             verdict = classify(error)
         return self._let_go(relay, verdict)
 
-    def _train(self, command: tuple[str, ...], relay: Relay, phases: Phases) -> Verdict:
+    def _train(self, start: Start, relay: Relay, phases: Phases) -> Verdict:
         """Run the child to its end; the verdict in case it left no result."""
         with self.tracer.span("prepare"):
             job_file = self._patiently(
                 lambda: prepare(self.store, self.settings, self.lease.job, self.scratch)
             )
         phases.enter("starting")
-        child = Child(command, scratch=self.scratch, job_file=job_file)
+        child = Child(start, scratch=self.scratch, job_file=job_file)
         code = None
         try:
             self.control.attach(child)

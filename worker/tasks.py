@@ -15,8 +15,8 @@ from service.queue import TASK, publish
 from service.settings import Settings
 from service.store import Store, counters
 from service.tracing import Tracer
-from worker.process import COMMAND
 from worker.runner import run_job
+from worker.starting import Start
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def register(
     store: Store,
     *,
     name: str,
-    command: tuple[str, ...] = COMMAND,
+    start: Start | None = None,
     tracer: Tracer | None = None,
 ) -> None:
     """Teach ``app`` its task."""
@@ -56,6 +56,6 @@ def register(
             owner=owner(name),
             publish=ring,
             should_drain=draining,
-            command=command,
+            start=start,
             tracer=tracer,
         )

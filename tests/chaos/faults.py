@@ -325,7 +325,7 @@ S3 = {"columns": ONLY_SERVERS, "excuses": OUTAGE}
 DATABASE = {"columns": ONLY_SERVERS, "excuses": OUTAGE}
 FAULTS = (
     Fault("kill_api", _killed("api"), excuses=CRASH),
-    *(Fault(f"kill_{part}", _killed(part)) for part in ("worker", "training", "redis")),
+    *(Fault(f"kill_{part}", _killed(part)) for part in ("worker", "forkserver", "training", "redis")),
     *(Fault(f"term_{part}", _told(part)) for part in ("api", "worker", "training", "redis")),
     Fault("kill_postgresql", _killed("postgresql"), **DATABASE),
     Fault("kill_postgresql_connection", _backend, **DATABASE),

@@ -47,7 +47,7 @@ class OrphanWatch:
     def _has_runner(self, pid: int) -> bool:
         above = parent(pid)
         words = command_line(above)
-        return WORDS["worker"] in words or WORDS["training"] in words
+        return WORDS["worker"] in words or WORDS["forkserver"] in words
 
     def close(self) -> list[str]:
         """Stop looking; what was found."""

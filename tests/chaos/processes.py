@@ -38,6 +38,13 @@ def command_line(pid: int) -> str:
     return ""
 
 
+def name(pid: int) -> str:
+    """What it calls itself; empty once it is gone."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
+
+
 def parent(pid: int) -> int:
     """Its parent; 0 if it is gone."""
     with contextlib.suppress(OSError):

@@ -23,8 +23,19 @@ from service.settings import Settings
 from service.store import Store, open_store
 from tests.chaos import servers
 from tests.chaos.disk import Disk
-from tests.chaos.processes import MARK, Service, Supervisor, children, command_line, end_all, marked, wait_for
+from tests.chaos.processes import (
+    MARK,
+    Service,
+    Supervisor,
+    children,
+    command_line,
+    end_all,
+    marked,
+    name,
+    wait_for,
+)
 from tests.chaos.proxy import Proxy
+from worker.guard import NAME as TRAINING
 
 SHORT = {
     "NIDIM_LEASE_S": "3",
@@ -42,7 +53,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORDS = {
     "api": "service.serve",
     "worker": "-m worker --name",
-    "training": "-m worker.child",
+    "forkserver": "-m worker.forkserver",
     "redis": "redis-server",
 }
 
@@ -80,7 +91,10 @@ class Stack(ABC):
 
     def pids(self, part: str) -> list[int]:
         """The living processes of a part."""
-        return [pid for pid in marked(self.mark) if WORDS[part] in command_line(pid)]
+        trainings = [pid for pid in marked(self.mark) if name(pid) == TRAINING]
+        if part == "training":
+            return trainings
+        return [pid for pid in marked(self.mark) if WORDS[part] in command_line(pid) and pid not in trainings]
 
     def open_store(self) -> Store:
         """A connection of the harness's own."""
@@ -138,7 +152,7 @@ class Embedded(Stack):
         return next((line.removeprefix(words) for line in lines if line.startswith(words)), "")
 
     def pids(self, part: str) -> list[int]:
-        if part == "training":
+        if part in ("training", "forkserver"):
             return super().pids(part)
         return [pid for pid in children(self.process.pid) if WORDS[part] in command_line(pid)]
 
@@ -231,7 +245,7 @@ class Servers(Stack):
         self.services[name] = service
 
     def pids(self, part: str) -> list[int]:
-        if part == "training":
+        if part in ("training", "forkserver"):
             return super().pids(part)
         if part == "s3":
             return [self.s3.pid] if self.s3 is not None and self.s3.pid is not None else []
@@ -264,8 +278,8 @@ class Servers(Stack):
             proxy.close()
         if self._listener is not None:
             self._listener.close()
-        for name, value in self._former.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        for variable, value in self._former.items():
+            os.environ.pop(variable) if value is None else os.environ.update({variable: value})
         super().close()
 
 

@@ -21,6 +21,8 @@ import pytest
 from service import embedded_redis
 from service.settings import Settings
 from service.store import jobs, open_store
+from tests.chaos.processes import children, command_line, name
+from worker.guard import NAME as TRAINING
 
 pytestmark = [
     pytest.mark.slow,
@@ -52,21 +54,6 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 45) -> An
             return found
         time.sleep(0.05)
     raise AssertionError(f"not within {seconds} s: {what}")
-
-
-def command_line(pid: int | str) -> str:
-    """How the process was called; empty once it is gone or a zombie."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""
-
-
-def children(pid: int | str) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
 
 
 class Up:
@@ -114,11 +101,13 @@ class Up:
     def training(self) -> int | None:
         worker = self.part(" worker ")
         found = children(worker) if worker else []
-        return next((pid for pid in found if "worker.child" in command_line(pid)), None)
+        forks = [fork for pid in found for fork in children(pid)]
+        return next((pid for pid in [*found, *forks] if name(pid) == TRAINING), None)
 
     def everything(self) -> list[int]:
         parts = children(self.process.pid)
-        return [*parts, *(child for part in parts for child in children(part))]
+        below = [child for part in parts for child in children(part)]
+        return [*parts, *below, *(child for part in below for child in children(part))]
 
     def submit(self, encoder: str, **spec: Any) -> str:
         answer = self.api.post("/v1/jobs", json={"spec": {**TINY, **spec}, "encoder": encoder})
@@ -272,7 +261,7 @@ def test_nothing_is_orphaned_when_the_launcher_is_killed(start: Callable[[], Up]
     up.wait_for_checkpoint(job_id)
     everything = up.everything()
     assert any("redis-server" in command_line(pid) for pid in everything)
-    assert any("worker.child" in command_line(pid) for pid in everything)
+    assert any(name(pid) == TRAINING for pid in everything)
     kill(up.process.pid)
     up.process.wait()
     wait_for(lambda: not [pid for pid in everything if command_line(pid)], "every part leaves")

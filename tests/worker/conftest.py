@@ -20,6 +20,7 @@ from service.store import Store, events, jobs, open_store
 from service.store.jobs import Job
 from tests.waiting import wait_for
 from worker.runner import Outcome, run_job
+from worker.starting import Afresh, Start
 
 PLAY = Path(__file__).parent / "play_worker.py"
 SUBSTITUTE = Path(__file__).parent / "substitute_child.py"
@@ -74,10 +75,11 @@ class Bench:
             return [event.data for event in events.list_after(tx, job.id) if event.type == kind]
 
     def run(self, job: Job | str, play: str, *, should_drain: Callable[[], bool] = lambda: False) -> Outcome:
-        return self.attempt(job, (sys.executable, str(SUBSTITUTE), play), should_drain=should_drain)
+        start = Afresh((sys.executable, str(SUBSTITUTE), play))
+        return self.attempt(job, start, should_drain=should_drain)
 
     def attempt(
-        self, job: Job | str, command: tuple[str, ...], *, should_drain: Callable[[], bool] = lambda: False
+        self, job: Job | str, start: Start, *, should_drain: Callable[[], bool] = lambda: False
     ) -> Outcome:
         return run_job(
             job if isinstance(job, str) else job.id,
@@ -86,7 +88,7 @@ class Bench:
             owner="test",
             publish=self._publish,
             should_drain=should_drain,
-            command=command,
+            start=start,
         )
 
     def _publish(self, job_id: str, priority: str) -> bool:
@@ -96,8 +98,8 @@ class Bench:
     def start(self, job: Job, play: str, **options: Any) -> Running:
         return Running(lambda: self.run(job, play, **options))
 
-    def start_real(self, job: Job, command: tuple[str, ...]) -> Running:
-        return Running(lambda: self.attempt(job, command))
+    def start_real(self, job: Job, start: Start) -> Running:
+        return Running(lambda: self.attempt(job, start))
 
     def wait_until_ready(self, job: Job) -> dict[str, Any]:
         def ready() -> Any:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 
-from worker import __main__, tasks
+from worker import __main__
+from worker.starting import Afresh
 
 substitute = Path(__file__).with_name("substitute_child.py")
-__main__.register = partial(tasks.register, command=(sys.executable, str(substitute), sys.argv[1]))
+__main__.way_to_start = lambda **_: Afresh((sys.executable, str(substitute), sys.argv[1]))
 __main__.main(["--name", "played"])

@@ -22,7 +22,8 @@ from nidim.spec import DatasetFacts, TrainSpec
 from nidim.spec.generator import GeneratorSpec, SourceFacts, resolve_generator
 from tests.nidim.samples import arc
 from worker.guard import ORPHANED, STOPPED
-from worker.process import COMMAND, Child, environment
+from worker.process import Child
+from worker.starting import Afresh, Start, Warm, environment
 
 SPEC = {
     "encoder": {"kind": "conv", "dim": 2, "width": 4},
@@ -37,15 +38,24 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Warm]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        start = Warm()
+    yield start
+    start.close()
+
+
 class Trial:
     """One child and what it has sent."""
 
-    def __init__(self, scratch: Path, body: dict[str, Any]) -> None:
+    def __init__(self, scratch: Path, body: dict[str, Any], start: Start) -> None:
         scratch.mkdir(exist_ok=True)
         job_file = scratch / "job.json"
         settings = {"checkpoint_every_s": 0.2, "export_onnx": True}
         job_file.write_text(json.dumps({"resume": None, "settings": settings, **body}))
-        self.child = Child(COMMAND, scratch=scratch, job_file=job_file)
+        self.child = Child(start, scratch=scratch, job_file=job_file)
         self.messages: list[dict[str, Any]] = []
         self._lines = self.child.lines(tick_s=0.05)
 
@@ -70,14 +80,14 @@ class Trial:
 
 
 @pytest.fixture
-def trials(tmp_path: Path) -> Iterator[Any]:
+def trials(tmp_path: Path, warm: Warm) -> Iterator[Any]:
     started: list[Trial] = []
 
-    def start(body: dict[str, Any]) -> Trial:
-        started.append(Trial(tmp_path / f"scratch-{len(started)}", body))
+    def begin(body: dict[str, Any], start: Start = warm) -> Trial:
+        started.append(Trial(tmp_path / f"scratch-{len(started)}", body, start))
         return started[-1]
 
-    yield start
+    yield begin
     for trial in started:
         trial.child.close()
 
@@ -147,7 +157,7 @@ def test_a_generator_stops_with_a_checkpoint_goes_on_and_leaves_its_files(
     trials: Any, tmp_path: Path
 ) -> None:
     write_bundle(tmp_path / "encoder")
-    body = generator_of(tmp_path / "encoder", epochs=20, evaluation="quick", precision="float32")
+    body = generator_of(tmp_path / "encoder", epochs=8, evaluation="quick", precision="float32")
     first = trials(body)
     first.until("checkpoint")
     first.child.stop(grace_s=30)
@@ -156,7 +166,7 @@ def test_a_generator_stops_with_a_checkpoint_goes_on_and_leaves_its_files(
     last = [message["data"] for message in first.messages if message["type"] == "checkpoint"][-1]
     second = trials({**body, "resume": last["path"]})
     progress = second.until("progress")
-    assert last["step"] < progress["step"] <= progress["steps"] == 20 * body["resolved"]["steps_per_epoch"]
+    assert last["step"] < progress["step"] <= progress["steps"] == 8 * body["resolved"]["steps_per_epoch"]
     assert second.until("metric")["loss"] > 0
     done = second.until("done", seconds=120)
     assert second.end() == 0
@@ -204,7 +214,7 @@ def test_a_damaged_checkpoint_costs_work_not_the_job(
 
 
 def test_sigterm_before_the_first_step_is_obeyed_at_once(trials: Any) -> None:
-    trial = trials(builtin("digits"))
+    trial = trials(builtin("digits"), Afresh())
     wait_for_guard(trial.child)
     trial.child.stop(grace_s=60)
     assert trial.end() == STOPPED
@@ -238,11 +248,17 @@ def test_a_dataset_that_is_not_here_is_named_and_not_tried_again(trials: Any) ->
     assert trial.end() == 1
 
 
-def test_a_training_to_its_end_hands_over_a_bundle(trials: Any, archive: dict[str, Any]) -> None:
+@pytest.mark.slow
+def test_a_training_to_its_end_hands_over_the_same_bundle_from_a_fork_and_afresh(
+    trials: Any, archive: dict[str, Any]
+) -> None:
     archive["spec"]["epochs"] = 1
-    trial = trials(archive)
-    done = trial.until("done", 120)
-    assert trial.end() == 0
+    forked, afresh = trials(archive), trials(archive, Afresh())
+    done, again = (trial.until("done", 120) for trial in (forked, afresh))
+    assert forked.end() == afresh.end() == 0
+    for name in ("model.safetensors", "model.onnx"):
+        assert done["manifest"]["files"][name] == again["manifest"]["files"][name], name
+    trial = forked
     files = done["manifest"]["files"]
     assert {"model.safetensors", "config.json", "report.json", "README.md", "model.onnx"} <= set(files)
     for name, entry in files.items():
@@ -260,7 +276,7 @@ def test_the_child_sees_no_setting_of_ours() -> None:
 
 
 def test_stop_may_be_asked_from_any_thread(trials: Any) -> None:
-    trial = trials(builtin("digits"))
+    trial = trials(builtin("digits"), Afresh())
     wait_for_guard(trial.child)
     threads = [threading.Thread(target=trial.child.stop, kwargs={"grace_s": 9}) for _ in range(4)]
     for thread in threads:

@@ -13,8 +13,8 @@ import pytest
 
 from tests.waiting import wait_for
 from worker import memory
-from worker.process import COMMAND
 from worker.runner import Outcome
+from worker.starting import Afresh
 
 pytestmark = [
     pytest.mark.embedded,
@@ -49,7 +49,7 @@ def test_a_training_without_memory_says_so(bench: Any) -> None:
     """The limit falls upon a training that runs, so that it depends on no build of torch."""
     bench.settings = bench.settings.model_copy(update={"lease_s": 60.0, "checkpoint_every_s": 600.0})
     job = bench.job(spec=TINY, resolved={})
-    job_ended = bench.start_real(job, COMMAND)
+    job_ended = bench.start_real(job, Afresh())
     assert wait_for(lambda: bench.events(job, "progress")), "the training does not begin"
     pid = training_of(bench.settings.data_dir / "scratch" / f"{job.id}-1")
     assert pid is not None

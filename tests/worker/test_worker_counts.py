@@ -16,6 +16,7 @@ from service.otel import Otel
 from service.store import Store, counters, jobs
 from worker.emit import Emitter, Records
 from worker.runner import Outcome, run_job
+from worker.starting import Afresh
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -90,7 +91,7 @@ def test_log_and_trace_of_an_attempt_go_on_where_the_request_was(
         settings=bench.settings,
         owner="test",
         publish=lambda *_: True,
-        command=(sys.executable, str(child), "tracked"),
+        start=Afresh((sys.executable, str(child), "tracked")),
         tracer=tracer,
     )
     assert outcome is Outcome.SUCCEEDED
