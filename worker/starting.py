@@ -15,10 +15,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from typing import Protocol
+from typing import IO, Protocol
 
 from service.environment import without_secrets
 from worker.forkserver import ENDED, STARTED, WORD
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 PYTHON = (sys.executable, "-P", "-m")
 LOOK_EVERY_S = 0.02
+TAIL = 2048
 
 
 def environment(env: Mapping[str, str]) -> dict[str, str]:
@@ -102,7 +104,7 @@ class Warm:
     """
 
     def __init__(self) -> None:
-        self._server, self._requests = _start_server()
+        self._server, self._requests, self._output = _start_server()
 
     @property
     def server_pid(self) -> int:
@@ -111,9 +113,10 @@ class Warm:
 
     def __call__(self, task: Task) -> Process:
         """Ask for a fork. While the server still imports, the process has no id and ``terminate`` ends the server."""
-        if self._server.poll() is not None:
+        if (code := self._server.poll()) is not None:
+            log.warning("the process that forks ended (%d) and is started again: %s", code, self._words())
             self.close()
-            self._server, self._requests = _start_server()
+            self._server, self._requests, self._output = _start_server()
         status, status_in = os.pipe()
         try:
             fds = [status_in, task.events, task.lifeline, task.log]
@@ -125,9 +128,15 @@ class Warm:
             os.close(status_in)
         return Forked(self._server, status)
 
+    def _words(self) -> str:
+        """The end of what it printed: lines of libraries, which do not belong among ours."""
+        self._output.seek(max(0, self._output.seek(0, os.SEEK_END) - TAIL))
+        return self._output.read().decode(errors="replace")
+
     def close(self) -> None:
         """Let it go."""
         self._requests.close()
+        self._output.close()
         self._server.kill()
         self._server.wait()
 
@@ -137,17 +146,20 @@ def way_to_start(*, warm: bool) -> Start:
     return Warm() if warm and sys.platform == "linux" else Afresh()
 
 
-def _start_server() -> tuple[subprocess.Popen[bytes], socket.socket]:
+def _start_server() -> tuple[subprocess.Popen[bytes], socket.socket, IO[bytes]]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    output = tempfile.TemporaryFile()  # noqa: SIM115  (as long as the server)
     with theirs:
         server = subprocess.Popen(
             [*PYTHON, "worker.forkserver", "--requests-fd", str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
             env=environment(os.environ),
             pass_fds=(theirs.fileno(),),
             start_new_session=True,
         )
-    return server, ours
+    return server, ours, output
 
 
 class Forked:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from nidim.evaluate.draws import generator
 from nidim.evaluate.henze_zirkler import SIZE, beta2
-from nidim.evaluate.pairs import squared_distances
+from nidim.evaluate.pairs import scaled_exp, sums_over_pairs
 from nidim.evaluate.report import Outcome
 
 Floats = NDArray[np.float64]
@@ -36,10 +36,10 @@ def statistic(x: Floats) -> float:
     """T of ``x`` (n, d)."""
     n, d = x.shape
     b2 = bandwidth(d)
-    pairs = sum(float(np.exp(block * (-b2 / 2)).sum()) for _, block in squared_distances(x, x)) / n
+    (pairs,) = sums_over_pairs(x, lambda block: scaled_exp(block, -b2 / 2))
     norms = np.square(x).sum(axis=1)
     cross = (1 + b2) ** (-d / 2) * float(np.exp(norms * (-b2 / (2 * (1 + b2)))).sum())
-    return pairs - 2 * cross + n * (1 + 2 * b2) ** (-d / 2)
+    return pairs / n - 2 * cross + n * (1 + 2 * b2) ** (-d / 2)
 
 
 @functools.lru_cache(maxsize=64)

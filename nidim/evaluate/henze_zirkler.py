@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from nidim.evaluate.draws import generator
+from nidim.evaluate.pairs import scaled_exp, sums_over_pairs
 from nidim.evaluate.report import ALPHA, HenzeZirkler
 
 Floats = NDArray[np.float64]
@@ -33,6 +34,8 @@ SIZE = 64
 CELLS = 20
 _CHUNK = 1 << 17  # entries of the (K, m, m) distances held at a time: they stay in the cache
 _SINGULAR = 1e-10
+_WHOLE = 1024
+"""Points up to which all pairs of a set are one array."""
 NULL_SETS = 40
 """Sets of true draws among which a set has its rank: by their chance, its level lies between .02 and .08 or so."""
 
@@ -62,7 +65,10 @@ def _whiten(x: Floats) -> tuple[Floats, NDArray[np.bool_]]:
 
 
 def _statistic(y: Floats) -> Floats:
-    *_, m, d = y.shape
+    *sets, m, d = y.shape
+    if m > _WHOLE:
+        each = [_statistic_in_blocks(one) for one in y.reshape(-1, m, d)]
+        return np.array(each).reshape(sets)
     b2 = beta2(m, d)
     gram = y @ np.swapaxes(y, -1, -2)
     own = np.square(y).sum(axis=-1)
@@ -71,6 +77,15 @@ def _statistic(y: Floats) -> Floats:
     pairs = np.exp(b2 * gram, out=gram).sum(axis=(-2, -1)) / m
     cross = np.exp(-b2 / (2 * (1 + b2)) * own).sum(axis=-1)
     return pairs - 2 * (1 + b2) ** (-d / 2) * cross + m * (1 + 2 * b2) ** (-d / 2)
+
+
+def _statistic_in_blocks(y: Floats) -> float:
+    """The same for one set of many points, without an m×m array."""
+    m, d = y.shape
+    b2 = beta2(m, d)
+    (pairs,) = sums_over_pairs(y, lambda block: scaled_exp(block, -b2 / 2))
+    cross = float(np.exp(-b2 / (2 * (1 + b2)) * np.square(y).sum(axis=1)).sum())
+    return pairs / m - 2 * (1 + b2) ** (-d / 2) * cross + m * (1 + 2 * b2) ** (-d / 2)
 
 
 def _p_value(statistic: Floats, m: int, d: int) -> Floats:

@@ -38,6 +38,13 @@ def test_henze_zirkler_of_a_batch_is_that_of_each_set():
     np.testing.assert_allclose(p, [q for _, q in single], rtol=1e-12)
 
 
+def test_henze_zirkler_of_many_points_holds_no_array_of_all_pairs(monkeypatch: pytest.MonkeyPatch):
+    x = np.random.default_rng(0).standard_normal((2, 300, 3)) ** 3
+    whole = henze_zirkler.henze_zirkler(x)
+    monkeypatch.setattr(henze_zirkler, "_WHOLE", 100)
+    np.testing.assert_allclose(henze_zirkler.henze_zirkler(x), whole, rtol=1e-10)
+
+
 def test_henze_zirkler_does_not_see_affine_maps():
     x = normal(64, 3)
     moved = x @ np.array([[2.0, 1.0, 0.0], [0.0, 0.1, 3.0], [1.0, 0.0, 1.0]]) + 5

@@ -80,6 +80,16 @@ def test_energy_and_mmd_by_blocks_are_the_dense_ones():
     assert mmd == pytest.approx(np.sqrt(kernel - 2 * to_law + (3 / 5) ** 1.5), rel=1e-9)
 
 
+def test_sums_over_pairs_are_the_same_in_blocks_of_any_size(monkeypatch: pytest.MonkeyPatch):
+    x = normal(57, 4)
+    squared = cdist(x, x, "sqeuclidean")
+    expected = [np.exp(-squared / 3).sum(), squared.sum()]
+    for entries in (1, 100, 57 * 57, 10**6):
+        monkeypatch.setattr(pairs, "_ENTRIES", entries)
+        found = pairs.sums_over_pairs(x, lambda block: np.exp(block / -3), lambda block: block)
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
 def test_the_energy_test_is_the_two_sample_energy_statistic():
     x = normal(60, 2) + 0.3
     found = pairs.energy_test(x, permutations=1, seed=3)

@@ -124,7 +124,7 @@ def test_a_fork_leaves_with_its_lifeline(child: Child) -> None:
 
 
 def test_a_killed_server_takes_its_training_along_and_is_started_again(
-    warm: Warm, tmp_path: Path, child: Child
+    warm: Warm, tmp_path: Path, child: Child, caplog: pytest.LogCaptureFixture
 ) -> None:
     until(child, "resolved")
     training, server = child.pid, warm.server_pid
@@ -135,6 +135,7 @@ def test_a_killed_server_takes_its_training_along_and_is_started_again(
     following = begin(warm, tmp_path / "next")
     until(following, "resolved")
     assert warm.server_pid != server
+    assert "the process that forks ended (-9)" in caplog.text
     following.close()
 
 
