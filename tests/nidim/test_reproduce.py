@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 from scipy import stats
 
-from nidim import machine
+from nidim import flow, machine
 from nidim.cli import main
 from nidim.errors import DataError
 from nidim.evaluate import Embedded
@@ -83,8 +83,9 @@ def test_a_figure_is_drawn(tmp_path: Path) -> None:
 
 
 def test_maps_that_come_afterwards_are_fitted_to_training_embeddings(
-    tmp_path: Path, trained: list[str]
+    tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(flow, "MOST_STEPS", 50)
     names = ("plain", "whitening", "quantiles", "flow")
     only = [word for name in names for word in ("--only", f"{name}-2")]
     reproduce("rivals", "--seeds", 1, "--out", tmp_path, *QUICK, *only)
