@@ -29,7 +29,18 @@ def gaussian_channel_scores(
     return -distance.square() / (2 * sigma**2)
 
 
-class SeparableCritic(nn.Module):
+class FactoredCritic(nn.Module):
+    """T = A Bᵀ with ``factors`` A (n, k) and B (m, k), so that a block of its rows can be had alone."""
+
+    def factors(self, anchors: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+    def forward(self, anchors: Float[Tensor, "n d"], candidates: Float[Tensor, "m w"]) -> Tensor:
+        a, b = self.factors(anchors, candidates)
+        return a @ b.T
+
+
+class SeparableCritic(FactoredCritic):
     """T = g(a) h(b)ᵀ with two MLPs d → hidden → hidden → dim; ``width``: the length of b where it is not d."""
 
     def __init__(self, d: int, *, hidden: int, dim: int, width: int | None = None) -> None:
@@ -37,19 +48,25 @@ class SeparableCritic(nn.Module):
         self.anchor = mlp(d, hidden, hidden, dim)
         self.candidate = mlp(width or d, hidden, hidden, dim)
 
-    def forward(self, anchors: Float[Tensor, "n d"], candidates: Float[Tensor, "m w"]) -> Tensor:
-        return self.anchor(anchors) @ self.candidate(candidates).T
+    def factors(
+        self, anchors: Float[Tensor, "n d"], candidates: Float[Tensor, "m w"]
+    ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "m k"]]:
+        """g(a) and h(b)."""
+        return self.anchor(anchors), self.candidate(candidates)
 
 
-class BilinearCritic(nn.Module):
+class BilinearCritic(FactoredCritic):
     """T = a W bᵀ, W (d, d) starting at I/√d."""
 
     def __init__(self, d: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.eye(d) / d**0.5)
 
-    def forward(self, anchors: Float[Tensor, "n d"], candidates: Float[Tensor, "m d"]) -> Tensor:
-        return anchors @ self.weight @ candidates.T
+    def factors(
+        self, anchors: Float[Tensor, "n d"], candidates: Float[Tensor, "m d"]
+    ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "m d"]]:
+        """a W and b."""
+        return anchors @ self.weight, candidates
 
 
 class ConcatCritic(nn.Module):

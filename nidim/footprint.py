@@ -219,7 +219,7 @@ def _head(head: parts.Head, dim: int) -> _Layers:
 
 def _critic(spec: FullSpec, n: int, copies: int) -> int:
     """Scores of all pairs with their softmax and gradients, and the critic's own layers."""
-    scores = 4 * n * n * FLOAT
+    scores = 4 * _scores_at_once(spec, n) * FLOAT
     d = spec.encoder.dim if spec.head.kind == "none" else spec.head.dim
     critic = spec.critic
     if critic is None:  # SimCLR scores 2n views against each other
@@ -231,6 +231,14 @@ def _critic(spec: FullSpec, n: int, copies: int) -> int:
         weights = 2 * critic.hidden * (d + critic.hidden + critic.dim)
         return scores + FLOAT * (copies * weights + 2 * n * (4 * critic.hidden + critic.dim))
     return scores + FLOAT * copies * d * d
+
+
+def _scores_at_once(spec: FullSpec, n: int) -> int:
+    """All n²; of a large batch, where the critic's scores are one product and the objective is InfoNCE, a block."""
+    critic, objective = spec.critic, spec.objective
+    factored = critic is not None and critic.kind in ("separable", "bilinear")
+    by_blocks = n > parts.WHOLE_BATCH and factored and objective is not None and objective.kind == "infonce"
+    return max(parts.BLOCK_OF_SCORES, n) if by_blocks else n * n
 
 
 def _between(spec: FullSpec, size: int) -> int:

@@ -12,10 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nidim.critics import FactoredCritic
 from nidim.encoders import EncoderModel
 from nidim.methods.base import Method, StepResult, Wiring
 from nidim.methods.local import LocalBound
-from nidim.objectives import Objective
+from nidim.objectives import Bound, InfoNCE, Objective, infonce_in_blocks
+from nidim.spec import parts
 
 
 class InfoMax(Method):
@@ -43,8 +45,19 @@ class InfoMax(Method):
         else:
             view, cells = model.latent_and_map(shown, block=self.local.block, track=False)
         noisy, other = self.noisy(clean, generator=generator), self.other(view, generator=generator)
-        bound = self.objective(self.critic(self.head(noisy), self.head(other)))
+        bound = self.bound(self.head(noisy), self.head(other))
         surrogate = bound.surrogate
         if self.local is not None and cells is not None:
             surrogate = surrogate + self.local.weight * self.local(noisy, cells).surrogate
         return StepResult(surrogate=surrogate, mi_nats=bound.nats, clean=clean)
+
+    def bound(self, anchors: Float[Tensor, "n d"], candidates: Float[Tensor, "n d"]) -> Bound:
+        """The objective of all pairs; of a large batch, where critic and objective allow, a block of rows at a time."""
+        if (
+            len(anchors) > parts.WHOLE_BATCH
+            and isinstance(self.critic, FactoredCritic)
+            and isinstance(self.objective, InfoNCE)
+        ):
+            value = infonce_in_blocks(*self.critic.factors(anchors, candidates))
+            return Bound(nats=value, surrogate=value)
+        return self.objective(self.critic(anchors, candidates))

@@ -6,7 +6,7 @@ in :func:`build_objective`, and the laws in ``tests/nidim/test_objectives.py`` h
 
 from nidim.objectives.base import Bound, Objective
 from nidim.objectives.donsker_varadhan import DonskerVaradhan, donsker_varadhan
-from nidim.objectives.infonce import InfoNCE, infonce
+from nidim.objectives.infonce import InfoNCE, infonce, infonce_in_blocks
 from nidim.objectives.jsd import JensenShannon, jensen_shannon
 from nidim.objectives.nishiyama import Nishiyama, nishiyama
 from nidim.objectives.nwj import NWJ, nwj
@@ -25,6 +25,7 @@ __all__ = [
     "build_objective",
     "donsker_varadhan",
     "infonce",
+    "infonce_in_blocks",
     "jensen_shannon",
     "nishiyama",
     "nwj",

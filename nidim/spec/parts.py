@@ -325,6 +325,10 @@ class NoRegularizer(Part):
 
 KNOTS = 17
 """Of the quadrature over the characteristic function of a slice."""
+WHOLE_BATCH = 4096
+"""Images of a batch up to which InfoNCE has all its scores in memory; beyond, a block of rows at a time."""
+BLOCK_OF_SCORES = 1 << 24
+"""Values of such a block."""
 
 
 class SlicedEppsPulley(Part):

@@ -33,7 +33,13 @@ SPECS: dict[str, dict[str, Any]] = {
         "encoder": {"kind": "conv", "width": 4},
         "critic": {"kind": "concat", "hidden": 256},
     },
-    "all pairs": {"image_size": 8, "batch_size": 8192, "encoder": {"kind": "conv", "width": 4}},
+    "all pairs": {
+        "image_size": 8,
+        "batch_size": 8192,
+        "encoder": {"kind": "conv", "width": 4},
+        "objective": {"kind": "nwj"},
+    },
+    "blocks of pairs": {"image_size": 8, "batch_size": 16384, "encoder": {"kind": "conv", "width": 4}},
     "slices": {
         "image_size": 8,
         "batch_size": 1024,
@@ -152,7 +158,7 @@ def measured(changes: dict[str, Any]) -> int:
     return int(done.stdout)
 
 
-@pytest.mark.parametrize("name", ["conv", "concat critic", "local maps"])
+@pytest.mark.parametrize("name", ["conv", "concat critic", "blocks of pairs", "local maps"])
 def test_the_peak_is_about_what_is_said(name):
     assert measured(SPECS[name]) == pytest.approx(said(SPECS[name]).total, rel=FACTOR - 1)
 

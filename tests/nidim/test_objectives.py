@@ -20,6 +20,7 @@ from nidim.objectives import (
     Nishiyama,
     donsker_varadhan,
     infonce,
+    infonce_in_blocks,
     jensen_shannon,
     nishiyama,
     nwj,
@@ -39,6 +40,24 @@ def test_infonce_is_log_n_minus_cross_entropy() -> None:
     t = scores()
     expected = math.log(len(t)) - functional.cross_entropy(t, torch.arange(len(t)))
     torch.testing.assert_close(infonce(t), expected)
+
+
+@pytest.mark.parametrize("values", [1, 7 * 50, 50 * 50, 1 << 20])
+def test_infonce_in_blocks_has_the_value_and_the_gradients_of_all_scores_at_once(values: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn((2, 50, 3), generator=generator, dtype=torch.float64)
+    inputs = a.requires_grad_(), b.requires_grad_()
+    whole = infonce(a @ b.T)
+    found = infonce_in_blocks(a, b, values=values)
+    torch.testing.assert_close(found, whole)
+    torch.testing.assert_close(torch.autograd.grad(3 * found, inputs), torch.autograd.grad(3 * whole, inputs))
+    with torch.no_grad():
+        torch.testing.assert_close(infonce_in_blocks(a, b, values=values), whole)
+
+
+def test_infonce_in_blocks_wants_as_many_candidates_as_anchors() -> None:
+    with pytest.raises(ValueError, match=r"anchors and candidates must be \(n, k\)"):
+        infonce_in_blocks(torch.zeros(4, 2), torch.zeros(3, 2))
 
 
 def test_infonce_is_at_most_log_n_and_blind_to_row_shifts() -> None:

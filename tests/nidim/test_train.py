@@ -106,6 +106,20 @@ def test_resume_is_bit_identical(values: dict, images: np.ndarray, tmp_path) -> 
     assert [h["step"] for h in again.history][-1] == [h["step"] for h in whole.history][-1]
 
 
+@pytest.mark.parametrize("critic", ["separable", "bilinear"])
+def test_the_loss_of_a_large_batch_in_blocks_trains_the_same(
+    critic: str, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s = spec(critic={"kind": critic})
+    whole = train(s, images)
+    monkeypatch.setattr("nidim.spec.parts.WHOLE_BATCH", 100)
+    blocks = train(s, images)
+    first, last = ([run.history[k]["loss"] for run in (blocks, whole)] for k in (0, -1))
+    assert first[0] == pytest.approx(first[1], abs=1e-5)
+    assert last[0] == pytest.approx(last[1], abs=0.05), "rounding, after twenty steps"
+    assert any(not torch.equal(w, weights(blocks)[k]) for k, w in weights(whole).items()), "another way"
+
+
 def test_noise_between_blocks_leaves_no_trace_in_what_is_served(images: np.ndarray) -> None:
     fitted = train(spec(noise={"kind": "gaussian", "sigma": 0.5, "layers": 0.5}), images)
     z = embed(fitted.model, images[:1400])
