@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nidim.spec import DatasetFacts
 from service.store import Store, jobs
 from service.store.encoders import Encoder
 
@@ -19,11 +20,13 @@ def write_bundle(
     *,
     report: dict[str, Any] | None = None,
     seen: NDArray[np.uint8] | None = None,
+    facts: DatasetFacts | None = None,
     **spec: Any,
 ) -> dict[str, Any]:
     """A tiny encoder without training, stored as the worker stores one; what registering it needs.
 
     ``seen``: images (n, 8, 8, 1) by which its outputs are normalised and its scores are calibrated.
+    ``facts``: of another dataset than the digits.
     """
     import torch
 
@@ -31,9 +34,11 @@ def write_bundle(
     from nidim.build import build_encoder
     from nidim.capacity import resolve
     from nidim.priors import make_prior
-    from nidim.spec import DatasetFacts, TrainSpec
+    from nidim.spec import TrainSpec
 
-    facts = DatasetFacts(name="digits", n_train=1438, n_test=359, height=SIZE, width=SIZE, channels=1)
+    facts = facts or DatasetFacts(
+        name="digits", n_train=1438, n_test=359, height=SIZE, width=SIZE, channels=1
+    )
     wanted = {"dataset": "digits", "encoder": {"kind": "conv", "dim": 2, "width": 4}, **spec}
     filled = TrainSpec.model_validate(wanted).filled(facts)
     resolved, _ = resolve(filled, facts)
