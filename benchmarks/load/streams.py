@@ -75,13 +75,13 @@ def measure(new_database: NewDatabase, size: Size, seed: int) -> dict[str, Any]:
 
 async def run(server: Api, size: Size, chance: random.Random) -> dict[str, Any]:
     """The whole scene on a server that is there already."""
-    leases = await asyncio.to_thread(_leases, server.store, size.jobs)
+    leases = await asyncio.to_thread(leases_of, server.store, size.jobs)
     before_mb = server.memory_mb()
-    opened = await _open(server, size, [lease.job_id for lease in leases])
+    opened = await open_readers(server, size, [lease.job_id for lease in leases])
     found: dict[str, Any] = {"size": vars(size), "open_s": opened.seconds, "memory_mb_before": before_mb}
     found["memory_mb_open"] = server.memory_mb()
     found["idle"] = await _window(server, asyncio.sleep(size.idle_s))
-    writer = asyncio.to_thread(_write, server.store, leases, size)
+    writer = asyncio.to_thread(write, server.store, leases, size)
     found["busy"] = await _window(server, _with_others(server, size, opened, writer, chance))
     ends = await asyncio.gather(*opened.tasks)
     found["memory_mb_peak"] = server.memory_mb(peak=True)
@@ -101,7 +101,7 @@ class _Opened:
     seconds: float
 
 
-def _leases(store: Store, count: int) -> list[jobs.Lease]:
+def leases_of(store: Store, count: int) -> list[jobs.Lease]:
     found = []
     for number in range(count):
         with store.begin() as tx:
@@ -120,7 +120,7 @@ def _leases(store: Store, count: int) -> list[jobs.Lease]:
     return found
 
 
-async def _open(server: Api, size: Size, job_ids: list[str]) -> _Opened:
+async def open_readers(server: Api, size: Size, job_ids: list[str]) -> _Opened:
     """The readers first, then the slow ones and those that come back; each gives what it heard at the end."""
     began, gate, go = time.perf_counter(), asyncio.Semaphore(OPENING), asyncio.Event()
     turns = itertools.cycle(job_ids)
@@ -228,7 +228,7 @@ async def _window(server: Api, work: Any) -> dict[str, Any]:
     }
 
 
-def _write(store: Store, leases: list[jobs.Lease], size: Size) -> None:
+def write(store: Store, leases: list[jobs.Lease], size: Size) -> None:
     """As a worker: bursts of events for each job in turn, then the end."""
     padding = "x" * size.text
     for _ in range(size.writes):

@@ -7,7 +7,7 @@ def henze_zirkler(path):
     """pingouin: all points, moments fitted."""
     from pingouin import multivariate_normality
 
-    found = multivariate_normality(np.load(path))
+    found = multivariate_normality(np.load(path, allow_pickle=False))
     return {"statistic": float(found.hz), "p": float(found.pval)}
 
 
@@ -15,7 +15,7 @@ def energy_test(path, draws, permutations):
     """hyppo: two samples, p over relabellings."""
     from hyppo.ksample import Energy
 
-    x, y = np.load(path), np.load(draws)
+    x, y = np.load(path, allow_pickle=False), np.load(draws, allow_pickle=False)
     statistic, p = Energy().test(x, y, reps=permutations, workers=1, auto=False)
     return {"statistic": float(statistic), "p": float(p)}
 
@@ -24,14 +24,18 @@ def energy_distance(path, draws):
     """hyppo: the statistic alone."""
     from hyppo.ksample import Energy
 
-    return {"statistic": float(Energy().statistic(np.load(path), np.load(draws)))}
+    return {
+        "statistic": float(
+            Energy().statistic(np.load(path, allow_pickle=False), np.load(draws, allow_pickle=False))
+        )
+    }
 
 
 def sliced_wasserstein(path, draws, slices):
     """POT: two samples, random directions."""
     import ot
 
-    x, y = np.load(path), np.load(draws)
+    x, y = np.load(path, allow_pickle=False), np.load(draws, allow_pickle=False)
     return {"distance": float(ot.sliced_wasserstein_distance(x, y, n_projections=slices, seed=0))}
 
 

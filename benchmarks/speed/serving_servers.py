@@ -70,13 +70,13 @@ def write_encoder(directory: Path, *, dim: int = DIM, seed: int = 0) -> dict[str
     return write_bundle(directory, facts=FACTS, dataset="mnist", encoder=encoder, seed=seed)
 
 
-def stored(data: Path, names: Sequence[str]) -> None:
+def stored(data: Path, names: Sequence[str], *, dim: int = DIM) -> None:
     """A data directory with an encoder under each name."""
     store = open_store(Settings(data_dir=data))
     try:
         for number, name in enumerate(names):
             bundle = data / f"bundle-{name}"
-            register(store, name, bundle, write_encoder(bundle, seed=number))
+            register(store, name, bundle, write_encoder(bundle, dim=dim, seed=number))
     finally:
         store.close()
 

@@ -26,6 +26,7 @@ import uvloop
 
 MOST = 2000
 DRAIN_S = 3.0
+GOOD = (200, 202)
 LOST = 0
 """Instead of a status: the server hung up."""
 Clock = Callable[[], float]
@@ -235,7 +236,7 @@ class _Open:
             connection.answered = functools.partial(self._gone, connection)
             if self.counting:
                 self._found.statuses[status] += 1
-            if status == 200:
+            if status in GOOD:
                 self._found.latencies_s.append(time.perf_counter() - at)
             if status != LOST:
                 self._next(connection)

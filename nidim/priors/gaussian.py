@@ -26,9 +26,13 @@ class GaussianPrior(IndependentPrior):
         return "N(0, I)" if variance == 1 else f"N(0, {variance:.4g} I)"
 
     def log_prob(self, x: ArrayLike) -> Floats:
-        scores = self.normal_scores(x)
         constant = self.dim * (math.log(self.scale) + 0.5 * math.log(2 * math.pi))
-        return -0.5 * np.square(scores).sum(axis=1) - constant
+        return -0.5 * self.outlyingness(x) - constant
+
+    def outlyingness(self, x: ArrayLike) -> Floats:
+        values = np.asarray(x, dtype=np.float64)
+        squared: Floats = np.einsum("ij,ij->i", values, values)
+        return squared / self.scale**2
 
     def cdf(self, x: ArrayLike) -> Floats:
         return special.ndtr(self.normal_scores(x))
