@@ -60,29 +60,6 @@ def tradeoff(found: Found, scale: Scale, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def rivals(found: Found, scale: Scale, path: Path) -> None:  # noqa: ARG001
-    """Accuracy of a linear probe over the distance from the law, a panel a dimension: up and to the left is better."""
-    from matplotlib.figure import Figure
-
-    dims = sorted({int(row.labels[0]) for row, _ in found})
-    figure = Figure(figsize=(6 * len(dims), 5), layout="constrained")
-    for axes, dim in zip(figure.subplots(1, len(dims), squeeze=False)[0], dims, strict=True):
-        for row, runs in found:
-            points = [(run["report"]["sw2_ratio"], run["report"]["linear"]) for run in runs]
-            known = [(x, y) for x, y in points if x is not None and y is not None]
-            if not known or int(row.labels[0]) != dim:
-                continue
-            x, y = (statistics.fmean(values) for values in zip(*known, strict=True))
-            axes.plot([x], [y], "o", color="#d6514f" if "noise" in row.labels[1] else "#4e79d6")
-            axes.annotate(row.labels[1], (x, y), textcoords="offset points", xytext=(6, 3), fontsize=8)
-        axes.set_xscale("log")
-        axes.set_title(f"d = {dim}")
-        axes.set_xlabel("sliced Wasserstein-2 of the clean embedding / floor of true draws")
-        axes.set_ylabel("accuracy of a linear probe")
-        axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
-
-
 DRAWN = {
     "mean": "#4e79d6",
     "covariance": "#e8833a",

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nidim.reproduce import figures, power
+from nidim.reproduce import figures, pareto, power
 from nidim.reproduce.predict import PREDICT
 from nidim.reproduce.prior_gap import PRIOR_GAP
 from nidim.reproduce.scale import SCALE
@@ -245,7 +245,8 @@ RIVALS = Table(
     headings=("d", "method"),
     rows=_rivals,
     columns=(*INFORMATION, *MATCHING, *USE, *REPRESENTATION, *COST),
-    figure=figures.rivals,
+    figure=pareto.figure,
+    findings=pareto.findings,
 )
 
 SIGMA = 0.2

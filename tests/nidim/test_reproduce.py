@@ -8,6 +8,7 @@ import json
 import math
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from nidim import flow, machine
 from nidim.cli import main
 from nidim.errors import DataError
 from nidim.evaluate import Embedded
-from nidim.reproduce import command, posthoc, predict, prior_gap, runs, sets
+from nidim.reproduce import command, pareto, posthoc, predict, prior_gap, runs, sets
 from nidim.reproduce.table import Posthoc, Row, Sources, spread
 from nidim.reproduce.tables import TABLES
 from nidim.spec import DatasetFacts
@@ -159,6 +160,24 @@ def test_the_prior_gap_of_one_row_is_measured_once(tmp_path: Path, trained: list
         assert picture.size == (71, 71)
     reproduce(*words)
     assert len(trained) == 1
+
+
+def test_the_front_is_what_nothing_beats_in_both() -> None:
+    def found(name: str, distance: float, accuracy: float) -> tuple[Row, list[dict[str, Any]]]:
+        figures = {"sw2_ratio": distance, "linear": accuracy, "mlp": None}
+        return Row(name, ("2", name), {}, "digits"), [{"report": figures}]
+
+    rows = [found("near", 1.0, 0.7), found("noise alone", 1.5, 0.7), found("useful", 2.0, 0.9)]
+    rows.append(found("noise and more", 1.2, 0.8))
+    assert [p.name for p in pareto.front(pareto.points(rows, 2, "linear"))] == [
+        "near",
+        "noise and more",
+        "useful",
+    ]
+    words = pareto.findings(rows)
+    assert "near (1.00, 0.700), noise and more (1.20, 0.800), useful (2.00, 0.900)." in words
+    assert "noise alone (1.50, 0.700), beaten by near, noise and more." in words
+    assert "MLP" not in words
 
 
 def test_a_row_that_is_not_there_is_named(tmp_path: Path) -> None:
