@@ -256,7 +256,7 @@ class Serving(BaseSettings):
         default=30.0, gt=0, description="seconds until a decoding process is replaced"
     )
     sse_poll_s: float = Field(
-        default=0.25, gt=0, description="seconds between looks for new events of a stream"
+        default=0.05, gt=0, description="seconds between looks for new events of a stream"
     )
     max_event_streams: int = Field(
         default=5000, ge=1, description="open event streams of one process from which more are answered 429"

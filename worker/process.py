@@ -51,7 +51,7 @@ class Child:
         """Process id; also that of its group. 0 while there is none yet."""
         return self._process.pid
 
-    def lines(self, *, tick_s: float = 0.2) -> Iterator[bytes | None]:
+    def lines(self, *, tick_s: float = 0.05) -> Iterator[bytes | None]:
         """Lines as they come, and None whenever ``tick_s`` passed; ends when the child is gone and all is read."""
         buffer, open_ = b"", True
         with selectors.DefaultSelector() as selector:

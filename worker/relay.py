@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 child_log = logging.getLogger("worker.child")
 
 LONGEST_NAME, LONGEST_RECORD = 40, 8000
-FLUSH_EVERY_S = 0.5
+FLUSH_EVERY_S = 0.05
+"""A reader of the stream hears of an event within a tenth of a second, this and the server's look for news included."""
 MOST_WAITING = 5000
 """Events kept while the database does not answer; then the oldest go."""
 JUST_STORED = timedelta(seconds=10)
