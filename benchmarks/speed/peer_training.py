@@ -29,7 +29,7 @@ class Pictures(Dataset):
     """Images as PIL images, through lightly's transform."""
 
     def __init__(self, path, transform):
-        self.images, self.transform = np.load(path), transform
+        self.images, self.transform = np.load(path, allow_pickle=False), transform
 
     def __len__(self):
         return len(self.images)
@@ -75,7 +75,7 @@ def simclr(path, batch, steps, workers, warm_up=1):
     from lightly.loss import NTXentLoss
     from lightly.models.modules import SimCLRProjectionHead
 
-    shape = np.load(path, mmap_mode="r").shape
+    shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
     channels, side = shape[3], shape[1]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
