@@ -29,15 +29,18 @@ log = logging.getLogger(__name__)
 PYTHON = (sys.executable, "-P", "-m")
 LOOK_EVERY_S = 0.02
 TAIL = 2048
+CHILD = {"OMP_WAIT_POLICY": "PASSIVE", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+"""Of a child's environment, where the worker's own says nothing else."""
 
 
 def environment(env: Mapping[str, str]) -> dict[str, str]:
     """The child's environment: no settings of ours, because it needs no database, no broker and no key.
 
     Threads of its mathematics sleep when they wait: spinning ones, on cores shared with the server, were measured to
-    make a training on two busy cores six times slower.
+    make a training on two busy cores six times slower. Its memory lies in huge pages where the system grants them to
+    who asks (glibc on Linux): a step was measured to take 12 to 20 % less time, at the same peak.
     """
-    return {"OMP_WAIT_POLICY": "PASSIVE", **without_secrets(env)}
+    return {**CHILD, **without_secrets(env)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -225,6 +225,29 @@ def test_auto_precision_is_measured_once_and_kept(
     assert fitted.model.precision == "float32"
 
 
+@pytest.mark.parametrize(
+    ("device", "dtype", "so"),
+    [
+        ("cpu", "float32", True),
+        ("cpu", "bfloat16", True),
+        ("cuda", "float32", False),
+        ("cuda", "bfloat16", True),
+    ],
+)
+def test_images_lie_as_the_hardware_gains_from(device: str, dtype: str, so: bool) -> None:
+    from nidim.hardware import lays_channels_last
+
+    assert lays_channels_last(device, dtype) is so
+
+
+def test_a_checkpoint_of_another_layout_goes_on_in_its_own(images: np.ndarray) -> None:
+    kept: list[Checkpoint] = []
+    train(spec(epochs=1), images, on_checkpoint=kept.append, checkpoint_every_s=0)
+    assert kept[0].meta["resolved"]["channels_last"] is True
+    kept[0].meta["resolved"]["channels_last"] = False
+    assert train(spec(epochs=1), images, resume=kept[0]).resolved.channels_last is False
+
+
 def test_bfloat16_trains(images: np.ndarray) -> None:
     fitted = train(spec(precision="bfloat16", epochs=1), images)
     assert fitted.resolved.channels_last

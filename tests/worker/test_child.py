@@ -23,7 +23,7 @@ from nidim.spec.generator import GeneratorSpec, SourceFacts, resolve_generator
 from tests.nidim.samples import arc
 from worker.guard import ORPHANED, STOPPED
 from worker.process import Child
-from worker.starting import Afresh, Start, Warm, environment
+from worker.starting import CHILD, Afresh, Start, Warm, environment
 
 SPEC = {
     "encoder": {"kind": "conv", "dim": 2, "width": 4},
@@ -271,8 +271,9 @@ def test_a_training_to_its_end_hands_over_the_same_bundle_from_a_fork_and_afresh
 
 def test_the_child_sees_no_setting_of_ours() -> None:
     seen = environment({"NIDIM_DATABASE_URL": "secret", "PATH": "/bin", "OMP_WAIT_POLICY": "ACTIVE"})
-    assert seen == {"PATH": "/bin", "OMP_WAIT_POLICY": "ACTIVE"}
-    assert environment({})["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert seen == {**CHILD, "PATH": "/bin", "OMP_WAIT_POLICY": "ACTIVE"}
+    assert environment({}) == CHILD
+    assert environment({"GLIBC_TUNABLES": "glibc.malloc.check=1"})["GLIBC_TUNABLES"] == "glibc.malloc.check=1"
 
 
 def test_stop_may_be_asked_from_any_thread(trials: Any) -> None:
