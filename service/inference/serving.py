@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from service.inference import dummy, engine
 from service.inference.batcher import Batcher
 from service.inference.calibrations import Calibrations
-from service.inference.decoding import Decoded, DecodePool, Patience, Wanted
+from service.inference.decoder_slot import Decoded, Wanted
+from service.inference.decoding import DecodePool, Patience
 from service.inference.laws import Laws
 from service.inference.registry import Notes, Registry, label
 from service.inference.room import Budget, Room

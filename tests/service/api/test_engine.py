@@ -18,7 +18,8 @@ import pytest
 from benchmarks.tiny_encoder import SIZE
 from service.inference import dummy, engine
 from service.inference.batcher import BatcherClosed
-from service.inference.decoding import DecodePool, Wanted, chunked
+from service.inference.decoder_slot import Wanted
+from service.inference.decoding import DecodePool, chunked
 from service.inference.engine import Damaged, Loaded
 from service.inference.registry import Registry
 from service.inference.room import TooManyBytes
@@ -180,6 +181,69 @@ def test_an_image_that_hangs_its_decoder_fails_alone(image_file: Any, pictures: 
         assert list(answer.bad) == [1]
         assert answer.bad[1][0] == "bad_image"
         np.testing.assert_array_equal(answer.pixels[2, ..., 0], pictures[0])
+        await pool.close()
+
+    asyncio.run(run())
+
+
+def test_requests_that_wait_ride_together_and_get_their_own_pixels(image_file: Any, pictures: Any) -> None:
+    async def run() -> None:
+        pool = DecodePool(1, timeout_s=30)
+        await pool.warm()
+        ask, sizes = pool._slots[0].ask, []
+
+        async def counted(images: Any, wanted: Wanted) -> Any:
+            sizes.append(len(images))
+            return await ask(images, wanted)
+
+        pool._slots[0].ask = counted  # type: ignore[method-assign]
+        requests = [[image_file(picture), b"no image"] for picture in pictures[:20]]
+        requests[7] = []
+        answers = await asyncio.gather(*(pool.decode(files, WANTED) for files in requests))
+        for i, (answer, picture) in enumerate(zip(answers, pictures, strict=False)):
+            if i == 7:
+                assert len(answer.pixels) == 0
+            else:
+                np.testing.assert_array_equal(answer.pixels[0, ..., 0], picture)
+                assert list(answer.bad) == [1]
+        assert sizes == [2, 36]
+        await pool.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("harm", ["crash", "hang"])
+def test_who_rides_with_an_image_that_costs_the_process_loses_nothing(
+    image_file: Any, pictures: Any, harm: str
+) -> None:
+    async def run() -> None:
+        pool = DecodePool(2, timeout_s=30)
+        await pool.warm()
+
+        def harmed(slot: Any) -> Any:
+            ask = slot.ask
+
+            async def asked(images: Any, wanted: Wanted) -> Any:
+                if b"harm" in images:
+                    if harm == "crash":
+                        slot._process.kill()
+                    else:
+                        await asyncio.sleep(60)
+                return await ask(images, wanted)
+
+            return asked
+
+        for slot in pool._slots:
+            slot.ask = harmed(slot)
+        requests = [[image_file(picture)] for picture in pictures[:12]]
+        requests[5] = [b"harm"]
+        pool._timeout_s = 5.0 if harm == "crash" else 1.0
+        answers = await asyncio.gather(*(pool.decode(files, WANTED) for files in requests))
+        for i, (answer, picture) in enumerate(zip(answers, pictures, strict=False)):
+            assert bool(answer.bad) == (i == 5)
+            if i != 5:
+                np.testing.assert_array_equal(answer.pixels[0, ..., 0], picture)
+        assert not pool._waiting
         await pool.close()
 
     asyncio.run(run())
