@@ -73,6 +73,8 @@ class DecodePool:
         self._timeout_s = timeout_s
         self._working: set[asyncio.Task[None]] = set()
         self.restarts = 0
+        self.waiting = 0
+        """Images that no process has taken yet."""
 
     async def warm(self) -> None:
         """Start every process now, so that the first image does not wait for it."""
@@ -87,7 +89,9 @@ class DecodePool:
         riders = [
             _Rider(chunk, wanted, patience, loop.create_future()) for chunk in chunked(images, wanted.most)
         ]
-        self._waiting.extend(riders)
+        for rider in riders:
+            self._waiting.append(rider)
+            self.waiting += len(rider.images)
         self._hand_out()
         if len(riders) == 1:
             return await riders[0].answer
@@ -118,15 +122,20 @@ class DecodePool:
         while self._waiting and len(riders) < share:
             rider = self._waiting[0]
             if rider.answer.done():  # who asked has hung up
-                self._waiting.popleft()
+                self._next()
                 continue
             count, size = count + len(rider.images), size + sum(map(len, rider.images))
             if riders and not _fits(rider, riders[0], count, size):
                 break
-            riders.append(self._waiting.popleft())
+            riders.append(self._next())
             if rider.alone or rider.patience.over:
                 break
         return riders
+
+    def _next(self) -> _Rider:
+        rider = self._waiting.popleft()
+        self.waiting -= len(rider.images)
+        return rider
 
     async def _on(self, slot: Slot, riders: list[_Rider]) -> None:
         try:
@@ -150,6 +159,7 @@ class DecodePool:
             for rider in reversed(riders):
                 rider.alone = True
                 self._waiting.appendleft(rider)
+                self.waiting += len(rider.images)
             return
         first = 0
         for rider in riders:
