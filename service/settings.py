@@ -238,7 +238,7 @@ class Serving(BaseSettings):
     serve_queue_images: int = Field(
         default=16_384,
         ge=1,
-        description="images waiting for one encoder from which requests are answered 429",
+        description="images waiting for one encoder, or to be decoded, from which requests are answered 429",
     )
     serve_inflight_bytes: int = Field(
         default=GIB,

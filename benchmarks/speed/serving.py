@@ -24,8 +24,8 @@ def main(small: bool) -> None:
     with field(size) as servers:
         rows, capacity = one_image(servers)
         rows += bulk(servers)
-        rows += past_saturation(servers, capacity)
     bodies = Bodies.make(size.jpegs)
+    rows += past_saturation(size, bodies.png, capacity)
     rows += api_processes(size, bodies.png)
     rows += starts(size, bodies)
     rows += many_encoders(size, bodies)

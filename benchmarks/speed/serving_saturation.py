@@ -10,31 +10,40 @@ from pathlib import Path
 from benchmarks.speed import serving_servers as servers
 from benchmarks.speed import traffic
 from benchmarks.speed.measure import Json, row, significant
-from benchmarks.speed.serving_loads import Field, Size, latencies
+from benchmarks.speed.serving_loads import Size, latencies
 
 IN_TIME_S = 1.0
 """An answer that came so long after it was due is timely."""
+QUEUE = 512
 
 
-def past_saturation(field: Field, capacity: float) -> list[Json]:
-    """Open loop at shares of ``capacity``: goodput, latencies from when a request was due, what was refused."""
-    rows = []
-    for number, share in enumerate(field.size.shares):
-        found = traffic.run(
-            traffic.open_loop(
-                field.ours.port,
-                field.bodies.png,
-                rate=share * capacity,
-                seconds=field.size.open_s,
-                seed=number,
-                server_cpu=field.ours.cpu_s,
-            )
-        )
-        rows.append(_open_row(found, share, capacity))
+def past_saturation(size: Size, request: bytes, capacity: float) -> list[Json]:
+    """Open loop at shares of ``capacity``: goodput, latencies from when a request was due, what was refused.
+
+    Of a server that lets ``QUEUE`` images wait; the client's ``MOST`` connections could not fill the default.
+    """
+    with tempfile.TemporaryDirectory(prefix="nidim-speed-") as directory:
+        data = Path(directory) / "data"
+        servers.stored(data, ["first"])
+        with servers.ours(data, serve_queue_images=QUEUE) as server:
+            servers.ask(server.port, request)
+            rows = [_at(server, request, size, share, capacity) for share in size.shares]
     steady = [one for one in rows if one["share_of_capacity"] >= 1]
     for one in steady:
         one["met"] = one["ours"]["median"] >= 0.8 * capacity
     return rows
+
+
+def _at(server: servers.Server, request: bytes, size: Size, share: float, capacity: float) -> Json:
+    load = traffic.open_loop(
+        server.port,
+        request,
+        rate=share * capacity,
+        seconds=size.open_s,
+        seed=round(100 * share),
+        server_cpu=server.cpu_s,
+    )
+    return _open_row(traffic.run(load), share, capacity)
 
 
 def _open_row(found: traffic.Found, share: float, capacity: float) -> Json:
@@ -46,6 +55,7 @@ def _open_row(found: traffic.Found, share: float, capacity: float) -> Json:
         [found.rate],
         limit=[min(share, 1.0) * capacity],
         limit_is="what was due, at most the capacity at 64 connections",
+        queue_images=QUEUE,
         share_of_capacity=share,
         due_per_s=significant(found.due / found.seconds),
         in_time_per_s=significant(in_time / found.seconds),

@@ -1,5 +1,8 @@
 """Decoding processes that may crash or hang without harm: the culprit fails alone, the process is replaced.
 
+Small requests ride together: a process that gets free takes its share of what waits in one exchange. So a busy server
+pays for few exchanges, and the images leave them in a company that the forward pass gains from as well.
+
 Who was in a process that was lost is asked again alone; who was alone is asked once more, for the process may have been
 killed for reasons of its own. Lost twice, the image is to blame. A few such images end the patience with a request, so
 that nobody can hold the decoders for long.
@@ -8,61 +11,26 @@ that nobody can hold the decoders for long.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
-import os
-import sys
 import time
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.environment import without_secrets
-from service.inference.decoder import FRAME, READY, pack, unpack
+from service.inference.decoder_slot import CHUNK_BYTES, CHUNK_IMAGES, Decoded, Slot, Wanted
 
-CHUNK_IMAGES, CHUNK_BYTES = 64, 4 << 20
-"""What one process takes at a time: so many images, of so many bytes, which become so many bytes of pixels."""
 CRASHED = ("bad_image", "the image made its decoder crash or hang")
 MAX_CULPRITS = 3
 UNTRIED = (
     "bad_image",
     f"not decoded: {MAX_CULPRITS} images of this request made their decoder crash or hang",
 )
-START_S = 60.0
-"""For a process to come up, even where all others want the machine."""
-MAX_HEAD = 1 << 20
-"""Bytes of a decoder's own words in one answer."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """How the pixels shall look, and the largest image that is decoded at all."""
-
-    size: int
-    channels: int
-    max_pixels: int
-
-    @property
-    def most(self) -> int:
-        """Images that one process takes at a time."""
-        return max(1, min(CHUNK_IMAGES, CHUNK_BYTES // (self.size * self.size * self.channels)))
-
-
-@dataclass
-class Decoded:
-    """Pixels (n, size, size, channels); ``bad`` names images by index with (code, message)."""
-
-    pixels: NDArray[np.uint8]
-    bad: dict[int, tuple[str, str]] = field(default_factory=dict)
-
-
-class DecodersDown(Exception):
-    """No decoding process can be started."""
 
 
 @dataclass
@@ -76,86 +44,37 @@ class Patience:
         return self.culprits >= MAX_CULPRITS
 
 
-class _Slot:
-    """One process at a time, started when it is needed."""
+@dataclass
+class _Rider:
+    """Images of one request that go to a process together; ``alone``: they were in one that was lost."""
 
-    def __init__(self) -> None:
-        self._process: asyncio.subprocess.Process | None = None
-        self._starting = asyncio.Lock()
-        self.busy_since: float | None = None
+    images: Sequence[bytes]
+    wanted: Wanted
+    patience: Patience
+    answer: asyncio.Future[Decoded]
+    alone: bool = False
 
-    async def start(self) -> asyncio.subprocess.Process:
-        """The living process of this slot, which has said that it is ready. Raises DecodersDown."""
-        async with self._starting:
-            if self._process is None or self._process.returncode is not None:
-                try:
-                    self._process = await _started()
-                except (EOFError, OSError) as error:  # TimeoutError is an OSError
-                    raise DecodersDown from error
-            return self._process
+    def deliver(self, decoded: Decoded) -> None:
+        if not self.answer.done():
+            self.answer.set_result(decoded)
 
-    async def ask(self, images: Sequence[bytes], wanted: Wanted) -> Decoded:
-        """One exchange. Raises EOFError or OSError when the process dies, ValueError when it talks nonsense."""
-        process = await self.start()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        head = {"lengths": [len(image) for image in images], **wanted.__dict__}
-        process.stdin.writelines(pack(head, *images))
-        await process.stdin.drain()
-        length, head_length = FRAME.unpack(await process.stdout.readexactly(FRAME.size))
-        shape = (len(images), wanted.size, wanted.size, wanted.channels)
-        if length != head_length + math.prod(shape) or head_length > MAX_HEAD:
-            raise ValueError("not the answer of a decoder")
-        answer, body = unpack(head_length, await process.stdout.readexactly(length))
-        bad = {int(i): (code, message) for i, (code, message) in answer["bad"].items()}
-        return Decoded(np.frombuffer(body, np.uint8).reshape(shape), bad)
-
-    async def stop(self) -> None:
-        """End the process, however busy it is."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-
-
-async def _started() -> asyncio.subprocess.Process:
-    """A process that waits for images: what it takes to come up is no fault of theirs."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "service.inference.decoder", str(os.getpid())),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        env=_environment(),
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(START_S):
-            await process.stdout.readexactly(len(READY))
-    except BaseException:  # whoever gives up waiting must not leave it behind
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        raise
-    return process
-
-
-def _environment() -> dict[str, str]:
-    return {**without_secrets(os.environ), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    def fail(self, error: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
 
 
 class DecodePool:
     """A few decoding processes behind one queue."""
 
     def __init__(self, processes: int, *, timeout_s: float) -> None:
-        self._slots = [_Slot() for _ in range(processes)]
-        self._free: asyncio.Queue[_Slot] = asyncio.Queue()
-        for slot in self._slots:
-            self._free.put_nowait(slot)
+        self._slots = [Slot() for _ in range(processes)]
+        self._free = deque(self._slots)
+        self._waiting: deque[_Rider] = deque()
         self._timeout_s = timeout_s
-        self._working: set[asyncio.Task[Decoded]] = set()
+        self._working: set[asyncio.Task[None]] = set()
         self.restarts = 0
+        self.waiting = 0
+        """Images that no process has taken yet."""
 
     async def warm(self) -> None:
         """Start every process now, so that the first image does not wait for it."""
@@ -166,10 +85,17 @@ class DecodePool:
     ) -> Decoded:
         """The pixels of all ``images``, in order; ``patience`` is that with the request. Raises DecodersDown."""
         patience = patience or Patience()
-        answers = await asyncio.gather(
-            *(self._shielded(chunk, wanted, patience) for chunk in chunked(images, wanted.most))
-        )
-        return joined(answers, wanted)
+        loop = asyncio.get_running_loop()
+        riders = [
+            _Rider(chunk, wanted, patience, loop.create_future()) for chunk in chunked(images, wanted.most)
+        ]
+        for rider in riders:
+            self._waiting.append(rider)
+            self.waiting += len(rider.images)
+        self._hand_out()
+        if len(riders) == 1:
+            return await riders[0].answer
+        return joined(await asyncio.gather(*(rider.answer for rider in riders)), wanted)
 
     def stuck_s(self) -> float:
         """For how long every process has been busy with the same images; 0 where one of them is free."""
@@ -178,25 +104,71 @@ class DecodePool:
 
     async def close(self) -> None:
         """Wait for exchanges under way, then end the processes."""
-        await asyncio.gather(*self._working, return_exceptions=True)
+        while self._working:
+            await asyncio.gather(*self._working, return_exceptions=True)
         await asyncio.gather(*(slot.stop() for slot in self._slots))
 
-    async def _shielded(self, images: Sequence[bytes], wanted: Wanted, patience: Patience) -> Decoded:
-        """A caller that hangs up must not leave a process in the middle of an exchange."""
-        slot = await self._free.get()
-        task = asyncio.create_task(self._on(slot, images, wanted, patience))
-        self._working.add(task)
-        task.add_done_callback(self._working.discard)
-        return await asyncio.shield(task)
+    def _hand_out(self) -> None:
+        """Free processes to who waits, in tasks of their own: who hangs up must not leave an exchange half done."""
+        while self._free and (riders := self._company()):
+            task = asyncio.create_task(self._on(self._free.popleft(), riders))
+            self._working.add(task)
+            task.add_done_callback(self._working.discard)
 
-    async def _on(self, slot: _Slot, images: Sequence[bytes], wanted: Wanted, patience: Patience) -> Decoded:
+    def _company(self) -> list[_Rider]:
+        """The next one, and who may ride along: one process's share of what waits, as much as it takes at a time."""
+        share, count, size = math.ceil(len(self._waiting) / len(self._slots)), 0, 0
+        riders: list[_Rider] = []
+        while self._waiting and len(riders) < share:
+            rider = self._waiting[0]
+            if rider.answer.done():  # who asked has hung up
+                self._next()
+                continue
+            count, size = count + len(rider.images), size + sum(map(len, rider.images))
+            if riders and not _fits(rider, riders[0], count, size):
+                break
+            riders.append(self._next())
+            if rider.alone or rider.patience.over:
+                break
+        return riders
+
+    def _next(self) -> _Rider:
+        rider = self._waiting.popleft()
+        self.waiting -= len(rider.images)
+        return rider
+
+    async def _on(self, slot: Slot, riders: list[_Rider]) -> None:
         try:
-            return await self._ask(slot, images, wanted, patience)
+            await self._serve(slot, riders)
+        except Exception as error:
+            for rider in riders:
+                rider.fail(error)
         finally:
             slot.busy_since = None
-            self._free.put_nowait(slot)
+            self._free.append(slot)
+            self._hand_out()
 
-    async def _ask(self, slot: _Slot, images: Sequence[bytes], wanted: Wanted, patience: Patience) -> Decoded:
+    async def _serve(self, slot: Slot, riders: list[_Rider]) -> None:
+        """One exchange for all ``riders``; if it is lost, they wait again, each on its own."""
+        if len(riders) == 1:
+            (rider,) = riders
+            rider.deliver(await self._ask(slot, rider.images, rider.wanted, rider.patience))
+            return
+        images = [image for rider in riders for image in rider.images]
+        if (answer := await self._try(slot, images, riders[0].wanted)) is None:
+            for rider in reversed(riders):
+                rider.alone = True
+                self._waiting.appendleft(rider)
+                self.waiting += len(rider.images)
+            return
+        first = 0
+        for rider in riders:
+            last = first + len(rider.images)
+            bad = {i - first: why for i, why in answer.bad.items() if first <= i < last}
+            rider.deliver(Decoded(answer.pixels[first:last], bad))
+            first = last
+
+    async def _ask(self, slot: Slot, images: Sequence[bytes], wanted: Wanted, patience: Patience) -> Decoded:
         if patience.over:
             return _refused(images, wanted, UNTRIED)
         if (answer := await self._try(slot, images, wanted)) is not None:
@@ -209,7 +181,7 @@ class DecodePool:
         patience.culprits += 1
         return _refused(images, wanted, CRASHED)
 
-    async def _try(self, slot: _Slot, images: Sequence[bytes], wanted: Wanted) -> Decoded | None:
+    async def _try(self, slot: Slot, images: Sequence[bytes], wanted: Wanted) -> Decoded | None:
         """The pixels; None if the process was lost over them. It is gone then."""
         await slot.start()
         slot.busy_since = time.monotonic()
@@ -236,6 +208,12 @@ def chunked(images: Sequence[bytes], most: int = CHUNK_IMAGES) -> list[list[byte
         chunks[-1].append(image)
         room -= len(image)
     return chunks
+
+
+def _fits(rider: _Rider, first: _Rider, count: int, size: int) -> bool:
+    """Whether ``rider`` may ride with ``first``, so many images and bytes in all."""
+    lonely = rider.alone or rider.patience.over
+    return not lonely and rider.wanted == first.wanted and count <= first.wanted.most and size <= CHUNK_BYTES
 
 
 def joined(answers: Sequence[Decoded], wanted: Wanted) -> Decoded:

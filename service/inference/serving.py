@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.inference import dummy, engine
-from service.inference.batcher import Batcher
+from service.inference.batcher import Batcher, QueueFull
 from service.inference.calibrations import Calibrations
-from service.inference.decoding import Decoded, DecodePool, Patience, Wanted
+from service.inference.decoder_slot import Decoded, Wanted
+from service.inference.decoding import DecodePool, Patience
 from service.inference.laws import Laws
 from service.inference.registry import Notes, Registry, label
 from service.inference.room import Budget, Room
@@ -37,6 +38,8 @@ STEP_BYTES = 32 << 20
 """Of prepared pixels: what one request holds at a time."""
 NOT_BASE64 = ("bad_image", "not base64")
 PROBE_TIMEOUT_S = 10.0
+RETRY_S = 1
+"""Until a queue of image files is shorter."""
 
 
 class BadImagesFound(Exception):
@@ -113,7 +116,7 @@ class Serving:
     ) -> None:
         self._watch: Watch = watch or Unwatched()
         cores = os.cpu_count() or 1
-        self._max_pixels = settings.max_pixels
+        self._max_pixels, self._max_waiting = settings.max_pixels, settings.serve_queue_images
         self.decoder = DecodePool(
             settings.decode_processes or max(2, min(8, cores // 2)), timeout_s=settings.decode_timeout_s
         )
@@ -154,6 +157,7 @@ class Serving:
         Raises BadImagesFound unless ``keep_going``, with every bad image; TooManyBytes, QueueFull, BatcherClosed,
         Damaged.
         """
+        self._admit(images)
         each = prepared_bytes(encoder)
         height = max(1, STEP_BYTES // each)
         parts: list[Embedded] = []
@@ -172,6 +176,12 @@ class Serving:
             raise BadImagesFound(done.bad)
         self._watch.request(decode_s=done.decode_s, queue_s=done.queue_s)
         return done
+
+    def _admit(self, images: Given) -> None:
+        """What waits to be decoded is bounded as what waits for an encoder is. Raises QueueFull."""
+        waiting = self.decoder.waiting
+        if waiting and not isinstance(images, np.ndarray) and waiting + len(images) > self._max_waiting:
+            raise QueueFull(RETRY_S)
 
     async def _decoded(self, encoder: Encoder, images: Given, patience: Patience) -> tuple[Decoded, float]:
         """The pixels of one step, and the seconds that they took."""

@@ -18,7 +18,7 @@ from service.auth import Principal, authorize
 from service.errors import NotFound
 from service.inference import engine
 from service.inference.batcher import BatcherClosed, QueueFull
-from service.inference.decoding import DecodersDown
+from service.inference.decoder_slot import DecodersDown
 from service.inference.engine import Damaged
 from service.inference.room import TooManyBytes
 from service.inference.serving import Bad, BadImagesFound

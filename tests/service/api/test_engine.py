@@ -17,8 +17,9 @@ import pytest
 
 from benchmarks.tiny_encoder import SIZE
 from service.inference import dummy, engine
-from service.inference.batcher import BatcherClosed
-from service.inference.decoding import DecodePool, Wanted, chunked
+from service.inference.batcher import BatcherClosed, QueueFull
+from service.inference.decoder_slot import Wanted
+from service.inference.decoding import DecodePool, chunked
 from service.inference.engine import Damaged, Loaded
 from service.inference.registry import Registry
 from service.inference.room import TooManyBytes
@@ -185,6 +186,73 @@ def test_an_image_that_hangs_its_decoder_fails_alone(image_file: Any, pictures: 
     asyncio.run(run())
 
 
+def test_requests_that_wait_ride_together_and_get_their_own_pixels(image_file: Any, pictures: Any) -> None:
+    async def run() -> None:
+        pool = DecodePool(1, timeout_s=30)
+        await pool.warm()
+        ask, sizes = pool._slots[0].ask, []
+
+        async def counted(images: Any, wanted: Wanted) -> Any:
+            sizes.append(len(images))
+            return await ask(images, wanted)
+
+        pool._slots[0].ask = counted  # type: ignore[method-assign]
+        requests = [[image_file(picture), b"no image"] for picture in pictures[:20]]
+        requests[7] = []
+        asked = asyncio.gather(*(pool.decode(files, WANTED) for files in requests))
+        await asyncio.sleep(0)
+        assert pool.waiting == 36
+        answers = await asked
+        for i, (answer, picture) in enumerate(zip(answers, pictures, strict=False)):
+            if i == 7:
+                assert len(answer.pixels) == 0
+            else:
+                np.testing.assert_array_equal(answer.pixels[0, ..., 0], picture)
+                assert list(answer.bad) == [1]
+        assert sizes == [2, 36]
+        assert pool.waiting == 0
+        await pool.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("harm", ["crash", "hang"])
+def test_who_rides_with_an_image_that_costs_the_process_loses_nothing(
+    image_file: Any, pictures: Any, harm: str
+) -> None:
+    async def run() -> None:
+        pool = DecodePool(2, timeout_s=30)
+        await pool.warm()
+
+        def harmed(slot: Any) -> Any:
+            ask = slot.ask
+
+            async def asked(images: Any, wanted: Wanted) -> Any:
+                if b"harm" in images:
+                    if harm == "crash":
+                        slot._process.kill()
+                    else:
+                        await asyncio.sleep(60)
+                return await ask(images, wanted)
+
+            return asked
+
+        for slot in pool._slots:
+            slot.ask = harmed(slot)
+        requests = [[image_file(picture)] for picture in pictures[:12]]
+        requests[5] = [b"harm"]
+        pool._timeout_s = 5.0 if harm == "crash" else 1.0
+        answers = await asyncio.gather(*(pool.decode(files, WANTED) for files in requests))
+        for i, (answer, picture) in enumerate(zip(answers, pictures, strict=False)):
+            assert bool(answer.bad) == (i == 5)
+            if i != 5:
+                np.testing.assert_array_equal(answer.pixels[0, ..., 0], picture)
+        assert pool.waiting == len(pool._waiting) == 0
+        await pool.close()
+
+    asyncio.run(run())
+
+
 def test_a_caller_that_leaves_does_not_confuse_the_next(image_file: Any, pictures: Any) -> None:
     async def run() -> None:
         pool = DecodePool(1, timeout_s=30)
@@ -274,6 +342,25 @@ def test_serving_without_http(store: Store, registered: Any, tmp_path: Path, pic
 
     run_serving(store, tmp_path, work)
     assert not list(tmp_path.glob("encoder-*"))
+
+
+def test_files_that_wait_to_be_decoded_are_bounded(
+    store: Store, registered: Any, tmp_path: Path, pictures: Any, image_file: Any
+) -> None:
+    """A request that finds the queue empty is taken however large it is; arrays are not decoded and never wait."""
+    files = [image_file(picture) for picture in pictures]
+
+    async def work(serving: Serving) -> None:
+        serving.decoder.waiting = 1
+        with pytest.raises(QueueFull):
+            await serving.embed(registered, files)
+        assert (await serving.embed(registered, pictures)).rows.shape == (40, 2)
+        assert (await serving.embed(registered, files[:4])).rows.shape == (4, 2)
+        serving.decoder.waiting = 0
+        assert (await serving.embed(registered, files)).rows.shape == (40, 2)
+        assert serving.decoder.waiting == 0
+
+    run_serving(store, tmp_path, work, serve_queue_images=5)
 
 
 def test_a_request_in_steps_is_the_same_request(
