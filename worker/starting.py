@@ -38,7 +38,7 @@ def environment(env: Mapping[str, str]) -> dict[str, str]:
 
     Threads of its mathematics sleep when they wait: spinning ones, on cores shared with the server, were measured to
     make a training on two busy cores six times slower. Its memory lies in huge pages where the system grants them to
-    who asks (glibc on Linux): a step was measured to take 12 to 20 % less time, at the same peak.
+    who asks (glibc on Linux): a step was measured to take 10 to 27 % less time, at the same peak.
     """
     return {**CHILD, **without_secrets(env)}
 
