@@ -222,9 +222,10 @@ def _lend(weights: dict[str, Tensor], network: torch.nn.Module) -> None:
 
 
 def _serving(model: EncoderModel) -> EncoderModel:
-    """The model as it is stored and served: evaluation mode, CPU, float32."""
+    """The model as it is stored and served, to the bit: evaluation mode, CPU, float32, contiguous."""
     model.precision = "float32"
-    return model.cpu().eval()
+    to_layout(model.cpu(), torch.contiguous_format)
+    return model.eval()
 
 
 def _step(run: _Run, step: int, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
