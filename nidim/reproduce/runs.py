@@ -27,6 +27,8 @@ from nidim.train import Fitted
 from nidim.warp import build_warp
 
 FORMAT = 1
+Cost = dict[str, float]
+"""Of a training: seconds by the clock and of processors, peak memory in MB."""
 
 
 class Runs:
@@ -37,7 +39,7 @@ class Runs:
         self._datasets_dir, self._allow_downloads = datasets_dir, allow_downloads
         self._loaded: tuple[SetName, Dataset] | None = None
         self._facts: dict[SetName, DatasetFacts] = {}
-        self._trained: tuple[str, Fitted, float, float] | None = None
+        self._trained: tuple[str, Fitted, Cost] | None = None
 
     def find(self, row: Row, seed: int) -> Run | None:
         """The stored run, if it was made by the spec that the row has now."""
@@ -52,7 +54,7 @@ class Runs:
     def make(self, row: Row, seed: int, hooks: Hooks) -> Run:
         """Train, evaluate and store."""
         dataset, spec = self._dataset(row), self._spec(row, seed)
-        fitted, train_s, peak = self._fit(spec, dataset, hooks)
+        fitted, cost = self._fit(spec, dataset, hooks)
         provenance = provenance_of(spec, fitted.resolved, dataset)
         prior = make_prior(spec)
         fitted.model.warp = build_warp(prior)
@@ -63,8 +65,7 @@ class Runs:
             "row": row.name,
             "seed": seed,
             "posthoc": row.posthoc,
-            "train_s": round(train_s, 1),
-            "peak_mb": round(peak),
+            **cost,
             "spec": spec.stored().model_dump(mode="json"),
             "resolved": fitted.resolved.model_dump(mode="json"),
             "report": report.model_dump(mode="json"),
@@ -90,15 +91,15 @@ class Runs:
         facts = self._facts.get(row.data) or self._dataset(row).facts
         return TrainSpec.model_validate(given).filled(facts)
 
-    def _fit(self, spec: FullSpec, dataset: Dataset, hooks: Hooks) -> tuple[Fitted, float, float]:
-        """(what was trained, seconds, peak memory in MB), from the run before where only the law differs."""
+    def _fit(self, spec: FullSpec, dataset: Dataset, hooks: Hooks) -> tuple[Fitted, Cost]:
+        """What was trained and what it cost, from the run before where only the law differs."""
         from nidim.capacity import resolve
 
         key = f"{_latent(spec).digest} {dataset.digest}"
         if self._trained is None or self._trained[0] != key:
             hooks.phase("training")
             machine.reset_peak()
-            began = time.perf_counter()
+            began, worked = time.perf_counter(), time.process_time()
             fitted = fit_in_stages(
                 spec,
                 resolve(spec, dataset.facts)[0],
@@ -106,7 +107,12 @@ class Runs:
                 heldout=dataset.test.images,
                 on_step=hooks.on_step,
             )
-            self._trained = (key, fitted, time.perf_counter() - began, peak_mb())
+            cost = {
+                "train_s": round(time.perf_counter() - began, 1),
+                "train_cpu_s": round(time.process_time() - worked, 1),
+                "peak_mb": round(peak_mb()),
+            }
+            self._trained = (key, fitted, cost)
         return self._trained[1:]
 
 

@@ -105,8 +105,13 @@ def of_representation(key: str, heading: str, form: str) -> Column:
     return Column(heading, lambda run: (run["report"].get("representation") or {}).get(key), form)
 
 
+def _seconds(run: Run) -> float | None:
+    """Of processors, which other work on the machine does not change; on a GPU by the clock. None: not measured."""
+    return run["train_s"] if run["resolved"].get("device") == "cuda" else run.get("train_cpu_s")
+
+
 COST = (
-    Column("s", lambda run: run["train_s"], ".0f"),
+    Column("s", _seconds, ".0f"),
     Column("peak MB", lambda run: run["peak_mb"], ".0f"),
 )
 MATCHING = (
