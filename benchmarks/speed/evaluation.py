@@ -43,7 +43,7 @@ def main(small: bool = False) -> None:
 
 
 class Data:
-    """Embeddings and true draws, as arrays here and as files for the peer; ``few`` rows for hyppo: more take minutes."""
+    """Embeddings and draws, as arrays here and as files for the peer, ``few`` rows for hyppo: more take minutes."""
 
     def __init__(self, directory: Path, x: np.ndarray, draws: np.ndarray, few: int) -> None:
         self.x, self.draws, self.few = x, draws, few
