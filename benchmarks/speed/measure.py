@@ -101,6 +101,7 @@ def surroundings(seed: int, packages: Sequence[str] = ()) -> Json:
         "processor": machine.processor(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": os.environ.get("OMP_NUM_THREADS", ""),
+        "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
         "load_before": round(os.getloadavg()[0], 2),
         "system": platform.platform(),

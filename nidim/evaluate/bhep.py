@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nidim.evaluate.draws import generator
-from nidim.evaluate.henze_zirkler import SIZE, beta2
-from nidim.evaluate.pairs import scaled_exp, sums_over_pairs
+from nidim.evaluate.henze_zirkler import SIZE, beta2, distance
 from nidim.evaluate.report import Outcome
 
 Floats = NDArray[np.float64]
@@ -34,12 +33,7 @@ def bandwidth(d: int) -> float:
 
 def statistic(x: Floats) -> float:
     """T of ``x`` (n, d)."""
-    n, d = x.shape
-    b2 = bandwidth(d)
-    (pairs,) = sums_over_pairs(x, lambda block: scaled_exp(block, -b2 / 2))
-    norms = np.square(x).sum(axis=1)
-    cross = (1 + b2) ** (-d / 2) * float(np.exp(norms * (-b2 / (2 * (1 + b2)))).sum())
-    return pairs / n - 2 * cross + n * (1 + 2 * b2) ** (-d / 2)
+    return distance(x, bandwidth(x.shape[1]))
 
 
 @functools.lru_cache(maxsize=64)

@@ -67,7 +67,7 @@ def _whiten(x: Floats) -> tuple[Floats, NDArray[np.bool_]]:
 def _statistic(y: Floats) -> Floats:
     *sets, m, d = y.shape
     if m > _WHOLE:
-        each = [_statistic_in_blocks(one) for one in y.reshape(-1, m, d)]
+        each = [distance(one, beta2(m, d)) for one in y.reshape(-1, m, d)]
         return np.array(each).reshape(sets)
     b2 = beta2(m, d)
     gram = y @ np.swapaxes(y, -1, -2)
@@ -79,10 +79,9 @@ def _statistic(y: Floats) -> Floats:
     return pairs - 2 * (1 + b2) ** (-d / 2) * cross + m * (1 + 2 * b2) ** (-d / 2)
 
 
-def _statistic_in_blocks(y: Floats) -> float:
-    """The same for one set of many points, without an m×m array."""
+def distance(y: Floats, b2: float) -> float:
+    """HZ of whitened points ``y`` (m, d) for any β², with no m×m array: m times the distance of the laws."""
     m, d = y.shape
-    b2 = beta2(m, d)
     (pairs,) = sums_over_pairs(y, lambda block: scaled_exp(block, -b2 / 2))
     cross = float(np.exp(-b2 / (2 * (1 + b2)) * np.square(y).sum(axis=1)).sum())
     return pairs / m - 2 * (1 + b2) ** (-d / 2) * cross + m * (1 + 2 * b2) ** (-d / 2)

@@ -258,7 +258,6 @@ def test_a_training_to_its_end_hands_over_the_same_bundle_from_a_fork_and_afresh
     assert forked.end() == afresh.end() == 0
     for name in ("model.safetensors", "model.onnx"):
         assert done["manifest"]["files"][name] == again["manifest"]["files"][name], name
-    trial = forked
     files = done["manifest"]["files"]
     assert {"model.safetensors", "config.json", "report.json", "README.md", "model.onnx"} <= set(files)
     for name, entry in files.items():
@@ -266,7 +265,7 @@ def test_a_training_to_its_end_hands_over_the_same_bundle_from_a_fork_and_afresh
     assert done["dim"] == 2
     assert done["prior"]["kind"] == "gaussian"
     assert done["spec"]["objective"]["kind"] == "infonce"
-    assert {"resolved", "progress", "metric", "log"} <= trial.kinds()
+    assert {"resolved", "progress", "metric", "log"} <= forked.kinds()
 
 
 def test_the_child_sees_no_setting_of_ours() -> None:
