@@ -42,7 +42,7 @@ class Api:
 
     def tree_mb(self) -> float:
         """Resident memory of the process and all that it started."""
-        return sum(_status_mb(pid, "VmRSS") for pid in _tree(self.process.pid))
+        return sum(_status_mb(pid, "VmRSS") for pid in tree(self.process.pid))
 
     def cpu_s(self) -> float:
         """Processor seconds of the process so far."""
@@ -164,9 +164,10 @@ def _status_mb(pid: int, name: str) -> float:
     return 0.0
 
 
-def _tree(pid: int) -> Iterator[int]:
+def tree(pid: int) -> Iterator[int]:
+    """The process and all below it."""
     yield pid
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             for child in (task / "children").read_text().split():
-                yield from _tree(int(child))
+                yield from tree(int(child))

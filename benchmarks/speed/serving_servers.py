@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.load.stack import tree
 from benchmarks.speed import peers
 from benchmarks.tiny_encoder import register, write_bundle
 from nidim.spec import DatasetFacts
@@ -47,7 +48,7 @@ class Server:
         return sum(_resident_mb(pid) for pid in pids)
 
     def _pids(self) -> list[int]:
-        return [pid for process in self.processes for pid in _tree(process.pid)]
+        return [pid for process in self.processes for pid in tree(process.pid)]
 
     @contextlib.contextmanager
     def awake(self) -> Iterator[None]:
@@ -198,14 +199,6 @@ def gauge(port: int, name: str) -> float:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
         lines = answer.read().decode().splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
-
-
-def _tree(pid: int) -> Iterator[int]:
-    yield pid
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                yield from _tree(int(child))
 
 
 def _cpu_s(pid: int) -> float:
