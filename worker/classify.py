@@ -21,13 +21,14 @@ class Verdict:
 
 ADVICE_DISK = "Whoever runs the server has to make room; then retry the job."
 MEMORY = (
-    "out of memory",
-    "memoryerror",
-    "can't allocate memory",  # torch's CPU allocator
-    "cannot allocate memory",  # ENOMEM
-    "bad_alloc",  # C++
+    r"out of memory",
+    r"memoryerror",
+    r"can't allocate memory",  # torch's CPU allocator
+    r"cannot allocate memory",  # ENOMEM
+    r"bad_alloc",  # C++
+    r"could not create a primitive(?! descriptor)",  # oneDNN; what it cannot compute fails at the descriptor
 )
-"""Words, in lower case, by which an end for want of memory is known."""
+"""Words, in lower case, by which an end for want of memory is known; regular expressions."""
 PERMANENT = {
     "SpecError": "spec_error",
     "ValidationError": "spec_error",  # pydantic's
@@ -84,7 +85,7 @@ def out_of_memory(what: str) -> Verdict:
 
 def _is_about_memory(words: str) -> bool:
     lower = words.lower()
-    return any(sign in lower for sign in MEMORY)
+    return any(re.search(sign, lower) for sign in MEMORY)
 
 
 def _status(code: int) -> str:

@@ -38,11 +38,19 @@ class OutOfMemoryError(RuntimeError):
         OutOfMemoryError("x"),
         RuntimeError("CUDA out of memory. Tried to allocate"),
         OSError(12, "Cannot allocate memory"),
+        RuntimeError("could not create a primitive"),
     ],
 )
 def test_memory_is_tried_again_and_named(error: Exception) -> None:
     verdict = classify(error)
     assert (verdict.retry, verdict.code) == (True, "out_of_memory")
+
+
+def test_what_onednn_cannot_compute_is_no_want_of_memory() -> None:
+    error = RuntimeError(
+        "could not create a primitive descriptor for a convolution forward propagation primitive"
+    )
+    assert classify(error).code == "internal"
 
 
 def test_anything_else_is_tried_again() -> None:
