@@ -26,6 +26,8 @@ MEMORY = (
     r"can't allocate memory",  # torch's CPU allocator
     r"cannot allocate memory",  # ENOMEM
     r"bad_alloc",  # C++
+    r"memory allocation of \d+ bytes failed",  # Rust, as safetensors is written in
+    r"can't start new thread",  # Python: no room for its stack
     r"could not create a primitive(?! descriptor)",  # oneDNN; what it cannot compute fails at the descriptor
 )
 """Words, in lower case, by which an end for want of memory is known; regular expressions."""
@@ -103,9 +105,14 @@ def out_of_attempts(verdict: Verdict, attempts: int) -> Verdict:
     return Verdict(retry=False, code=verdict.code, message=message[:LONGEST_MESSAGE])
 
 
+FAULT = "Fatal Python error: "
+"""Below this line Python's fault handler prints stacks and the names of modules."""
+
+
 def last_line(text: str) -> str:
     """The last line that says something, fit for a client."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    said, fault, dump = text.partition(FAULT)
+    lines = [line.strip() for line in (said + fault + dump.partition("\n")[0]).splitlines() if line.strip()]
     return public(lines[-1]) if lines else ""
 
 

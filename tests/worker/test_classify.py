@@ -39,6 +39,7 @@ class OutOfMemoryError(RuntimeError):
         RuntimeError("CUDA out of memory. Tried to allocate"),
         OSError(12, "Cannot allocate memory"),
         RuntimeError("could not create a primitive"),
+        RuntimeError("can't start new thread"),
     ],
 )
 def test_memory_is_tried_again_and_named(error: Exception) -> None:
@@ -88,6 +89,20 @@ def test_a_kill_is_blamed_on_memory_only_if_the_kernel_says_so() -> None:
     assert by_somebody.code == "killed"
     assert "no want of memory" in by_somebody.message
     assert classify_exit(-signal.SIGSEGV, "", oom_killed=True).code == "crashed"
+
+
+FAULT = (
+    "INFO:worker.child:training\nFatal Python error: Aborted\n\nCurrent thread 0x7f (most recent call first):\n"
+    '  File "loop.py", line 77 in run_steps\n\nExtension modules: numpy.linalg, torch._C\n'
+)
+
+
+def test_a_crash_is_told_by_its_fault_and_not_by_the_dump_below() -> None:
+    verdict = classify_exit(-signal.SIGABRT, FAULT)
+    assert verdict.code == "crashed"
+    assert verdict.message.endswith("SIGABRT; its last words: Fatal Python error: Aborted")
+    in_rust = f"memory allocation of 1048576 bytes failed\nstack backtrace:\n{FAULT}"
+    assert classify_exit(-signal.SIGABRT, in_rust).code == "out_of_memory"
 
 
 def test_the_last_of_too_many_attempts_is_final_and_keeps_its_reason() -> None:

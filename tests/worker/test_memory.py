@@ -26,7 +26,7 @@ TINY = {
     "encoder": {"kind": "conv", "dim": 2, "width": 4},
     "batch_size": 64,
     "precision": "float32",
-    "epochs": 200,
+    "epochs": 10,
 }
 GROUP_BYTES = 64 << 20
 
