@@ -17,6 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from nidim import __version__
 from service import openapi, problems, queue
+from service.bell import Bell
 from service.blob_threads import BlobThreads
 from service.broadcast import Broadcaster
 from service.degraded import Ledger
@@ -51,10 +52,9 @@ from service.routes import (
     prior,
 )
 from service.settings import Settings
-from service.state import Publish, Services
+from service.state import Services
 from service.store import Store, open_store, scratch
 from service.store import keys as key_store
-from service.submission import Bell
 from service.tracing import Tracer
 
 ROUTERS = (
@@ -113,7 +113,7 @@ async def _lifespan(
     publish = functools.partial(queue.publish, settings.broker_url)
     with scratch.own(settings.data_dir / "scratch") as room:
         await anyio.to_thread.run_sync(scratch.remove_stale, store, room.parent)
-        services = _services(settings, store, metrics, tracer, publish, room)
+        services = _services(settings, store, metrics, tracer, room)
         app.state.services = services
         app.state.broker_watch = BrokerWatch(settings.broker_url)
         app.state.blob_watch = BlobWatch(store.blobs)
@@ -135,9 +135,7 @@ async def _lifespan(
     await anyio.to_thread.run_sync(tracer.close)
 
 
-def _services(
-    settings: Settings, store: Store, metrics: Metrics, tracer: Tracer, publish: Publish, room: Path
-) -> Services:
+def _services(settings: Settings, store: Store, metrics: Metrics, tracer: Tracer, room: Path) -> Services:
     """``room`` is for files of this process only."""
     stopping = asyncio.Event()
     serving = Serving(settings, store.blobs, scratch=room, watch=metrics, notes=Ledger(store))
@@ -149,7 +147,7 @@ def _services(
         drifts=Drifts(store, serving.laws, serving.calibrations, settings),
         generating=Generating(settings, store.blobs, scratch=room, notes=Ledger(store)),
         metrics=metrics,
-        bell=Bell(store, publish, tracer),
+        bell=Bell(store, functools.partial(queue.publisher, settings.broker_url), tracer),
         tracer=tracer,
         ingestions=Ingestions(store, settings, scratch=room),
         previews=Turns(),

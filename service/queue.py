@@ -7,20 +7,23 @@ with a fresh connection and short timeouts, and a dead broker costs a client abo
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
-
-from service.store import Store, jobs
 
 TASK = "worker.train"
 QUEUE = "nidim"
 PRIORITIES = {"high": 0, "normal": 3, "low": 6}
 """Names of the API to Redis priorities of Celery, where the smallest comes first."""
 TIMEOUT_S = 1.0
+
+Publish: TypeAlias = Callable[[str, str], bool]
+"""(job id, priority) -> whether the broker took it."""
 
 logger = logging.getLogger(__name__)
 
@@ -32,33 +35,36 @@ def transport_options() -> dict[str, Any]:
 
 def publish(broker_url: str, job_id: str, priority: str = "normal") -> bool:
     """Send the task; False if the broker did not take it within about a second, or if there is no broker yet."""
+    with publisher(broker_url) as send:
+        return send(job_id, priority)
+
+
+@contextmanager
+def publisher(broker_url: str) -> Iterator[Publish]:
+    """Like :func:`publish`, for some jobs one after the other over one connection, which ends with the context."""
     if not broker_url:
-        return False
+        yield lambda *_: False
+        return
     app = _app(broker_url)
-    try:
-        with app.connection_for_write(heartbeat=0) as connection:
-            app.send_task(
-                TASK,
-                kwargs={"job_id": job_id},
-                queue=QUEUE,
-                priority=PRIORITIES[priority],
-                connection=connection,
-                ignore_result=True,
-                retry=False,
-            )
-    except (OperationalError, RedisError, OSError) as error:
-        logger.warning("job %s was not published, the reaper will try again: %s", job_id, error)
-        return False
-    return True
+    with app.connection_for_write(heartbeat=0) as connection:
 
+        def send(job_id: str, priority: str) -> bool:
+            try:
+                app.send_task(
+                    TASK,
+                    kwargs={"job_id": job_id},
+                    queue=QUEUE,
+                    priority=PRIORITIES[priority],
+                    connection=connection,
+                    ignore_result=True,
+                    retry=False,
+                )
+            except (OperationalError, RedisError, OSError) as error:
+                logger.warning("job %s was not published, the reaper will try again: %s", job_id, error)
+                return False
+            return True
 
-def announce(store: Store, broker_url: str, job: jobs.Job) -> bool:
-    """Publish a job after its commit and note it; without a broker the reaper does so later."""
-    if not publish(broker_url, job.id, job.priority):
-        return False
-    with store.begin() as tx:
-        jobs.mark_published(tx, [job.id])
-    return True
+        yield send
 
 
 @lru_cache(maxsize=4)

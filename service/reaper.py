@@ -14,11 +14,10 @@ from typing import Protocol
 
 from sqlalchemy.orm import Session
 
+from service.queue import Publish
 from service.store import Store, counters, damage, jobs, retention, singletons
 from service.store.ids import new_id
 
-Publish = Callable[[str, str], bool]
-"""(job id, priority) -> whether the broker took it."""
 NAME = "reaper"
 LEASE_ROUNDS = 3
 """The reaper's lease lasts for so many of its rounds."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from service.tracing import Tracer
 
 if TYPE_CHECKING:
     from service.auth import Caller
+    from service.bell import Bell
     from service.blob_threads import BlobThreads
     from service.broadcast import Broadcaster
     from service.inference.drift import Drifts
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from service.settings import Settings
     from service.store import Store
     from service.store.encoders import Encoder
-    from service.submission import Bell
-
-Publish = Callable[[str, str], bool]
-"""(job id, priority) -> whether the broker took it."""
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
-import logging
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pydantic import ValidationError
@@ -23,14 +20,13 @@ from service.refusals import Blame, InvalidBody, Overloaded
 from service.replay import Once
 from service.schemas import JobIn
 from service.settings import GIB
-from service.state import Publish, Services
-from service.store import Store, audit, counters, encoders, jobs
+from service.state import Services
+from service.store import audit, encoders, jobs
 from service.store.audit import By
 from service.store.jobs import Job
 from service.store.jobs.brief import brief
-from service.tracing import Tracer, origin
+from service.tracing import origin
 
-MAX_UNSENT = 100
 ADVICE = {
     "encoder": "use a smaller encoder",
     "model": "use a smaller width or depth",
@@ -38,44 +34,6 @@ ADVICE = {
     "critic": "use a smaller batch_size, or the critic separable",
     "regularizer": "use fewer slices or a smaller batch_size",
 }
-
-logger = logging.getLogger(__name__)
-
-
-class Bell:
-    """Publishes after the commit, in the background: nobody waits for a broker that is down.
-
-    What is not published here, the reaper publishes later.
-    """
-
-    def __init__(self, store: Store, publish: Publish, tracer: Tracer) -> None:
-        self._store, self._publish, self._tracer = store, publish, tracer
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="bell")
-        self._unsent = 0
-
-    def ring(self, job: Job) -> None:
-        """Tell the workers about ``job``."""
-        if self._unsent < MAX_UNSENT:
-            self._unsent += 1
-            self._threads.submit(contextvars.copy_context().run, self._send, job.id, job.priority)
-
-    def close(self) -> None:
-        """End the threads; what they have not begun to send, the reaper publishes."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
-
-    def _send(self, job_id: str, priority: str) -> None:
-        try:
-            with self._tracer.span("publish", kind="producer", job_id=job_id) as span:
-                if self._publish(job_id, priority):
-                    with self._store.begin() as tx:
-                        jobs.mark_published(tx, [job_id])
-                else:
-                    span.fail("the broker did not take it")
-                    counters.note(self._store, counters.PUBLISH_FAILURES)
-        except Exception:
-            logger.exception("job %s was not published; the reaper will", job_id)
-        finally:
-            self._unsent -= 1
 
 
 def submit(app: Services, by: By, body: JobIn, once: Once) -> Response:

@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 
 from service import logs
 from service.errors import LostLease
+from service.queue import Publish
 from service.settings import Settings
 from service.store import Store, counters, events, jobs
 from service.store.jobs import Lease
@@ -39,9 +40,6 @@ from worker.starting import Afresh, Start
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Publish = Callable[[str, str], bool]
-"""(job id, priority) -> whether the broker took it."""
-
 
 PATIENCE_S = 600.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0

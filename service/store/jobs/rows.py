@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, case, insert, select, update
 from sqlalchemy.orm import Session
 
 from nidim import FORMAT_VERSION
@@ -15,8 +15,13 @@ from service.store.ids import is_id
 from service.store.jobs.values import Job, Lease
 from service.store.tables import EventRow, JobRow
 
-COLUMNS = tuple(JobRow.__table__.columns)
+JOBS = JobRow.metadata.tables["jobs"]
+COLUMNS = tuple(JOBS.columns)
 EVENTS = EventRow.metadata.tables["events"]
+ONE = select(*COLUMNS).where(JOBS.c.id == bindparam("job_id"))
+ONE_LOCKED = ONE.with_for_update()
+NEW_EVENTS = insert(EVENTS).values(at=now(), format_version=FORMAT_VERSION)
+"""Statements are built once where a request waits for them: SQLAlchemy takes longer to build one than to run it."""
 NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_until": None}
 
 
@@ -24,8 +29,7 @@ def read(tx: Session, job_id: str, *, lock: bool = False) -> Job | None:
     """The job, with its row locked for this transaction if asked."""
     if not is_id("job_", job_id):
         return None
-    query = select(*COLUMNS).where(JobRow.id == job_id)
-    row = tx.execute(query.with_for_update() if lock else query).one_or_none()
+    row = tx.execute(ONE_LOCKED if lock else ONE, {"job_id": job_id}).one_or_none()
     return None if row is None else Job.from_row(row)
 
 
@@ -99,7 +103,7 @@ def write_events(tx: Session, job: Job, events: Sequence[tuple[str, dict[str, An
         {"job_id": job.id, "id": first + offset, "type": type_, "data": data}
         for offset, (type_, data) in enumerate(events)
     ]
-    tx.execute(insert(EVENTS).values(at=now(), format_version=FORMAT_VERSION), numbered)
+    tx.execute(NEW_EVENTS, numbered)
 
 
 def write_state(tx: Session, job: Job, origin: Mapping[str, str] | None = None) -> Job:

@@ -1,0 +1,78 @@
+"""Publishing after the commit, in the background: nobody waits for a broker that is down."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import TypeAlias
+
+from service.queue import Publish
+from service.store import Store, counters, jobs
+from service.tracing import Tracer
+
+MAX_UNSENT = 100
+
+Waiting: TypeAlias = tuple[contextvars.Context, str, str]
+"""In which context a job was submitted, its id, its priority."""
+
+logger = logging.getLogger(__name__)
+
+
+class Bell:
+    """Tells the workers about jobs, one batch after the other; what is not published here, the reaper publishes later.
+
+    Jobs that come while a batch is sent make the next one: they share a connection to the broker and the transaction
+    that notes them, so that many submissions a second cost less each than few.
+    """
+
+    def __init__(
+        self, store: Store, publisher: Callable[[], AbstractContextManager[Publish]], tracer: Tracer
+    ) -> None:
+        self._store, self._publisher, self._tracer = store, publisher, tracer
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="bell")
+        self._waiting: deque[Waiting] = deque()
+
+    def ring(self, job: jobs.Job) -> None:
+        """Tell the workers about ``job``."""
+        if len(self._waiting) < MAX_UNSENT:
+            self._waiting.append((contextvars.copy_context(), job.id, job.priority))
+            self._thread.submit(self._send_waiting)
+
+    def close(self) -> None:
+        """End the thread; what it has not begun to send, the reaper publishes."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def _send_waiting(self) -> None:
+        batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if not batch:
+            return  # it went with the batch before
+        try:
+            sent = self._send(batch)
+            if sent:
+                with self._store.begin() as tx:
+                    jobs.mark_published(tx, sent)
+            if len(sent) < len(batch):
+                counters.note(self._store, counters.PUBLISH_FAILURES)
+        except Exception:
+            logger.exception("of %d jobs not all were published; the reaper will", len(batch))
+
+    def _send(self, batch: Sequence[Waiting]) -> list[str]:
+        """The jobs that the broker took, up to the first that it did not: it would fail a second each for the rest."""
+        sent: list[str] = []
+        with self._publisher() as publish:
+            for context, job_id, priority in batch:
+                if not context.run(self._publish, publish, job_id, priority):
+                    break
+                sent.append(job_id)
+        return sent
+
+    def _publish(self, publish: Publish, job_id: str, priority: str) -> bool:
+        with self._tracer.span("publish", kind="producer", job_id=job_id) as span:
+            taken = publish(job_id, priority)
+            if not taken:
+                span.fail("the broker did not take it")
+            return taken
