@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -329,6 +330,7 @@ class Settings(Drift, Serving, Bodies, Uploads, Keys, Control, Network, Places):
         return pepper
 
 
+@lru_cache(maxsize=1024)  # asked twice a request
 def is_loopback(host: str) -> bool:
     """Whether ``host`` can be reached from this machine only."""
     if host == "localhost":

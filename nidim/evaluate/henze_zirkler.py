@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from nidim.evaluate.draws import generator
-from nidim.evaluate.pairs import scaled_exp, sums_over_pairs
+from nidim.evaluate.pairs import exponents, gaussian_sum
 from nidim.evaluate.report import ALPHA, HenzeZirkler
 
 Floats = NDArray[np.float64]
@@ -70,19 +70,17 @@ def _statistic(y: Floats) -> Floats:
         each = [distance(one, beta2(m, d)) for one in y.reshape(-1, m, d)]
         return np.array(each).reshape(sets)
     b2 = beta2(m, d)
-    gram = y @ np.swapaxes(y, -1, -2)
-    own = np.square(y).sum(axis=-1)
-    gram -= own[..., :, None] / 2
-    gram -= own[..., None, :] / 2
-    pairs = np.exp(b2 * gram, out=gram).sum(axis=(-2, -1)) / m
-    cross = np.exp(-b2 / (2 * (1 + b2)) * own).sum(axis=-1)
+    left, right = exponents(y, b2)
+    kernel = left @ np.swapaxes(right, -1, -2)
+    pairs = np.exp(kernel, out=kernel).sum(axis=(-2, -1)) / m
+    cross = np.exp(-b2 / (2 * (1 + b2)) * np.square(y).sum(axis=-1)).sum(axis=-1)
     return pairs - 2 * (1 + b2) ** (-d / 2) * cross + m * (1 + 2 * b2) ** (-d / 2)
 
 
 def distance(y: Floats, b2: float) -> float:
     """HZ of whitened points ``y`` (m, d) for any β², with no m×m array: m times the distance of the laws."""
     m, d = y.shape
-    (pairs,) = sums_over_pairs(y, lambda block: scaled_exp(block, -b2 / 2))
+    pairs = gaussian_sum(y, b2)
     cross = float(np.exp(-b2 / (2 * (1 + b2)) * np.square(y).sum(axis=1)).sum())
     return pairs / m - 2 * (1 + b2) ** (-d / 2) * cross + m * (1 + 2 * b2) ** (-d / 2)
 

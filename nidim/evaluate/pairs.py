@@ -71,10 +71,25 @@ def sums_over_pairs(x: Floats, *kernels: Kernel) -> list[float]:
     return totals
 
 
-def scaled_exp(block: Floats, factor: float) -> Floats:
-    """e^{factor·block}, in place."""
-    block *= factor
-    return np.exp(block, out=block)
+def exponents(x: Floats, b2: float) -> tuple[Floats, Floats]:
+    """L, R (..., n, d+2) with L Rᵀ = −b2‖x_i − x_j‖²/2 of ``x`` (..., n, d): one product, no passes after it."""
+    scaled = math.sqrt(b2) * x
+    own = -np.square(scaled).sum(axis=-1, keepdims=True) / 2
+    ones = np.ones_like(own)
+    return np.concatenate([scaled, own, ones], axis=-1), np.concatenate([scaled, ones, own], axis=-1)
+
+
+def gaussian_sum(x: Floats, b2: float) -> float:
+    """Σ_ij e^{−b2‖x_i − x_j‖²/2} over all ordered pairs of rows of ``x`` (n, d), i = j too; memory as above."""
+    left, right = exponents(x, b2)
+    total, start = 0.0, 0
+    while start < len(x):
+        rows = max(1, _ENTRIES // (len(x) - start))
+        block = left[start : start + rows] @ right[start:].T
+        np.exp(block, out=block)
+        total += 2 * float(block.sum()) - float(block[:, :rows].sum())
+        start += rows
+    return total
 
 
 def mean_distance_to_normal(squared_norms: Floats, d: int) -> Floats:

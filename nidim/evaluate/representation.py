@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nidim.evaluate.moments import effective_rank_of
-from nidim.evaluate.pairs import scaled_exp, sums_over_pairs
+from nidim.evaluate.pairs import gaussian_sum
 from nidim.evaluate.report import Representation
 
 Floats = NDArray[np.float64]
@@ -79,7 +79,7 @@ def uniformity(unit: Floats) -> float:
     total = 0.0
     for k in range(v):
         view = np.ascontiguousarray(unit[:, k])
-        total += sums_over_pairs(view, lambda block: scaled_exp(block, -TEMPERATURE))[0]
+        total += gaussian_sum(view, 2 * TEMPERATURE)
     return math.log(max(total / v - m, np.finfo(np.float64).tiny) / (m * (m - 1)))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,24 +17,34 @@ class BadArray(ValueError):
     """The body is not the array that is asked for; the message says what is."""
 
 
+class Header(NamedTuple):
+    """What stands before the values, and where they begin."""
+
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype[Any]
+    offset: int
+
+
 def read(data: bytes, dtype: str) -> NDArray[Any]:
     """The array in ``data``, without a copy. Raises BadArray unless it is C-ordered and of ``dtype``."""
-    stream = io.BytesIO(data)
-    shape, fortran_order, found = _header(stream)
+    head = _header(data)
     wanted = np.dtype(dtype)
-    if found != wanted:
-        raise BadArray(f"The array must be {wanted.name}, little-endian where that matters; it is {found}.")
-    if fortran_order:
+    if head.dtype != wanted:
+        raise BadArray(
+            f"The array must be {wanted.name}, little-endian where that matters; it is {head.dtype}."
+        )
+    if head.fortran_order:
         raise BadArray("The array must be in C order; save np.ascontiguousarray(x).")
-    rest = len(data) - stream.tell()
-    if rest != math.prod(shape) * wanted.itemsize:
-        raise BadArray(f"The header promises {math.prod(shape) * wanted.itemsize} bytes of data, not {rest}.")
-    return np.frombuffer(data, dtype=wanted, offset=stream.tell()).reshape(shape)
+    size, rest = math.prod(head.shape) * wanted.itemsize, len(data) - head.offset
+    if rest != size:
+        raise BadArray(f"The header promises {size} bytes of data, not {rest}.")
+    return np.frombuffer(data, dtype=wanted, offset=head.offset).reshape(head.shape)
 
 
 def dtype_of(data: bytes) -> np.dtype[Any]:
     """What the header says. Raises BadArray."""
-    return _header(io.BytesIO(data))[2]
+    return _header(data).dtype
 
 
 def header(rows: int, columns: int) -> bytes:
@@ -65,11 +76,25 @@ def embeddings(data: bytes, dim: int) -> NDArray[np.float32]:
     return array
 
 
-def _header(stream: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _header(data: bytes) -> Header:
+    """Clients send one shape again and again, and NumPy parses it as a Python literal: what was read is kept."""
+    return _parsed(data[: _length(data)])
+
+
+def _length(data: bytes) -> int:
+    """Of the header with what precedes it; for what is none, so much that NumPy can say so."""
+    width = 2 if data[6:7] == b"\x01" else 4
+    told = int.from_bytes(data[8 : 8 + width], "little")
+    return 8 + width + min(told, MAX_HEADER + 1)
+
+
+@lru_cache(maxsize=256)
+def _parsed(head: bytes) -> Header:
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
     }
+    stream = io.BytesIO(head)
     try:
         version = np.lib.format.read_magic(stream)
         shape, fortran_order, dtype = readers[version](stream, max_header_size=MAX_HEADER)
@@ -77,4 +102,4 @@ def _header(stream: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
         raise BadArray("The body is not an .npy file of version 1 or 2.") from error
     if any(not isinstance(side, int) or isinstance(side, bool) or side < 0 for side in shape):
         raise BadArray(f"The shape {shape} is not possible.")
-    return shape, fortran_order, dtype
+    return Header(shape, fortran_order, dtype, stream.tell())

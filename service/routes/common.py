@@ -32,6 +32,7 @@ from service.store.names import Kind
 
 T = TypeVar("T")
 MAX_BLAMES = 100
+UNHEARD_S = 0.05
 
 
 async def the_services(request: Request) -> Services:
@@ -99,7 +100,12 @@ async def encoder_at(ref: Ref, app: App, _: Caller) -> Encoder:
 
 
 async def served_encoder(ref: Ref, app: App, _: Caller) -> Encoder:
-    """A dependency: the encoder of the path for embedding; looked up at most a few times a second."""
+    """A dependency: what :func:`served` finds."""
+    return await served(app, ref)
+
+
+async def served(app: Services, ref: str) -> Encoder:
+    """The encoder of a reference, for embedding; looked up at most a few times a second. Raises NotFound."""
     return await app.encoders.get(ref, functools.partial(look_up, app, ref))
 
 
@@ -146,18 +152,42 @@ def bad_images(bad: Bad, place: str) -> refusals.Refusal:
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of ``work``, which is given up when the client hangs up. The body must have been read."""
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
+    """The result of ``work``, which is given up when the client hangs up. The body must have been read.
+
+    Nobody looks in the first moments, in which most work is done. Raises ClientDisconnect.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    listener = _Listener(request, task)
+    look = asyncio.get_running_loop().call_later(UNHEARD_S, listener.begin)
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientDisconnect
+        return await work
+    except asyncio.CancelledError:
+        if listener.heard and task.uncancel() == 0:
+            raise ClientDisconnect from None
+        raise
     finally:
-        gone.cancel()
-        task.cancel()
+        look.cancel()
+        listener.end()
 
 
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        continue
+class _Listener:
+    """Cancels ``task`` when the client of ``request`` hangs up."""
+
+    def __init__(self, request: Request, task: asyncio.Task[Any]) -> None:
+        self._request, self._task = request, task
+        self._listening: asyncio.Task[None] | None = None
+        self.heard = False
+
+    def begin(self) -> None:
+        self._listening = asyncio.create_task(self._listen())
+
+    def end(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+
+    async def _listen(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            continue
+        self.heard = True
+        self._task.cancel()

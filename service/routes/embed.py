@@ -8,6 +8,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import anyio.to_thread
 from fastapi import Query
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,9 +19,9 @@ from service.auth import needs
 from service.inference import engine
 from service.inference.serving import Embedded
 from service.refusals import ForwardFailed
-from service.routes.common import App, ServedEncoder, answering, guarded, law_of, unless_gone
+from service.routes.common import Ref, answering, guarded, law_of, served, unless_gone
 from service.schemas import MAX_SEED
-from service.state import Services
+from service.state import Services, services
 from service.store.encoders import Encoder
 from service.tracing import Tracer
 
@@ -28,6 +29,22 @@ INLINE_VALUES = 1 << 14
 """Answers of so few values are written on the event loop: a thread's hand-over would cost more."""
 
 router = guarded("/v1/encoders", "embedding")
+
+
+class EmbedQuery(BaseModel):
+    """The parameters of an embedding; one model, because FastAPI takes as long for each parameter as for all."""
+
+    noisy: bool = Field(default=False, description="f(x) + Z instead of f(x)")
+    seed: int | None = Field(default=None, ge=0, le=MAX_SEED, description="of Z; drawn if not given")
+    offset: int = Field(
+        default=0, ge=0, le=MAX_SEED, description="row of the stream of Z that the first image gets"
+    )
+    on_error: Literal["fail", "null"] = Field(
+        default="fail", description="null: a bad image only loses its row"
+    )
+    watched: bool = Field(
+        default=True, description="false: no live images, not to be counted in the watch for drift"
+    )
 
 
 class Z(NamedTuple):
@@ -39,31 +56,18 @@ class Z(NamedTuple):
 
 @router.post("/{ref}/embed", response_model=EmbeddingsOut, openapi_extra={"x-images-body": True})
 @needs("embed")
-async def embed(
-    request: Request,
-    app: App,
-    encoder: ServedEncoder,
-    noisy: Annotated[bool, Query(description="f(x) + Z instead of f(x)")] = False,
-    seed: Annotated[int | None, Query(ge=0, le=MAX_SEED, description="of Z; drawn if not given")] = None,
-    offset: Annotated[
-        int, Query(ge=0, le=MAX_SEED, description="row of the stream of Z that the first image gets")
-    ] = 0,
-    on_error: Annotated[
-        Literal["fail", "null"], Query(description="null: a bad image only loses its row")
-    ] = "fail",
-    watched: Annotated[
-        bool, Query(description="false: no live images, not to be counted in the watch for drift")
-    ] = True,
-) -> Response:
+async def embed(request: Request, ref: Ref, query: Annotated[EmbedQuery, Query()]) -> Response:
     """Embed images; rows in input order, the same whatever the batching."""
+    app = services(request)
+    encoder = await served(app, ref)
     media = choose(request, rows.OFFERS)
     async with answering():
-        done = await embedded(request, app, encoder, keep_going=on_error == "null")
-    if watched:
+        done = await embedded(request, app, encoder, keep_going=query.on_error == "null")
+    if query.watched:
         app.drifts.feed(encoder, done.rows)
     headers, noise = timing(done), None
-    if noisy:
-        noise = Z(secrets.randbelow(MAX_SEED) if seed is None else seed, offset)
+    if query.noisy:
+        noise = Z(secrets.randbelow(MAX_SEED) if query.seed is None else query.seed, query.offset)
         headers |= {"X-Seed": str(noise.seed), "X-Offset": str(noise.offset)}
     body = await _written(app, encoder, done, media, noise)
     return Response(body, media_type=media, headers=headers)
