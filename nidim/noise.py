@@ -1,31 +1,21 @@
-"""Noise on the normalised embedding: drawn in training, and served on request.
+"""Noise in training: Z on the normalised embedding, drawn with torch on the training device (:func:`draw`).
 
-Training draws Z with torch on the training device (:func:`draw`). Serving draws it from the counter-based
-stream (:func:`add_noise`), so row i of a request depends on (seed, i) alone.
+What is served with noise on request is :mod:`nidim.noisy`.
 
 Two devices of training, of which neither serving nor certificate knows: noise between the blocks of the network
 (:func:`perturb`), and one σ a coordinate within a fixed capacity (:class:`SharedCapacity`).
-
-For a law that is a map of the Gaussian latent, noise lives in that latent: with e = g(f), the noisy embedding is
-g((f + Z)/√(1+σ²)), which follows the law when f is standard normal. The latent of an embedding is its normal scores; of
-a point on the sphere their length is drawn.
 """
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
-from scipy import special
 from torch import Tensor, nn
 
 from nidim.capacity import Resolved, gaussian_capacity
 from nidim.normalize import EPS
-from nidim.priors import Prior
-from nidim.streams import NOISE_DRAWS, uniform53
 
 MOST_SHARE = 4.0
 """Even shares of the capacity that a coordinate has at most, and the inverse at least: drowned in noise, its law would
@@ -79,24 +69,3 @@ class SharedCapacity(nn.Module):
         d = len(self.logits)
         shares = torch.softmax(0.5 * math.log(MOST_SHARE) * torch.tanh(self.logits), dim=0)
         return sigma_carrying(gaussian_capacity(d, sigma) * shares)
-
-
-def add_noise(
-    embeddings: NDArray[np.floating], prior: Prior, resolved: Resolved, *, seed: int, offset: int = 0
-) -> NDArray[np.float32]:
-    """f(x) + Z for clean embeddings (n, d) of the law ``prior``, float32; row i uses row offset + i of the stream.
-
-    Without noise in ``resolved`` the embeddings come back unchanged.
-    """
-    clean = np.asarray(embeddings, dtype=np.float64)
-    if len(clean) == 0 or (resolved.sigma is None and resolved.epsilon is None):
-        return clean.astype(np.float32)
-    rows = (offset, offset + len(clean))
-    uniform = uniform53(seed, rows=rows, d=clean.shape[1], domain=NOISE_DRAWS)
-    if resolved.epsilon is not None:
-        return (clean + resolved.epsilon * (2 * uniform - 1)).astype(np.float32)
-    noise = (resolved.sigma or 0.0) * special.ndtri(uniform)
-    if prior.through_normal:
-        latent = (prior.normal_scores(clean) + noise) / math.hypot(1.0, resolved.sigma or 0.0)
-        return prior.from_normal_scores(latent).astype(np.float32)
-    return (clean + noise).astype(np.float32)

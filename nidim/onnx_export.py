@@ -5,19 +5,20 @@ Both compute in float32 in different orders, so they differ by some rounding err
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from nidim.encoders import EncoderModel
 from nidim.errors import BundleError
+from nidim.onnx_run import ANSWERS, PARITY, OnnxEncoder, difference, known_images
 
-PARITY = 1e-4
 OPSET = 18
 
 
@@ -35,20 +36,23 @@ class _FromPixels(nn.Module):
 def export_onnx(model: EncoderModel, path: Path, *, sample: UInt8[Tensor, "n h w c"]) -> float:
     """Write ``path``; returns the largest difference from the model over the images ``sample``, see ``parity``.
 
+    The file also says what the model gives for ``onnx_run.known_images``.
     Raises BundleError when that is over 1e-4, or the model cannot be exported; no file is left then.
     """
     try:
-        _export(_FromPixels(model).eval(), sample, path)
-        difference = parity(model, path, sample)
+        program = _export(_FromPixels(model).eval(), sample)
+        program.model.metadata_props[ANSWERS] = _answers(model, sample)
+        program.save(str(path), external_data=False)
+        found = parity(model, path, sample)
     except (
         Exception
     ) as error:  # of the exporter, the checker or the runtime, each with a tree of errors of its own
         path.unlink(missing_ok=True)
         raise BundleError(f"The model cannot be exported to ONNX: {str(error)[:300]}") from error
-    if difference > PARITY:
+    if not found <= PARITY:  # nor NaN
         path.unlink(missing_ok=True)
-        raise BundleError(f"The ONNX file differs from the model by {difference:.2g}, more than {PARITY:g}.")
-    return difference
+        raise BundleError(f"The ONNX file differs from the model by {found:.2g}, more than {PARITY:g}.")
+    return found
 
 
 def some_pixels(image_size: int, channels: int) -> UInt8[Tensor, "n h w c"]:
@@ -58,39 +62,39 @@ def some_pixels(image_size: int, channels: int) -> UInt8[Tensor, "n h w c"]:
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
 
-def _export(module: nn.Module, images: Tensor, path: Path) -> None:
+def _export(module: nn.Module, images: Tensor) -> Any:
+    """The exporter's program."""
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
     quiet.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter warns of its own internals
-            torch.onnx.export(
+            return torch.onnx.export(
                 module,
                 (images,),
-                str(path),
                 input_names=["images"],
                 output_names=["embeddings"],
                 dynamic_shapes={"images": {0: torch.export.Dim("n", min=1)}},
                 opset_version=OPSET,
                 dynamo=True,
-                external_data=False,
                 verbose=False,
             )
     finally:
         quiet.setLevel(level)
 
 
-def parity(model: EncoderModel, path: Path, images: Tensor) -> float:
-    """Largest difference between the ONNX file and the model on uint8 ``images`` (n, h, w, c).
+def _answers(model: EncoderModel, sample: UInt8[Tensor, "n h w c"]) -> str:
+    """The rows of the known images of the size of ``sample``, as JSON."""
+    _, side, _, channels = sample.shape
+    return json.dumps(_rows(model, torch.from_numpy(known_images(side, channels))).tolist())
 
-    In units of the largest coordinate of a row, or absolute where that is below 1.
-    """
-    import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (found,) = session.run(["embeddings"], {"images": images.numpy()})
+def _rows(model: EncoderModel, images: Tensor) -> Tensor:
     with torch.no_grad():
-        expected = model.embed_uint8(images).numpy()
-    scale = np.maximum(np.abs(expected).max(1, keepdims=True), 1.0)
-    return float((np.abs(found - expected) / scale).max())
+        return model.embed_uint8(images)
+
+
+def parity(model: EncoderModel, path: Path, images: Tensor) -> float:
+    """Largest difference between the ONNX file and the model on uint8 ``images`` (n, h, w, c): ``difference``."""
+    return difference(OnnxEncoder(path).embed(images.numpy()), _rows(model, images).numpy())

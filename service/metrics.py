@@ -14,6 +14,7 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from nidim import __version__
+from service.inference.runtimes import ENGINES
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -67,12 +68,21 @@ class Metrics:
         self._decode = Histogram(
             "nidim_decode_seconds", "Time to decode a request's images", buckets=SECONDS, registry=registry
         )
+        self._load = Histogram(
+            "nidim_load_seconds",
+            "Time to load an encoder, by the engine that computes it",
+            ["engine"],
+            buckets=SECONDS,
+            registry=registry,
+        )
         self._queue_wait = Histogram(
             "nidim_queue_wait_seconds",
             "Time that a request's images waited for the engine",
             buckets=SECONDS,
             registry=registry,
         )
+        for engine in ENGINES:
+            self._load.labels(engine)
         for result in ("ok", "failed"):
             self._images.labels(result)
         for code in sorted(CODES | {OTHER}):
@@ -88,6 +98,10 @@ class Metrics:
         """One embedding request that was answered."""
         self._images.labels("ok").inc(images - failed)
         self._images.labels("failed").inc(failed)
+
+    def loaded(self, *, engine: str, load_s: float) -> None:
+        """One encoder was loaded."""
+        self._load.labels(engine).observe(load_s)
 
     def batch(self, *, images: int, forward_s: float) -> None:
         """One forward pass."""

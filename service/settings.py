@@ -232,6 +232,11 @@ class Serving(BaseSettings):
     serve_device: str = Field(
         default="cpu", pattern=r"^(cpu|mps|cuda(:\d+)?)$", description="device of the encoders"
     )
+    engine: Literal["auto", "torch", "onnxruntime"] = Field(
+        default="auto",
+        description="what computes encoders on the CPU. auto: ONNX Runtime where model.onnx gives the encoder's own "
+        "answers to 1e-4, else torch; onnxruntime: also where the file holds no answers to compare with; torch: always",
+    )
     serve_threads: int = Field(
         default=0, ge=0, description="threads of one forward pass; 0: chosen from the cores"
     )

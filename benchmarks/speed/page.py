@@ -15,6 +15,7 @@ SECTIONS = {
     "training": "Training",
     "growth": "Cost as work grows",
     "serving": "Serving",
+    "engines": "Engines of the forward pass",
     "prior": "Draws and scores of the prior",
     "evaluation": "Statistics",
     "control": "Control plane",

@@ -42,15 +42,15 @@ def python() -> Path:
 
 
 class Peer:
-    """A process with the work of ``peer_<section>.py``."""
+    """A process with the work of ``peer_<section>.py``; ``interpreter``: of another environment than the peers'."""
 
-    def __init__(self, section: str, *, threads: int) -> None:
+    def __init__(self, section: str, *, threads: int, interpreter: Path | None = None) -> None:
         env = {
             **os.environ,
             **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads)),
         }
         self._process = subprocess.Popen(
-            [str(python()), str(HERE / "peer_main.py"), str(HERE / f"peer_{section}.py")],
+            [str(interpreter or python()), str(HERE / "peer_main.py"), str(HERE / f"peer_{section}.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

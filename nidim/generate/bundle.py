@@ -1,4 +1,4 @@
-"""A stored generator: one directory of plain files, immutable, like that of an encoder (``nidim.bundle``).
+"""A stored generator: one directory of plain files, immutable, like that of an encoder (``nidim.stored``).
 
 model.safetensors   weights, averaged over the training
 config.json         spec, sizes, the law that it is fed from, the encoder that it was trained with, provenance
@@ -23,7 +23,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from nidim import FORMAT_VERSION
-from nidim.bundle import MANIFEST, Manifest, manifest_of, require_kind, verified
 from nidim.errors import BundleError
 from nidim.generate import draw, pictures
 from nidim.generate.card import generator_card
@@ -31,6 +30,7 @@ from nidim.generate.models import Generator, build_generator
 from nidim.generate.report import GeneratorReport
 from nidim.priors import FlowPrior, Prior, prior_from_dict
 from nidim.spec.generator import FullGeneratorSpec, ResolvedGenerator
+from nidim.stored import MANIFEST, Manifest, manifest_of, require_kind, verified
 
 WEIGHTS, PRIOR, CONFIG, REPORT, CARD, SAMPLES = (
     "model.safetensors",

@@ -1,6 +1,7 @@
 """From stored files to vectors, draws and scores. No HTTP, no queue.
 
-Torch arrives with the first encoder: nothing here imports it before :func:`load`.
+Torch arrives with the first encoder that needs it (``service.inference.runtimes``), SciPy with the first law: nothing
+imports them before.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nidim.capacity import Resolved
-from nidim.priors import Prior
 from service.errors import BlobDamaged, BlobMissing
+from service.inference.runtimes import EngineChoice, opened
 from service.store import Blobs
 from service.store.damage import CHANGED, GONE
 from service.store.encoders import Encoder
 
 if TYPE_CHECKING:
-    from nidim.bundle import Manifest
     from nidim.conformal import Conformal
+    from nidim.priors import Prior
+    from nidim.stored import Manifest
 
 Rows = NDArray[np.float32]
 PAGE_VALUES = 1 << 18
@@ -43,7 +45,8 @@ class Damaged(Exception):
 class Loaded:
     """An encoder in memory; ``forward`` maps uint8 (n, size, size, channels) to float32 (n, dim).
 
-    Of a generator ``forward`` maps conditions and noise, float32, to pixels (n, dim).
+    Of a generator ``forward`` maps conditions and noise, float32, to pixels (n, dim). ``engine``: the library that
+    computes it.
     """
 
     forward: Callable[[NDArray[Any]], Rows]
@@ -52,29 +55,36 @@ class Loaded:
     channels: int
     size_bytes: int
     executor: ThreadPoolExecutor
+    engine: str = "torch"
 
 
-def load(encoder: Encoder, blobs: Blobs, *, device: str, threads: int, scratch: Path) -> Loaded:
+def load(
+    encoder: Encoder,
+    blobs: Blobs,
+    *,
+    device: str,
+    threads: int,
+    scratch: Path,
+    engine: EngineChoice = "auto",
+) -> Loaded:
     """Fetch, verify and build an encoder. Raises Damaged."""
-    from nidim.bundle import load as load_bundle
     from nidim.errors import BundleError
 
     with tempfile.TemporaryDirectory(dir=scratch, prefix="encoder-") as directory:
         for name, file in encoder.files.items():
             fetch(blobs, file.digest, Path(directory) / name)
         try:
-            bundle = load_bundle(Path(directory), expect=manifest(encoder))
+            found = opened(Path(directory), manifest(encoder), device=device, threads=threads, engine=engine)
         except BundleError as error:
             raise Damaged("the files do not fit together") from error
-    bundle.model.to(device)
-    executor = ThreadPoolExecutor(1, thread_name_prefix="forward", initializer=pin, initargs=(threads,))
     return Loaded(
-        forward=bundle.embed,
+        forward=found.embed,
         dim=encoder.dim,
-        size=bundle.preprocessing.image_size,
-        channels=bundle.preprocessing.channels,
+        size=found.preprocessing.image_size,
+        channels=found.preprocessing.channels,
         size_bytes=encoder.size_bytes,
-        executor=executor,
+        executor=ThreadPoolExecutor(1, thread_name_prefix="forward", initializer=found.pin),
+        engine=found.engine,
     )
 
 
@@ -90,20 +100,13 @@ def fetch(blobs: Blobs, digest: str, dest: Path) -> None:
 
 def manifest(encoder: Encoder) -> Manifest:
     """What the files of ``encoder`` must be."""
-    from nidim.bundle import FileEntry, Manifest
+    from nidim.stored import FileEntry, Manifest
 
     files = {
         name: FileEntry(sha256=file.digest.removeprefix("sha256:"), size=file.size)
         for name, file in encoder.files.items()
     }
     return Manifest(files=files, digest=encoder.digest)
-
-
-def pin(threads: int) -> None:
-    """Few threads for the mathematics: beside an event loop, unpinned ones cost a factor of five."""
-    import torch
-
-    torch.set_num_threads(threads)
 
 
 def pages(
@@ -132,6 +135,6 @@ def score(
 
 def noisy(encoder: Encoder, prior: Prior, embeddings: Rows, *, seed: int, offset: int = 0) -> Rows:
     """f(x) + Z, row i from stream (seed, offset + i)."""
-    from nidim.noise import add_noise
+    from nidim.noisy import add_noise
 
     return add_noise(embeddings, prior, Resolved.model_validate(encoder.resolved), seed=seed, offset=offset)

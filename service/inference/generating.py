@@ -21,6 +21,7 @@ from nidim.spec.generator import noise_values as spec_noise_values
 from service.inference import engine
 from service.inference.engine import Damaged, Loaded
 from service.inference.registry import Notes, Registry
+from service.inference.runtimes import pin
 from service.settings import Settings
 from service.store import Blobs
 from service.store.encoders import Encoder
@@ -119,7 +120,5 @@ def load_generator(generator: Encoder, blobs: Blobs, *, device: str, threads: in
         size=size,
         channels=channels,
         size_bytes=generator.size_bytes,
-        executor=ThreadPoolExecutor(
-            1, thread_name_prefix="generate", initializer=engine.pin, initargs=(threads,)
-        ),
+        executor=ThreadPoolExecutor(1, thread_name_prefix="generate", initializer=pin, initargs=(threads,)),
     )

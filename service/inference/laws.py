@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
-from nidim.priors import Prior, prior_from_dict
 from service.errors import BlobDamaged, BlobMissing
 from service.inference.engine import Damaged
 from service.inference.registry import Notes
 from service.store import Blobs
 from service.store.damage import CHANGED, GONE
 from service.store.encoders import Encoder
+
+if TYPE_CHECKING:
+    from nidim.priors import Prior
 
 FILE = "prior.safetensors"
 KEPT = 8
@@ -28,6 +31,8 @@ class Laws:
 
     def of(self, encoder: Encoder) -> Prior:
         """Raises Damaged where a flow's file is gone or is not what was stored."""
+        from nidim.priors import prior_from_dict  # and with it SciPy
+
         if encoder.prior["kind"] != "flow":
             return prior_from_dict(encoder.prior)
         digest = encoder.prior["file"]
@@ -41,6 +46,8 @@ class Laws:
 
     def _read(self, encoder: Encoder, digest: str) -> Prior:
         """The file is a blob under the very digest by which the description names it."""
+        from nidim.priors import prior_from_dict
+
         try:
             return prior_from_dict(encoder.prior, file=self._blobs.read(digest))
         except BlobMissing as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from typing import Protocol
 
 from service.inference.batcher import Batcher
 from service.inference.engine import Damaged, Loaded
-from service.inference.watch import Watch
+from service.inference.watch import Unwatched, Watch
 from service.store.encoders import Encoder
 
 Load = Callable[[Encoder], Loaded]
@@ -66,7 +67,7 @@ class Registry:
         notes: Notes | None = None,
     ) -> None:
         self._load, self._notes = load, notes
-        self._watch = watch
+        self._watch: Watch = watch or Unwatched()
         self._max_bytes = max_bytes
         self._max_batch, self._max_waiting = max_batch, max_waiting
         self._loaders = ThreadPoolExecutor(2, thread_name_prefix="load")
@@ -116,13 +117,16 @@ class Registry:
         return await asyncio.shield(task)
 
     async def _bring(self, encoder: Encoder) -> Handle:
-        loop = asyncio.get_running_loop()
+        loop, began = asyncio.get_running_loop(), time.perf_counter()
         try:
             loaded = await loop.run_in_executor(self._loaders, self._load_and_note, encoder)
         except Damaged:
             logger.error("encoder %s is damaged", label(encoder))
             self.damaged[encoder.id] = label(encoder)
             raise
+        load_s = time.perf_counter() - began
+        logger.info("%s is loaded (%s, %.2f s)", label(encoder), loaded.engine, load_s)
+        self._watch.loaded(engine=loaded.engine, load_s=load_s)
         self.damaged.pop(encoder.id, None)
         batcher = Batcher(
             loaded.forward,

@@ -126,6 +126,7 @@ class Serving:
             device=settings.serve_device,
             threads=settings.serve_threads or max(1, cores // 4),
             scratch=scratch,
+            engine=settings.engine,
         )
         self.laws, self.calibrations = Laws(blobs, notes), Calibrations()
         self.registry = Registry(

@@ -6,7 +6,10 @@ from typing import Protocol
 
 
 class Watch(Protocol):
-    """Told of each batch and each request as it happens, on the event loop."""
+    """Told of each load, batch and request as it happens, on the event loop."""
+
+    def loaded(self, *, engine: str, load_s: float) -> None:
+        """One encoder, from its stored files into memory; ``engine``: the library that computes it."""
 
     def batch(self, *, images: int, forward_s: float) -> None:
         """One forward pass."""
@@ -20,6 +23,8 @@ class Watch(Protocol):
 
 class Unwatched:
     """Nobody counts."""
+
+    def loaded(self, *, engine: str, load_s: float) -> None: ...
 
     def batch(self, *, images: int, forward_s: float) -> None: ...
 

@@ -14,7 +14,8 @@ from nidim.build import build_encoder, build_method
 from nidim.capacity import gaussian_capacity, resolve, sigma_for
 from nidim.data import load_builtin
 from nidim.methods import base
-from nidim.noise import MOST_SHARE, SharedCapacity, add_noise, perturb, sigma_carrying
+from nidim.noise import MOST_SHARE, SharedCapacity, perturb, sigma_carrying
+from nidim.noisy import add_noise
 from nidim.priors import make_prior
 from nidim.spec import DatasetFacts, TrainSpec
 

@@ -17,7 +17,7 @@ from nidim.evaluate import epps_pulley
 from nidim.evaluate.battery import Effort, simple_tests
 from nidim.evaluate.laws import finite_scores
 from nidim.evaluate.report import SimpleTests
-from nidim.noise import add_noise
+from nidim.noisy import add_noise
 from nidim.priors import (
     Construction,
     GaussianPrior,
