@@ -21,12 +21,13 @@ def write_bundle(
     report: dict[str, Any] | None = None,
     seen: NDArray[np.uint8] | None = None,
     facts: DatasetFacts | None = None,
+    onnx: bool = False,
     **spec: Any,
 ) -> dict[str, Any]:
     """A tiny encoder without training, stored as the worker stores one; what registering it needs.
 
     ``seen``: images (n, 8, 8, 1) by which its outputs are normalised and its scores are calibrated.
-    ``facts``: of another dataset than the digits.
+    ``facts``: of another dataset than the digits. ``onnx``: with the exported file, which takes seconds to make.
     """
     import torch
 
@@ -63,7 +64,7 @@ def write_bundle(
         page=f"<!doctype html><title>report{of}</title>",
         card=f"# card{of}",
         provenance={},
-        onnx=False,
+        onnx=onnx,
     )
     return {
         "manifest": manifest.model_dump(),

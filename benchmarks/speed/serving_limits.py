@@ -19,6 +19,7 @@ from benchmarks.speed.serving_servers import FACTS
 from benchmarks.speed.traffic import post
 from nidim import bundle
 from nidim.data.pixels import to_array
+from nidim.onnx_run import OnnxEncoder
 
 SIZE = FACTS.height
 PATH = "/v1/encoders/first/embed"
@@ -94,23 +95,15 @@ class Bodies:
 
 
 class Encoder:
-    """The encoder in this process, on one thread or more."""
+    """The encoder in this process, as the service runs it, on one thread or more."""
 
     def __init__(self, directory: Path) -> None:
-        self._bundle = bundle.load(directory)
-
-    def rows(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embeddings."""
-        return self._bundle.embed(images)
+        self._bundle, self._path = bundle.load(directory), directory / bundle.ONNX
 
     def seconds(self, n: int, *, threads: int = 1, least_s: float = 0.2) -> float:
         """Of a forward pass of ``n`` images, by the clock, the median of at least ``least_s``."""
-        torch.set_num_threads(threads)
-        images = array(n, n)
-        try:
-            return _median_s(lambda: self.rows(images), least_s)
-        finally:
-            torch.set_num_threads(1)
+        encoder, images = OnnxEncoder(self._path, threads=threads), array(n, n)
+        return _median_s(lambda: encoder.embed(images), least_s)
 
     def traced(self, path: Path) -> Path:
         """The TorchScript file for the peers, uint8 (n, h, w, c) -> float32 (n, d)."""

@@ -68,7 +68,7 @@ def write_encoder(directory: Path, *, dim: int = DIM, seed: int = 0) -> dict[str
     """The MNIST conv net without training, stored as the worker stores one."""
     directory.mkdir(parents=True)
     encoder = {"kind": "conv", "dim": dim}
-    return write_bundle(directory, facts=FACTS, dataset="mnist", encoder=encoder, seed=seed)
+    return write_bundle(directory, facts=FACTS, onnx=True, dataset="mnist", encoder=encoder, seed=seed)
 
 
 def stored(data: Path, names: Sequence[str], *, dim: int = DIM) -> None:

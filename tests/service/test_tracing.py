@@ -33,7 +33,7 @@ def tracer(exporter: InMemorySpanExporter) -> tracing.Tracer:
 def test_off_nothing_that_traces_is_imported_and_no_thread_runs(endpoint: str, expected: bool) -> None:
     """FastAPI and redis import parts of OpenTelemetry by themselves where it is installed; we do not."""
     code = (
-        "import sys, threading, service.serve, worker.tasks, worker.child\n"
+        "import sys, threading, service.app, worker.tasks, worker.child\n"
         "from service.tracing import Tracer\nfrom service.settings import Settings\n"
         f"tracer = Tracer(); tracer.open(Settings(otlp_endpoint={endpoint!r}), part='api')\n"
         "with tracer.span('x') as span: span.set('y', {'a': 1}); tracer.past('z', start_s=0, end_s=1)\n"
