@@ -28,14 +28,29 @@ def test_light_modules_load_nothing_heavy(module: str) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["service.app", "service.launcher", "worker.app", "worker.tasks", "nidim.drift", "nidim.conformal"],
+    ["service.launcher", "worker.app", "worker.tasks", "nidim.drift", "nidim.conformal", "nidim.noisy"],
 )
 def test_what_needs_no_torch_loads_none(module: str) -> None:
     assert not loaded_by(f"import {module}").intersection({"torch", "torchvision"})
 
 
+def test_a_server_without_an_encoder_loads_no_scipy_and_a_decoder_no_spec() -> None:
+    """What they do not load they neither wait for nor hold: 18 MB, 20 MB a decoder."""
+    assert not loaded_by("import service.app").intersection(HEAVY)
+    assert not loaded_by("import service.inference.decoder").intersection((*HEAVY, "pydantic"))
+
+
+def test_the_names_of_the_data_room_are_there() -> None:
+    import nidim.data
+
+    assert all(getattr(nidim.data, name).__module__.startswith("nidim") for name in ["Index", "ingest"])
+    assert all(hasattr(nidim.data, name) for name in nidim.data.__all__)
+    assert not hasattr(nidim.data, "nothing")
+
+
 def test_the_check_can_fail() -> None:
     assert "torch" in loaded_by("import nidim.build")
+    assert "pydantic" in loaded_by("from nidim.data import Index")
 
 
 def test_the_arrows_hold() -> None:
