@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
+from service.inference.admission import Bound
 from service.inference.batcher import Batcher
 from service.inference.engine import Damaged, Loaded
 from service.inference.watch import Watch
@@ -61,14 +62,14 @@ class Registry:
         *,
         max_bytes: int,
         max_batch: int,
-        max_waiting: int,
+        bound: Bound,
         watch: Watch | None = None,
         notes: Notes | None = None,
     ) -> None:
         self._load, self._notes = load, notes
         self._watch = watch
         self._max_bytes = max_bytes
-        self._max_batch, self._max_waiting = max_batch, max_waiting
+        self._max_batch, self._bound = max_batch, bound
         self._loaders = ThreadPoolExecutor(2, thread_name_prefix="load")
         self._handles: OrderedDict[str, Handle] = OrderedDict()
         self._loading: dict[str, asyncio.Task[Handle]] = {}
@@ -128,7 +129,7 @@ class Registry:
             loaded.forward,
             dim=loaded.dim,
             max_batch=self._max_batch,
-            max_waiting=self._max_waiting,
+            bound=self._bound,
             executor=loaded.executor,
             watch=self._watch,
         )

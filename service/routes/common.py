@@ -17,7 +17,8 @@ from service.accept import JSON, choose
 from service.auth import Principal, authorize
 from service.errors import NotFound
 from service.inference import engine
-from service.inference.batcher import BatcherClosed, QueueFull
+from service.inference.admission import QueueFull
+from service.inference.batcher import BatcherClosed
 from service.inference.decoder_slot import DecodersDown
 from service.inference.engine import Damaged
 from service.inference.room import TooManyBytes
