@@ -7,7 +7,7 @@ import importlib
 
 import benchmarks.speed
 
-SECTIONS = ("evaluation", "prior", "control", "training", "growth", "serving", "page")
+SECTIONS = ("evaluation", "prior", "control", "training", "growth", "quality", "serving", "page")
 
 
 def main() -> None:
