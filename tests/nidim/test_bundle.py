@@ -56,6 +56,7 @@ def images(n: int, size: int, channels: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (n, size, size, channels), dtype=np.uint8)
 
 
+@pytest.mark.usefixtures("few_flow_steps")
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_what_is_loaded_embeds_as_what_was_saved(variant: str, tmp_path) -> None:
     (size, channels), values = VARIANTS[variant]

@@ -229,6 +229,7 @@ def test_help_teaches(command: list[str]) -> None:
 QUICK = ("--set", "epochs=2", "--set", "evaluation=quick", "--no-onnx")
 
 
+@pytest.mark.usefixtures("few_flow_steps")
 def test_a_law_given_by_a_sample(tmp_path: Path) -> None:
     (tmp_path / "spec.toml").write_text(SPEC)
     np.save(tmp_path / "points.npy", arc(200).astype(np.float32))
