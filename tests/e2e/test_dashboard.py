@@ -173,7 +173,8 @@ def test_a_training_is_watched_live(tab: Tab) -> None:
     assert "storing" in tab.page.get_by_role("log").text_content()
     chart = tab.page.get_by_role("img", name="Information over the training")
     assert "capacity C 3.26" in chart.get_attribute("aria-label")
-    assert chart.locator("path.line").get_attribute("d").count("L") >= 1
+    drawn = chart.locator("path.line").get_attribute("d")
+    assert "L" in drawn or drawn.endswith("h0"), "a training of less than a second has one point"
 
 
 def test_the_encoder_tells_about_a_picture(tab: Tab, digits: tuple[bytes, bytes]) -> None:
