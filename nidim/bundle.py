@@ -229,7 +229,7 @@ def load(directory: Path, *, expect: Manifest | None = None) -> Bundle:
     """
     require_kind(directory, "encoder")
     manifest = verified(directory, expect)
-    config, report = read_config(directory), _read_json(directory / REPORT)
+    config, report = read_config(directory), read_report(directory)
     prior = read_prior(directory, config)
     model = build_encoder(config.spec, config.resolved, prior)
     try:
@@ -293,6 +293,11 @@ def read_config(directory: Path) -> Config:
         return Config.model_validate(values)
     except ValidationError as exc:
         raise BundleError(f"{CONFIG} is not understood: {exc.errors()[0]['msg']}") from exc
+
+
+def read_report(directory: Path) -> dict[str, Any]:
+    """What report.json of a bundle holds. Raises BundleError."""
+    return _read_json(directory / REPORT)
 
 
 def read_prior(directory: Path, config: Config) -> Prior:

@@ -14,8 +14,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from nidim import bundle
 from nidim.cli import main
 from nidim.client import Client
+from nidim.conformal import calibrated
+from nidim.data import load_builtin
+from service.inference import engine
 from service.store import jobs
 
 pytestmark = pytest.mark.usefixtures("encoder")
@@ -112,6 +116,60 @@ def test_downloaded_files_work_without_the_server(
         local = json.loads(nidim("score", tmp_path / "gauss", *given, "--json").stdout)
         remote = json.loads(nidim("score", "gauss", *given, "--json", "--server", server.url).stdout)
         np.testing.assert_allclose(local["log_prob"], remote["log_prob"], atol=1e-4)
+
+
+@pytest.fixture
+def ranked(nidim: Any, server: Any, add_encoder: Any, tmp_path: Path) -> Path:
+    """The files of ``ranked``, an encoder that is calibrated on the training digits."""
+    add_encoder(server, "ranked", seen=load_builtin("digits", root=None).train.images)
+    nidim("encoders", "download", "ranked", "-o", tmp_path / "ranked")
+    return tmp_path / "ranked"
+
+
+def test_conformal_p_values_are_the_same_here_and_there(
+    nidim: Any, ranked: Path, image_file: Callable[..., bytes], tmp_path: Path
+) -> None:
+    held = load_builtin("digits", root=None).test.images[:30, ..., 0]
+    held[-1] = 255 - held[-1]
+    files = [tmp_path / f"held-{i}.png" for i in range(len(held))]
+    for path, image in zip(files, held, strict=True):
+        path.write_bytes(image_file(image))
+    nidim("embed", ranked, *files, "-o", tmp_path / "z.npy")
+    shown = [
+        json.loads(nidim("score", *words, tmp_path / "z.npy", "--json").stdout)
+        for words in ([ranked], ["--server", os.environ["NIDIM_URL"], "ranked"])
+    ]
+    assert shown[0]["p_conformal"] == shown[1]["p_conformal"]
+    loaded = bundle.load(ranked)
+    expected = engine.score(
+        loaded.prior, np.load(tmp_path / "z.npy", allow_pickle=False), calibrated(loaded.report)
+    )
+    assert shown[0]["p_conformal"] == expected["p_conformal"].tolist()
+    assert len(set(shown[0]["p_conformal"])) > 10
+    assert shown[0]["p_conformal"] != pytest.approx(shown[0]["p_value"], abs=1e-3)
+    nidim("score", ranked, *files, "-o", tmp_path / "scores.npy")
+    scores = np.load(tmp_path / "scores.npy", allow_pickle=False)
+    np.testing.assert_array_equal(scores[:, 2], expected["p_conformal"])
+    assert "conformal p" in nidim("score", ranked, files[0]).stdout
+
+
+def test_without_a_usable_calibration_the_rest_is_scored(nidim: Any, ranked: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "z.npy", np.zeros((2, 2), np.float32))
+    report = json.loads((ranked / bundle.REPORT).read_text())
+    report["calibration"]["conformal"]["n"] = 0
+    (ranked / bundle.REPORT).write_text(json.dumps(report))
+    told = nidim("score", ranked, tmp_path / "z.npy", "--json")
+    assert "is not used: Input should be greater than or equal to 1" in told.stderr
+    del report["calibration"]
+    (ranked / bundle.REPORT).write_text(json.dumps(report))
+    scores = json.loads(nidim("score", ranked, tmp_path / "z.npy", "--json").stdout)
+    assert scores["p_conformal"] is None
+    assert scores["p_value"] == [1, 1]
+    assert "–" in nidim("score", ranked, tmp_path / "z.npy").stdout
+    nidim("score", ranked, tmp_path / "z.npy", "-o", tmp_path / "scores.npy")
+    assert np.isnan(np.load(tmp_path / "scores.npy", allow_pickle=False)[:, 2]).all()
+    np.save(tmp_path / "z.npy", np.array([[np.nan, 0]], np.float32))
+    assert "finite" in nidim("score", ranked, tmp_path / "z.npy", exit_code=1).stderr
 
 
 def test_encoders_and_datasets(nidim: Any, server: Any, add_encoder: Any, npz: Path) -> None:
