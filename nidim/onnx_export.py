@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nidim.encoders import EncoderModel
@@ -19,9 +20,11 @@ from nidim.errors import BundleError
 
 PARITY = 1e-4
 OPSET = 18
+ANY_NUMBER = {"images": {0: torch.export.Dim("n", min=1)}}
+"""How many images there are is left open."""
 
 
-class _FromPixels(nn.Module):
+class FromPixels(nn.Module):
     """uint8 (n, h, w, c) -> embeddings, as one graph."""
 
     def __init__(self, model: EncoderModel) -> None:
@@ -33,22 +36,22 @@ class _FromPixels(nn.Module):
 
 
 def export_onnx(model: EncoderModel, path: Path, *, sample: UInt8[Tensor, "n h w c"]) -> float:
-    """Write ``path``; returns the largest difference from the model over the images ``sample``, see ``parity``.
+    """Write ``path``; returns the largest difference from the model over the images ``sample``, see ``difference``.
 
     Raises BundleError when that is over 1e-4, or the model cannot be exported; no file is left then.
     """
     try:
-        _export(_FromPixels(model).eval(), sample, path)
-        difference = parity(model, path, sample)
+        _export(FromPixels(model).eval(), sample, path)
+        off = parity(model, path, sample)
     except (
         Exception
     ) as error:  # of the exporter, the checker or the runtime, each with a tree of errors of its own
         path.unlink(missing_ok=True)
         raise BundleError(f"The model cannot be exported to ONNX: {str(error)[:300]}") from error
-    if difference > PARITY:
+    if off > PARITY:
         path.unlink(missing_ok=True)
-        raise BundleError(f"The ONNX file differs from the model by {difference:.2g}, more than {PARITY:g}.")
-    return difference
+        raise BundleError(f"The ONNX file differs from the model by {off:.2g}, more than {PARITY:g}.")
+    return off
 
 
 def some_pixels(image_size: int, channels: int) -> UInt8[Tensor, "n h w c"]:
@@ -71,7 +74,7 @@ def _export(module: nn.Module, images: Tensor, path: Path) -> None:
                 str(path),
                 input_names=["images"],
                 output_names=["embeddings"],
-                dynamic_shapes={"images": {0: torch.export.Dim("n", min=1)}},
+                dynamic_shapes=ANY_NUMBER,
                 opset_version=OPSET,
                 dynamo=True,
                 external_data=False,
@@ -82,15 +85,19 @@ def _export(module: nn.Module, images: Tensor, path: Path) -> None:
 
 
 def parity(model: EncoderModel, path: Path, images: Tensor) -> float:
-    """Largest difference between the ONNX file and the model on uint8 ``images`` (n, h, w, c).
-
-    In units of the largest coordinate of a row, or absolute where that is below 1.
-    """
+    """The ``difference`` between the ONNX file and the model on uint8 ``images`` (n, h, w, c)."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (found,) = session.run(["embeddings"], {"images": images.numpy()})
     with torch.no_grad():
-        expected = model.embed_uint8(images).numpy()
+        return difference(found, model.embed_uint8(images).numpy())
+
+
+def difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """The largest one between rows (n, d).
+
+    In units of the largest coordinate of a row, or absolute where that is below 1.
+    """
     scale = np.maximum(np.abs(expected).max(1, keepdims=True), 1.0)
     return float((np.abs(found - expected) / scale).max())

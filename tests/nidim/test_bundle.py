@@ -29,7 +29,7 @@ VARIANTS = {
 }
 
 
-def stored(directory, size: int, channels: int, **values):
+def stored(directory, size: int, channels: int, *, onnx: bool = True, **values):
     facts = DatasetFacts(name="x", n_train=600, n_test=100, height=size, width=size, channels=channels)
     spec: FullSpec = TrainSpec.model_validate({"dataset": "x", **values}).filled(facts)
     resolved = resolve(spec, facts)[0]
@@ -49,6 +49,7 @@ def stored(directory, size: int, channels: int, **values):
         page="<!doctype html>",
         card="# card",
         provenance={"seed": 0},
+        onnx=onnx,
     )
     return model, spec, manifest
 
