@@ -1,9 +1,10 @@
-"""The commands that ask a server, as a person and as a program use them."""
+"""The commands that ask a server, as a person and as a program use them; the recipe for Hugging Face datasets."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 
@@ -21,6 +23,8 @@ from nidim.conformal import calibrated
 from nidim.data import load_builtin
 from service.inference import engine
 from service.store import jobs
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "client.md"
 
 pytestmark = pytest.mark.usefixtures("encoder")
 
@@ -205,3 +209,32 @@ def test_the_shell_completes_commands() -> None:
     env = {**os.environ, "_NIDIM_COMPLETE": "bash_complete", "COMP_WORDS": "nidim jobs su", "COMP_CWORD": "2"}
     done = subprocess.run([sys.executable, "-m", "nidim"], env=env, capture_output=True, text=True)
     assert done.stdout.split() == ["plain,submit"]
+
+
+def test_a_dataset_gets_a_column_of_embeddings(
+    server: Any, client: Client, image_file: Callable[..., bytes], tmp_path: Path
+) -> None:
+    pytest.importorskip("datasets", reason="datasets is not installed: pip install 'nidim[dev]'")
+    digits = load_builtin("digits", root=None).test.images[:2, ..., 0]
+    for name, image in zip(("one.png", "two.png"), digits, strict=True):
+        (tmp_path / name).write_bytes(image_file(image))
+    client.encoder("gauss").download(tmp_path / "shapes-files")
+    blocks = re.findall(r"<!-- datasets-session -->\n```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    script = "\n".join(blocks).replace("http://127.0.0.1:8000", server.url).replace('"shapes"', '"gauss"')
+    (tmp_path / "recipe.py").write_text(f'{script}\ndataset.save_to_disk("both")\n')
+    env = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "recipe.py"], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found = stored(tmp_path / "both")
+    assert len(stored(tmp_path / "embedded")) == len(found) == 2
+    expected = client.encoder("gauss").embed(digits)
+    for column in ("embedding", "local"):
+        np.testing.assert_allclose(found[column].to_pylist(), expected, atol=1e-5)
+    assert not np.allclose(*expected)
+
+
+def stored(directory: Path) -> pa.Table:
+    """The rows that ``save_to_disk`` wrote."""
+    return pa.concat_tables(pa.ipc.open_stream(path).read_all() for path in sorted(directory.glob("*.arrow")))
