@@ -73,7 +73,7 @@ def tracked() -> list[Path]:
     listed = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True
     )
-    suffixes = {".py", ".md", ".toml", ".yml", ".yaml", ".txt", ".html", ".json", ".env", ""}
+    suffixes = {".py", ".md", ".toml", ".yml", ".yaml", ".txt", ".html", ".ipynb", ".json", ".env", ""}
     found = [Path(name) for name in listed.stdout.split("\0") if name]
     return [path for path in found if path.suffix in suffixes and (ROOT / path).is_file()]
 
