@@ -51,12 +51,10 @@ def run(path: Path, images: np.ndarray) -> dict[str, Any]:
     return names
 
 
-@pytest.mark.parametrize("kind", ["resnet18", "flow"])
-def test_the_program_is_the_encoder(kind: str, digits: np.ndarray, tmp_path: Path) -> None:
-    spec = {"encoder": {"kind": "resnet18", "dim": 4}} if kind == "resnet18" else SMALL
-    model, _, _ = stored(tmp_path / "encoder", 8, 1, onnx=False, **spec)
-    if kind == "flow":
-        model.warp = FlowMap(Flow(2))
+def test_the_program_is_the_encoder(digits: np.ndarray, tmp_path: Path) -> None:
+    """With a flow as its last map, the hardest thing to export."""
+    model, _, _ = stored(tmp_path / "encoder", 8, 1, onnx=False, **SMALL)
+    model.warp = FlowMap(Flow(2))
     images = torch.from_numpy(digits)
     with torch.no_grad():
         expected = model.embed_uint8(images).numpy()
