@@ -41,8 +41,8 @@ from nidim.stored import (
     Preprocessing,
     manifest_of,
     read_config,
-    read_json,
     read_prior,
+    read_report,
     require_kind,
     verified,
 )
@@ -156,7 +156,7 @@ def load(directory: Path, *, expect: Manifest | None = None) -> Bundle:
     """
     require_kind(directory, "encoder")
     manifest = verified(directory, expect)
-    config, report = read_config(directory), read_json(directory / REPORT)
+    config, report = read_config(directory), read_report(directory)
     prior = read_prior(directory, config)
     model = build_encoder(config.spec, config.resolved, prior)
     try:

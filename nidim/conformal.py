@@ -15,6 +15,8 @@ Reference: Vovk, Gammerman & Shafer 2005; Bates et al. 2023, Testing for outlier
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -61,6 +63,16 @@ class Conformal(BaseModel):
         """What is kept, and how many may be at least a q that has 0, 1, … of it below."""
         above = np.array(self.at_least, dtype=np.float64) - 1
         return np.array(self.squared), np.concatenate([[float(self.n)], above])
+
+
+def calibrated(report: Mapping[str, Any]) -> Conformal | None:
+    """What the stored ``report`` of an encoder says of its held-out images; None where it is older than that figure.
+
+    Raises ValueError for what this version does not understand.
+    """
+    section = report.get("calibration")
+    found = section.get("conformal") if isinstance(section, dict) else None
+    return None if found is None else Conformal.model_validate(found)
 
 
 def conformal(squared: ArrayLike) -> Conformal:

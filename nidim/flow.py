@@ -21,6 +21,7 @@ import contextlib
 import copy
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,12 +63,15 @@ class Flow(nn.Module):
             )
             for mask in masks(dim)
         )
+        self._columns = [columns(mask) for mask in masks(dim)]
         self.requires_grad_(False)
 
     def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """x of latents z."""
-        for layer in self.layers:
-            z = layer()(z)
+        layer: Any
+        for layer, (kept, moved, back) in zip(self.layers, self._columns, strict=True):
+            spline = layer.meta(None, z[:, kept])
+            z = torch.cat([z[:, kept], spline(z[:, moved])], dim=1)[:, back]
         return self.mean + z @ self.factor.T
 
     def inverse(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n d"], Float[Tensor, " n"]]:
@@ -95,6 +99,16 @@ def masks(dim: int) -> list[Tensor]:
     bits = max(1, (dim - 1).bit_length())
     place = torch.arange(dim)
     return [((place >> (layer // 2 % bits)) & 1) == layer % 2 for layer in range(2 * digits)]
+
+
+def columns(mask: Tensor) -> tuple[list[int], list[int], list[int]]:
+    """Coordinates that stay, those that move, and where each is once the two are joined.
+
+    Known before any image: a program that looks them up in the mask as it runs can be saved, but not loaded.
+    """
+    kept, moved = mask.nonzero().flatten().tolist(), (~mask).nonzero().flatten().tolist()
+    order = kept + moved
+    return kept, moved, [order.index(i) for i in range(len(order))]
 
 
 def fit(fitted: NDArray[np.float64], chosen_on: NDArray[np.float64]) -> tuple[Flow, int]:

@@ -20,9 +20,11 @@ from nidim.errors import BundleError
 from nidim.onnx_run import ANSWERS, PARITY, OnnxEncoder, difference, known_images
 
 OPSET = 18
+ANY_NUMBER = {"images": {0: torch.export.Dim("n", min=1)}}
+"""How many images there are is left open."""
 
 
-class _FromPixels(nn.Module):
+class FromPixels(nn.Module):
     """uint8 (n, h, w, c) -> embeddings, as one graph."""
 
     def __init__(self, model: EncoderModel) -> None:
@@ -34,25 +36,25 @@ class _FromPixels(nn.Module):
 
 
 def export_onnx(model: EncoderModel, path: Path, *, sample: UInt8[Tensor, "n h w c"]) -> float:
-    """Write ``path``; returns the largest difference from the model over the images ``sample``, see ``parity``.
+    """Write ``path``; returns the largest difference from the model over the images ``sample``, see ``difference``.
 
     The file also says what the model gives for ``onnx_run.known_images``.
     Raises BundleError when that is over 1e-4, or the model cannot be exported; no file is left then.
     """
     try:
-        program = _export(_FromPixels(model).eval(), sample)
+        program = _export(FromPixels(model).eval(), sample)
         program.model.metadata_props[ANSWERS] = _answers(model, sample)
         program.save(str(path), external_data=False)
-        found = parity(model, path, sample)
+        off = parity(model, path, sample)
     except (
         Exception
     ) as error:  # of the exporter, the checker or the runtime, each with a tree of errors of its own
         path.unlink(missing_ok=True)
         raise BundleError(f"The model cannot be exported to ONNX: {str(error)[:300]}") from error
-    if not found <= PARITY:  # nor NaN
+    if not off <= PARITY:  # nor NaN
         path.unlink(missing_ok=True)
-        raise BundleError(f"The ONNX file differs from the model by {found:.2g}, more than {PARITY:g}.")
-    return found
+        raise BundleError(f"The ONNX file differs from the model by {off:.2g}, more than {PARITY:g}.")
+    return off
 
 
 def some_pixels(image_size: int, channels: int) -> UInt8[Tensor, "n h w c"]:
@@ -75,7 +77,7 @@ def _export(module: nn.Module, images: Tensor) -> Any:
                 (images,),
                 input_names=["images"],
                 output_names=["embeddings"],
-                dynamic_shapes={"images": {0: torch.export.Dim("n", min=1)}},
+                dynamic_shapes=ANY_NUMBER,
                 opset_version=OPSET,
                 dynamo=True,
                 verbose=False,
@@ -96,5 +98,5 @@ def _rows(model: EncoderModel, images: Tensor) -> Tensor:
 
 
 def parity(model: EncoderModel, path: Path, images: Tensor) -> float:
-    """Largest difference between the ONNX file and the model on uint8 ``images`` (n, h, w, c): ``difference``."""
+    """The ``difference`` between the ONNX file and the model on uint8 ``images`` (n, h, w, c)."""
     return difference(OnnxEncoder(path).embed(images.numpy()), _rows(model, images).numpy())

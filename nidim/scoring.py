@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nidim.given import read_images
 from nidim.remote.scores import embeddings_of, files_argument, output_option, show_scores
 from nidim.remote.switch import LocalOrServer
+
+if TYPE_CHECKING:
+    from nidim.conformal import Conformal
 
 
 @click.command(cls=LocalOrServer, remote="nidim.remote.rows:score")
@@ -19,18 +23,43 @@ from nidim.remote.switch import LocalOrServer
 def score(directory: Path, files: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
     """How likely image FILES, or rows in one .npy file, are under the law of the encoder in DIRECTORY.
 
-    log p is in nats; p = P(χ²_d ≥ ‖s‖²), small for an outlier.
+    log p is in nats; p = P(χ²_d ≥ ‖s‖²), small for an outlier, holds where embeddings follow the law exactly. The
+    conformal p is the rank among held-out images, valid for the encoder as it is: decide by it.
     """
     from nidim import bundle
 
     rows = embeddings_of(files)
     if rows is None:
         encoder = bundle.load(directory)
-        prior, rows = encoder.prior, encoder.embed(read_images(encoder.preprocessing, files))
+        prior, report = encoder.prior, encoder.report
+        rows = encoder.embed(read_images(encoder.preprocessing, files))
     else:
         prior = bundle.read_prior(directory, bundle.read_config(directory))
+        report = bundle.read_report(directory)
     if rows.shape[1] != prior.dim:
         raise click.ClickException(
             f"{files[0]} has rows of {rows.shape[1]} values; the encoder has {prior.dim}."
         )
-    show_scores(files, prior.log_prob(rows), prior.p_value(rows), output=output, as_json=as_json)
+    ranks = _calibrated(report)
+    show_scores(
+        files,
+        prior.log_prob(rows),
+        prior.p_value(rows),
+        None if ranks is None else ranks.p_value(prior.outlyingness(rows)),
+        output=output,
+        as_json=as_json,
+    )
+
+
+def _calibrated(report: dict[str, Any]) -> Conformal | None:
+    """A calibration that is not understood is told and left out, as a server does: the rest stands without it."""
+    from pydantic import ValidationError
+
+    from nidim.conformal import calibrated
+
+    try:
+        return calibrated(report)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        click.secho(f"The calibration of the encoder is not used: {reason}", fg="yellow", err=True)
+        return None

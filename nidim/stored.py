@@ -161,6 +161,11 @@ def read_config(directory: Path) -> Config:
         raise BundleError(f"{CONFIG} is not understood: {exc.errors()[0]['msg']}") from exc
 
 
+def read_report(directory: Path) -> dict[str, Any]:
+    """What report.json of a bundle holds. Raises BundleError."""
+    return read_json(directory / REPORT)
+
+
 def read_prior(directory: Path, config: Config) -> Prior:
     """The law of the clean embeddings, without loading the encoder. Raises BundleError."""
     from nidim.priors import prior_from_dict  # and with it SciPy, which whoever only embeds need not wait for

@@ -83,7 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         lifespan=functools.partial(_lifespan, settings=settings, metrics=metrics, tracer=tracer),
-        telemetry={"tracing": False, "metrics": False},
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     for router in ROUTERS:
         app.router.routes.extend(router.routes)  # flat: nested routers are matched one by one, at each level

@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 import redis
 
-from service.inference.batcher import QueueFull
+from service.inference.admission import QueueFull
 from service.refusals import ServingUnavailable
 from service.state import Services
 from service.store import Blobs, damage

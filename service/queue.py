@@ -47,15 +47,18 @@ def publisher(broker_url: str) -> Iterator[Publish]:
         return
     app = _app(broker_url)
     with app.connection_for_write(heartbeat=0) as connection:
+        producer: Any = None
 
         def send(job_id: str, priority: str) -> bool:
+            nonlocal producer
             try:
+                producer = producer or app.amqp.Producer(connection, auto_declare=False)
                 app.send_task(
                     TASK,
                     kwargs={"job_id": job_id},
                     queue=QUEUE,
                     priority=PRIORITIES[priority],
-                    connection=connection,
+                    producer=producer,
                     ignore_result=True,
                     retry=False,
                 )

@@ -248,6 +248,12 @@ class Serving(BaseSettings):
         ge=1,
         description="images waiting for one encoder, or to be decoded, from which requests are answered 429",
     )
+    serve_queue_s: float = Field(
+        default=5.0,
+        gt=0,
+        description="seconds that a request would wait for an encoder, or for decoding, by its speed of late, from "
+        "which it is answered 429",
+    )
     serve_inflight_bytes: int = Field(
         default=GIB,
         ge=1,

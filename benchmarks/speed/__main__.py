@@ -7,7 +7,10 @@ import importlib
 
 import benchmarks.speed
 
-SECTIONS = ("evaluation", "prior", "control", "training", "growth", "serving", "engines", "page")
+SECTIONS = (
+    *("evaluation", "prior", "control", "training", "growth", "quality"),
+    *("serving", "engines", "page"),
+)
 
 
 def main() -> None:

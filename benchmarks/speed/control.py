@@ -123,6 +123,7 @@ def submitting(seconds: float) -> list[Json]:
             _broker(Path(directory)) as url,
             serving_servers.ours(data, max_queued_jobs=10**6, broker_url=url) as server,
         ):
+            serving_servers.ask(server.port, request)  # answered when the server is up
             found = traffic.run(
                 traffic.open_loop(
                     server.port, request, rate=RATE, seconds=seconds, seed=SEED, server_cpu=server.cpu_s

@@ -91,7 +91,9 @@ def write(case: Case, directory: Path) -> None:
     torch.manual_seed(SEED)
     model = build_encoder(spec, resolved, prior)
     with torch.no_grad():
-        for _ in range(2):  # not the moments of a few noises alone: they hardly differ, and would be divided by it
+        for _ in range(
+            2
+        ):  # not the moments of a few noises alone: they hardly differ, and would be divided by it
             model.embed_uint8(torch.from_numpy(images[:SEEN]))
     bundle.save(
         directory,

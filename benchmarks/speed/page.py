@@ -13,6 +13,7 @@ from benchmarks.speed.peers import ROOT
 DOCS = ROOT / "docs"
 SECTIONS = {
     "training": "Training",
+    "quality": "Time to quality",
     "growth": "Cost as work grows",
     "serving": "Serving",
     "engines": "Engines of the forward pass",

@@ -71,6 +71,11 @@ def transform_for(channels, side):
 
 def simclr(path, batch, steps, workers, warm_up=1):
     """Seconds of ``steps`` steps after ``warm_up``; the loader shuffles, transforms and collates as it goes."""
+    return {"seconds": timed(*made(path, batch, workers, seed=0), steps, warm_up)}
+
+
+def made(path, batch, workers, seed):
+    """Loader, model, criterion, optimiser and device of lightly's example."""
     import_torchvision()
     from lightly.loss import NTXentLoss
     from lightly.models.modules import SimCLRProjectionHead
@@ -78,7 +83,7 @@ def simclr(path, batch, steps, workers, warm_up=1):
     shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
     channels, side = shape[3], shape[1]
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     backbone, width = conv_net(channels, side) if channels == 1 else resnet18(channels)
     model = nn.Sequential(backbone, SimCLRProjectionHead(width, width, 128)).to(device)
     criterion, optimizer = NTXentLoss(), torch.optim.SGD(model.parameters(), lr=0.06)
@@ -89,7 +94,40 @@ def simclr(path, batch, steps, workers, warm_up=1):
         drop_last=True,
         num_workers=workers,
     )
-    return {"seconds": timed(loader, model, criterion, optimizer, device, steps, warm_up)}
+    return loader, model, criterion, optimizer, device
+
+
+def simclr_begin(path, batch, workers, seed):
+    """A training that goes on with every ``simclr_epoch``."""
+    STATE["training"] = made(path, batch, workers, seed)
+
+
+def simclr_epoch():
+    """One epoch more; its seconds."""
+    loader, model, criterion, optimizer, device = STATE["training"]
+    model.train()
+    began = time.perf_counter()
+    for views in loader:
+        first, second = (view.to(device) for view in views)
+        loss = criterion(model(first), model(second))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    synchronise(device)
+    return {"seconds": time.perf_counter() - began}
+
+
+@torch.no_grad()
+def simclr_features(path, out):
+    """The features (n, width) before the projection head, of images (n, h, w, c), to the file ``out``."""
+    _, model, _, _, device = STATE["training"]
+    model.eval()
+    images = np.load(path, mmap_mode="r", allow_pickle=False)
+    rows = []
+    for start in range(0, len(images), 1000):
+        pixels = torch.from_numpy(np.array(images[start : start + 1000])).permute(0, 3, 1, 2)
+        rows.append(model[0](((pixels.float() / 255 - 0.5) / 0.5).to(device)).cpu().numpy())
+    np.save(out, np.concatenate(rows))
 
 
 def timed(loader, model, criterion, optimizer, device, steps, warm_up):
@@ -118,4 +156,9 @@ def synchronise(device):
             torch.cuda.synchronize()
 
 
-WORK = {"simclr": simclr}
+WORK = {
+    "simclr": simclr,
+    "simclr_begin": simclr_begin,
+    "simclr_epoch": simclr_epoch,
+    "simclr_features": simclr_features,
+}

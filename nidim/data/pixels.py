@@ -65,6 +65,8 @@ def read_header(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS, beginning:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except BOMBS as exc:
         raise ImageTooLarge(f"over the limit of {limits.max_pixels} pixels") from exc
+    except MemoryError as exc:
+        raise ImageTooLarge("reading it needs too much memory") from exc
     except UnidentifiedImageError as exc:
         raise BadImage(UNREADABLE) from exc
     except Exception as exc:

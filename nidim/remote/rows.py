@@ -90,7 +90,7 @@ def score(client: Client, as_json: bool, encoder: str, files: tuple[Path, ...], 
     """How likely image FILES, or rows in one .npy file, are under the law of ENCODER of a server."""
     rows = embeddings_of(files)
     found = client.encoder(encoder).prior.score(files if rows is None else rows)
-    show_scores(files, found.log_prob, found.p_value, output=output, as_json=as_json)
+    show_scores(files, found.log_prob, found.p_value, found.p_conformal, output=output, as_json=as_json)
 
 
 def _needs_place(output: Path | None, as_json: bool) -> None:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from nidim.given import save_array
 from nidim.remote import show
 
+FIGURES = ("log p / nats", "p-value", "conformal p")
+
 files_argument = click.argument(
     "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
@@ -19,7 +21,7 @@ output_option = click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="float64 (n, 2), .npy: log p in nats, p-value",
+    help="float64 (n, 3), .npy: log p in nats, p-value, conformal p-value (NaN: never calibrated)",
 )
 
 
@@ -33,7 +35,10 @@ def embeddings_of(files: tuple[Path, ...]) -> NDArray[np.float32] | None:
         raise click.ClickException(f"{files[0]} cannot be read: {error}") from error
     if rows.ndim != 2 or rows.dtype.kind != "f":
         raise click.ClickException(f"{files[0]} must hold floats (n, d); it holds {rows.dtype} {rows.shape}.")
-    found: NDArray[np.float32] = rows.astype(np.float32)
+    with np.errstate(over="ignore"):
+        found: NDArray[np.float32] = rows.astype(np.float32)
+    if not np.isfinite(found).all():
+        raise click.ClickException(f"{files[0]} must hold finite values within float32.")
     return found
 
 
@@ -41,16 +46,20 @@ def show_scores(
     files: tuple[Path, ...],
     log_prob: NDArray[np.floating[Any]],
     p_value: NDArray[np.floating[Any]],
+    p_conformal: NDArray[np.floating[Any]] | None,
     *,
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """As .npy, as JSON, or as a table."""
+    """As .npy, as JSON, or as a table. ``p_conformal``: None for an encoder without a calibration."""
     if output is not None:
-        save_array(output, np.stack([log_prob, p_value], axis=1), tell=not as_json)
+        ranks = np.full(len(p_value), np.nan) if p_conformal is None else p_conformal
+        save_array(output, np.stack([log_prob, p_value, ranks], axis=1), tell=not as_json)
+    ranked = None if p_conformal is None else p_conformal.tolist()
     if as_json:
-        show.echo_json({"log_prob": log_prob.tolist(), "p_value": p_value.tolist()})
+        scores = {"log_prob": log_prob.tolist(), "p_value": p_value.tolist(), "p_conformal": ranked}
+        show.echo_json(scores)
     elif output is None:
         names = [str(file) for file in files] if len(files) == len(log_prob) else range(len(log_prob))
-        rows = zip(names, log_prob.tolist(), p_value.tolist(), strict=True)
-        show.table(("image or row", "log p / nats", "p-value"), rows, right=("log p / nats", "p-value"))
+        rows = zip(names, log_prob.tolist(), p_value.tolist(), ranked or [None] * len(log_prob), strict=True)
+        show.table(("image or row", *FIGURES), rows, right=FIGURES)

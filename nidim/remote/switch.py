@@ -15,6 +15,7 @@ OWN = tuple(
         ("encoders", "nidim.remote.encoders:encoders"),
         ("datasets", "nidim.remote.datasets:datasets"),
         ("score", "nidim.scoring:score"),
+        ("export", "nidim.exporting:export"),
         ("generators", "nidim.remote.generators:generators"),
         ("generator", "nidim.generator_commands:generator"),
         ("generate", "nidim.generator_commands:generate"),

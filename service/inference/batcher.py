@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.inference.admission import Bound, Pace
 from service.inference.watch import Unwatched, Watch
 
 Pixels = NDArray[Any]
@@ -33,14 +33,6 @@ Rows = NDArray[np.float32]
 Forward = Callable[[Pixels], Rows]
 
 logger = logging.getLogger(__name__)
-
-
-class QueueFull(Exception):
-    """The queue of this encoder is full; try again after ``retry_after_s`` seconds."""
-
-    def __init__(self, retry_after_s: int) -> None:
-        super().__init__(f"the queue is full; try again in {retry_after_s} s")
-        self.retry_after_s = retry_after_s
 
 
 class BatcherClosed(Exception):
@@ -95,7 +87,7 @@ class Batcher:
         *,
         dim: int,
         max_batch: int,
-        max_waiting: int,
+        bound: Bound,
         executor: Executor,
         watch: Watch | None = None,
     ) -> None:
@@ -103,12 +95,11 @@ class Batcher:
         self._watch: Watch = watch or Unwatched()
         self._dim = dim
         self._max_batch = max_batch
-        self._max_waiting = max_waiting
+        self._pace = Pace(bound)
         self._executor = executor
         self._queue: deque[_Request] = deque()
         self._pump: asyncio.Task[None] | None = None
         self._closed = False
-        self._images_per_s = 1000.0
         self.waiting = 0
 
     async def submit(self, images: Pixels, *, begun: bool = False) -> Answer:
@@ -118,8 +109,8 @@ class Batcher:
         """
         if self._closed:
             raise BatcherClosed
-        if not begun and self.waiting and self.waiting + len(images) > self._max_waiting:
-            raise QueueFull(max(1, math.ceil(self.waiting / self._images_per_s)))
+        if not begun:
+            self._pace.admit(self.waiting, len(images))
         rows = np.full((len(images), self._dim), np.nan, dtype=np.float32)
         if len(images) == 0:
             return Answer(rows, {}, 0.0, 0.0, 0)
@@ -176,7 +167,7 @@ class Batcher:
             return
         took = time.perf_counter() - started
         self._watch.batch(images=len(rows), forward_s=took)
-        self._images_per_s += 0.2 * (len(rows) / max(took, 1e-6) - self._images_per_s)
+        self._pace.note(len(rows), took)
         first = 0
         for part in parts:
             last = first + part.stop - part.start

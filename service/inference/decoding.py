@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -21,10 +22,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from service.inference.admission import Bound, Pace
 from service.inference.decoder_slot import CHUNK_BYTES, CHUNK_IMAGES, Decoded, Slot, Wanted
 
 CRASHED = ("bad_image", "the image made its decoder crash or hang")
 MAX_CULPRITS = 3
+UNBOUNDED = Bound(sys.maxsize)
 UNTRIED = (
     "bad_image",
     f"not decoded: {MAX_CULPRITS} images of this request made their decoder crash or hang",
@@ -66,11 +69,11 @@ class _Rider:
 class DecodePool:
     """A few decoding processes behind one queue."""
 
-    def __init__(self, processes: int, *, timeout_s: float) -> None:
+    def __init__(self, processes: int, *, timeout_s: float, bound: Bound = UNBOUNDED) -> None:
         self._slots = [Slot() for _ in range(processes)]
         self._free = deque(self._slots)
         self._waiting: deque[_Rider] = deque()
-        self._timeout_s = timeout_s
+        self._timeout_s, self._pace = timeout_s, Pace(bound)
         self._working: set[asyncio.Task[None]] = set()
         self.restarts = 0
         self.waiting = 0
@@ -79,6 +82,10 @@ class DecodePool:
     async def warm(self) -> None:
         """Start every process now, so that the first image does not wait for it."""
         await asyncio.gather(*(slot.start() for slot in self._slots))
+
+    def admit(self, images: int) -> None:
+        """Whether a request of so many images may wait here. Raises QueueFull."""
+        self._pace.admit(self.waiting, images)
 
     async def decode(
         self, images: Sequence[bytes], wanted: Wanted, patience: Patience | None = None
@@ -184,10 +191,12 @@ class DecodePool:
     async def _try(self, slot: Slot, images: Sequence[bytes], wanted: Wanted) -> Decoded | None:
         """The pixels; None if the process was lost over them. It is gone then."""
         await slot.start()
-        slot.busy_since = time.monotonic()
+        slot.busy_since = began = time.monotonic()
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await slot.ask(images, wanted)
+                answer = await slot.ask(images, wanted)
+            self._pace.note(len(images) * len(self._slots), time.monotonic() - began)
+            return answer
         except (EOFError, OSError, ValueError) as error:  # TimeoutError is an OSError
             logger.warning(
                 "a decoding process was lost over %d images (%s)", len(images), type(error).__name__

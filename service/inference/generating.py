@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from nidim.spec.generator import FullGeneratorSpec, ResolvedGenerator
 from nidim.spec.generator import noise_values as spec_noise_values
 from service.inference import engine
+from service.inference.admission import Bound
 from service.inference.engine import Damaged, Loaded
 from service.inference.registry import Notes, Registry
 from service.inference.runtimes import pin
@@ -29,6 +30,10 @@ from service.store.encoders import Encoder
 Pixels = NDArray[np.uint8]
 BATCH = 32
 """Images of one pass: a second or so on one thread, within which nobody can be served."""
+
+
+GENERATED_SLOWER = 10
+"""Times that who wants pictures waits longer than who wants embeddings: they take hundreds of times as long to make."""
 
 
 class Generating:
@@ -45,7 +50,7 @@ class Generating:
             load,
             max_bytes=settings.serve_cache_bytes,
             max_batch=BATCH,
-            max_waiting=settings.serve_queue_images,
+            bound=Bound(settings.serve_queue_images, GENERATED_SLOWER * settings.serve_queue_s),
             notes=notes,
         )
 

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
+from service.inference.admission import Bound
 from service.inference.batcher import Batcher
 from service.inference.engine import Damaged, Loaded
 from service.inference.watch import Unwatched, Watch
@@ -62,14 +63,14 @@ class Registry:
         *,
         max_bytes: int,
         max_batch: int,
-        max_waiting: int,
+        bound: Bound,
         watch: Watch | None = None,
         notes: Notes | None = None,
     ) -> None:
         self._load, self._notes = load, notes
         self._watch: Watch = watch or Unwatched()
         self._max_bytes = max_bytes
-        self._max_batch, self._max_waiting = max_batch, max_waiting
+        self._max_batch, self._bound = max_batch, bound
         self._loaders = ThreadPoolExecutor(2, thread_name_prefix="load")
         self._handles: OrderedDict[str, Handle] = OrderedDict()
         self._loading: dict[str, asyncio.Task[Handle]] = {}
@@ -132,7 +133,7 @@ class Registry:
             loaded.forward,
             dim=loaded.dim,
             max_batch=self._max_batch,
-            max_waiting=self._max_waiting,
+            bound=self._bound,
             executor=loaded.executor,
             watch=self._watch,
         )

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.inference import dummy, engine
-from service.inference.batcher import Batcher, QueueFull
+from service.inference.admission import Bound
+from service.inference.batcher import Batcher
 from service.inference.calibrations import Calibrations
 from service.inference.decoder_slot import Decoded, Wanted
 from service.inference.decoding import DecodePool, Patience
@@ -38,8 +39,6 @@ STEP_BYTES = 32 << 20
 """Of prepared pixels: what one request holds at a time."""
 NOT_BASE64 = ("bad_image", "not base64")
 PROBE_TIMEOUT_S = 10.0
-RETRY_S = 1
-"""Until a queue of image files is shorter."""
 
 
 class BadImagesFound(Exception):
@@ -116,9 +115,12 @@ class Serving:
     ) -> None:
         self._watch: Watch = watch or Unwatched()
         cores = os.cpu_count() or 1
-        self._max_pixels, self._max_waiting = settings.max_pixels, settings.serve_queue_images
+        self._max_pixels = settings.max_pixels
+        bound = Bound(settings.serve_queue_images, settings.serve_queue_s)
         self.decoder = DecodePool(
-            settings.decode_processes or max(2, min(8, cores // 2)), timeout_s=settings.decode_timeout_s
+            settings.decode_processes or max(2, min(8, cores // 2)),
+            timeout_s=settings.decode_timeout_s,
+            bound=bound,
         )
         load = functools.partial(
             engine.load,
@@ -133,13 +135,13 @@ class Serving:
             load,
             max_bytes=settings.serve_cache_bytes,
             max_batch=settings.serve_batch_images,
-            max_waiting=settings.serve_queue_images,
+            bound=bound,
             watch=self._watch,
             notes=notes,
         )
         self._dummy_thread = ThreadPoolExecutor(1, thread_name_prefix="dummy")
         self._dummy = Batcher(
-            dummy.embed, dim=dummy.DIM, max_batch=8, max_waiting=64, executor=self._dummy_thread
+            dummy.embed, dim=dummy.DIM, max_batch=8, bound=Bound(64), executor=self._dummy_thread
         )
         self.budget = Budget(settings.serve_inflight_bytes)
 
@@ -158,7 +160,8 @@ class Serving:
         Raises BadImagesFound unless ``keep_going``, with every bad image; TooManyBytes, QueueFull, BatcherClosed,
         Damaged.
         """
-        self._admit(images)
+        if not isinstance(images, np.ndarray):
+            self.decoder.admit(len(images))
         each = prepared_bytes(encoder)
         height = max(1, STEP_BYTES // each)
         parts: list[Embedded] = []
@@ -177,12 +180,6 @@ class Serving:
             raise BadImagesFound(done.bad)
         self._watch.request(decode_s=done.decode_s, queue_s=done.queue_s)
         return done
-
-    def _admit(self, images: Given) -> None:
-        """What waits to be decoded is bounded as what waits for an encoder is. Raises QueueFull."""
-        waiting = self.decoder.waiting
-        if waiting and not isinstance(images, np.ndarray) and waiting + len(images) > self._max_waiting:
-            raise QueueFull(RETRY_S)
 
     async def _decoded(self, encoder: Encoder, images: Given, patience: Patience) -> tuple[Decoded, float]:
         """The pixels of one step, and the seconds that they took."""

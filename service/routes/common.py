@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Path, Query
+from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect, Request
 
 from service import refusals
@@ -17,7 +18,8 @@ from service.accept import JSON, choose
 from service.auth import Principal, authorize
 from service.errors import NotFound
 from service.inference import engine
-from service.inference.batcher import BatcherClosed, QueueFull
+from service.inference.admission import QueueFull
+from service.inference.batcher import BatcherClosed
 from service.inference.decoder_slot import DecodersDown
 from service.inference.engine import Damaged
 from service.inference.room import TooManyBytes
@@ -63,11 +65,14 @@ async def wants_json(request: Request) -> None:
     choose(request, [JSON])
 
 
-def guarded(prefix: str, tag: str, *, json_only: bool = False) -> APIRouter:
+def guarded(
+    prefix: str, tag: str, *, json_only: bool = False, route_class: type[APIRoute] = APIRoute
+) -> APIRouter:
     """A router of which every route asks for the caller's key; ``json_only``: and for whether JSON will do."""
     return APIRouter(
         prefix=prefix,
         tags=[tag],
+        route_class=route_class,
         dependencies=[Depends(authorize), *([Depends(wants_json)] if json_only else [])],
         generate_unique_id_function=lambda route: route.name,
     )

@@ -20,6 +20,7 @@ from service.inference import engine
 from service.inference.serving import Embedded
 from service.refusals import ForwardFailed
 from service.routes.common import Ref, answering, guarded, law_of, served, unless_gone
+from service.routes.direct import DirectRoute
 from service.schemas import MAX_SEED
 from service.state import Services, services
 from service.store.encoders import Encoder
@@ -28,11 +29,11 @@ from service.tracing import Tracer
 INLINE_VALUES = 1 << 14
 """Answers of so few values are written on the event loop: a thread's hand-over would cost more."""
 
-router = guarded("/v1/encoders", "embedding")
+router = guarded("/v1/encoders", "embedding", route_class=DirectRoute)
 
 
 class EmbedQuery(BaseModel):
-    """The parameters of an embedding; one model, because FastAPI takes as long for each parameter as for all."""
+    """The parameters of an embedding."""
 
     noisy: bool = Field(default=False, description="f(x) + Z instead of f(x)")
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED, description="of Z; drawn if not given")

@@ -1,9 +1,10 @@
-"""The commands that ask a server, as a person and as a program use them."""
+"""The commands that ask a server, as a person and as a program use them; the recipe for Hugging Face datasets."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,12 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 
+from nidim import bundle
 from nidim.cli import main
 from nidim.client import Client
+from nidim.conformal import calibrated
+from nidim.data import load_builtin
+from service.inference import engine
 from service.store import jobs
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "client.md"
 
 pytestmark = pytest.mark.usefixtures("encoder")
 
@@ -114,6 +122,60 @@ def test_downloaded_files_work_without_the_server(
         np.testing.assert_allclose(local["log_prob"], remote["log_prob"], atol=1e-4)
 
 
+@pytest.fixture
+def ranked(nidim: Any, server: Any, add_encoder: Any, tmp_path: Path) -> Path:
+    """The files of ``ranked``, an encoder that is calibrated on the training digits."""
+    add_encoder(server, "ranked", seen=load_builtin("digits", root=None).train.images)
+    nidim("encoders", "download", "ranked", "-o", tmp_path / "ranked")
+    return tmp_path / "ranked"
+
+
+def test_conformal_p_values_are_the_same_here_and_there(
+    nidim: Any, ranked: Path, image_file: Callable[..., bytes], tmp_path: Path
+) -> None:
+    held = load_builtin("digits", root=None).test.images[:30, ..., 0]
+    held[-1] = 255 - held[-1]
+    files = [tmp_path / f"held-{i}.png" for i in range(len(held))]
+    for path, image in zip(files, held, strict=True):
+        path.write_bytes(image_file(image))
+    nidim("embed", ranked, *files, "-o", tmp_path / "z.npy")
+    shown = [
+        json.loads(nidim("score", *words, tmp_path / "z.npy", "--json").stdout)
+        for words in ([ranked], ["--server", os.environ["NIDIM_URL"], "ranked"])
+    ]
+    assert shown[0]["p_conformal"] == shown[1]["p_conformal"]
+    loaded = bundle.load(ranked)
+    expected = engine.score(
+        loaded.prior, np.load(tmp_path / "z.npy", allow_pickle=False), calibrated(loaded.report)
+    )
+    assert shown[0]["p_conformal"] == expected["p_conformal"].tolist()
+    assert len(set(shown[0]["p_conformal"])) > 10
+    assert shown[0]["p_conformal"] != pytest.approx(shown[0]["p_value"], abs=1e-3)
+    nidim("score", ranked, *files, "-o", tmp_path / "scores.npy")
+    scores = np.load(tmp_path / "scores.npy", allow_pickle=False)
+    np.testing.assert_array_equal(scores[:, 2], expected["p_conformal"])
+    assert "conformal p" in nidim("score", ranked, files[0]).stdout
+
+
+def test_without_a_usable_calibration_the_rest_is_scored(nidim: Any, ranked: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "z.npy", np.zeros((2, 2), np.float32))
+    report = json.loads((ranked / bundle.REPORT).read_text())
+    report["calibration"]["conformal"]["n"] = 0
+    (ranked / bundle.REPORT).write_text(json.dumps(report))
+    told = nidim("score", ranked, tmp_path / "z.npy", "--json")
+    assert "is not used: Input should be greater than or equal to 1" in told.stderr
+    del report["calibration"]
+    (ranked / bundle.REPORT).write_text(json.dumps(report))
+    scores = json.loads(nidim("score", ranked, tmp_path / "z.npy", "--json").stdout)
+    assert scores["p_conformal"] is None
+    assert scores["p_value"] == [1, 1]
+    assert "–" in nidim("score", ranked, tmp_path / "z.npy").stdout
+    nidim("score", ranked, tmp_path / "z.npy", "-o", tmp_path / "scores.npy")
+    assert np.isnan(np.load(tmp_path / "scores.npy", allow_pickle=False)[:, 2]).all()
+    np.save(tmp_path / "z.npy", np.array([[np.nan, 0]], np.float32))
+    assert "finite" in nidim("score", ranked, tmp_path / "z.npy", exit_code=1).stderr
+
+
 def test_encoders_and_datasets(nidim: Any, server: Any, add_encoder: Any, npz: Path) -> None:
     add_encoder(server, "shelf")
     assert "shelf@1" in nidim("encoders", "list", "--name", "shelf").stdout
@@ -147,3 +209,32 @@ def test_the_shell_completes_commands() -> None:
     env = {**os.environ, "_NIDIM_COMPLETE": "bash_complete", "COMP_WORDS": "nidim jobs su", "COMP_CWORD": "2"}
     done = subprocess.run([sys.executable, "-m", "nidim"], env=env, capture_output=True, text=True)
     assert done.stdout.split() == ["plain,submit"]
+
+
+def test_a_dataset_gets_a_column_of_embeddings(
+    server: Any, client: Client, image_file: Callable[..., bytes], tmp_path: Path
+) -> None:
+    pytest.importorskip("datasets", reason="datasets is not installed: pip install 'nidim[dev]'")
+    digits = load_builtin("digits", root=None).test.images[:2, ..., 0]
+    for name, image in zip(("one.png", "two.png"), digits, strict=True):
+        (tmp_path / name).write_bytes(image_file(image))
+    client.encoder("gauss").download(tmp_path / "shapes-files")
+    blocks = re.findall(r"<!-- datasets-session -->\n```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    script = "\n".join(blocks).replace("http://127.0.0.1:8000", server.url).replace('"shapes"', '"gauss"')
+    (tmp_path / "recipe.py").write_text(f'{script}\ndataset.save_to_disk("both")\n')
+    env = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "recipe.py"], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found = stored(tmp_path / "both")
+    assert len(stored(tmp_path / "embedded")) == len(found) == 2
+    expected = client.encoder("gauss").embed(digits)
+    for column in ("embedding", "local"):
+        np.testing.assert_allclose(found[column].to_pylist(), expected, atol=1e-5)
+    assert not np.allclose(*expected)
+
+
+def stored(directory: Path) -> pa.Table:
+    """The rows that ``save_to_disk`` wrote."""
+    return pa.concat_tables(pa.ipc.open_stream(path).read_all() for path in sorted(directory.glob("*.arrow")))

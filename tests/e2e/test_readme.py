@@ -1,8 +1,9 @@
-"""The sessions of the README, of the client's page and of the tutorial, run word for word."""
+"""The sessions of the README, of the client's page, of its notebook and of the tutorial, run word for word."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -101,3 +102,22 @@ def test_the_tutorial(plain_stack: str, tmp_path: Path) -> None:
     assert 0.2 < float(gap[1]) < 20
     with Image.open(tmp_path / "new-pictures.png") as picture:
         assert len(np.unique(np.asarray(picture))) > 20
+
+
+def test_the_notebook_of_the_client(plain_stack: str, tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "notebooks" / "client.ipynb").read_text()
+    assert URL in text
+    (tmp_path / "client.ipynb").write_text(text.replace(URL, plain_stack))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.notebooks", "client.ipynb"],
+        cwd=tmp_path,
+        env={**os.environ, "MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "<Encoder notebook@1, d = 2> Î" in done.stdout
+    assert "(1797, 2) float32" in done.stdout
+    unusual = re.search(r"by rank: p ≤ \.05 for (\d+\.\d) %", done.stdout)
+    assert unusual is not None
+    assert 1 < float(unusual[1]) < 10

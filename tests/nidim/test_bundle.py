@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ VARIANTS = {
 }
 
 
-def stored(directory, size: int, channels: int, **values):
+def stored(directory, size: int, channels: int, *, onnx: bool = True, **values):
     facts = DatasetFacts(name="x", n_train=600, n_test=100, height=size, width=size, channels=channels)
     spec: FullSpec = TrainSpec.model_validate({"dataset": "x", **values}).filled(facts)
     resolved = resolve(spec, facts)[0]
@@ -48,6 +49,7 @@ def stored(directory, size: int, channels: int, **values):
         page="<!doctype html>",
         card="# card",
         provenance={"seed": 0},
+        onnx=onnx,
     )
     return model, spec, manifest
 
@@ -56,6 +58,7 @@ def images(n: int, size: int, channels: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (n, size, size, channels), dtype=np.uint8)
 
 
+@pytest.mark.usefixtures("few_flow_steps")
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_what_is_loaded_embeds_as_what_was_saved(variant: str, tmp_path) -> None:
     (size, channels), values = VARIANTS[variant]
@@ -102,31 +105,36 @@ def test_noisy_rows_depend_on_seed_and_row_alone(small) -> None:
     assert not np.array_equal(whole, loaded.embed(x))
 
 
+@pytest.fixture
+def copy(small, tmp_path):
+    """The bundle in a directory of the test's own."""
+    return shutil.copytree(small[0], tmp_path / "copy")
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "report.json", "model.onnx"])
-def test_one_flipped_byte_is_noticed(name: str, tmp_path) -> None:
-    stored(tmp_path, 8, 1, encoder={"kind": "conv", "dim": 2, "width": 4})
-    path = tmp_path / name
+def test_one_flipped_byte_is_noticed(name: str, copy) -> None:
+    path = copy / name
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
     with pytest.raises(BundleError, match=name):
-        bundle.load(tmp_path)
+        bundle.load(copy)
 
 
-def test_what_is_missing_or_of_another_format_is_refused(tmp_path) -> None:
+def test_what_is_missing_or_of_another_format_is_refused(copy, tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
     with pytest.raises(BundleError, match=r"config\.json"):
-        bundle.load(tmp_path)
-    stored(tmp_path, 8, 1, encoder={"kind": "conv", "dim": 2, "width": 4})
-    (tmp_path / bundle.MANIFEST).unlink()
-    config = json.loads((tmp_path / "config.json").read_text())
+        bundle.load(tmp_path / "empty")
+    (copy / bundle.MANIFEST).unlink()
+    config = json.loads((copy / "config.json").read_text())
     for change, message in (({"format_version": 99}, "format 99"), ({"surprise": 1}, "not understood")):
-        (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
+        (copy / "config.json").write_text(json.dumps({**config, **change}))
         with pytest.raises(BundleError, match=message):
-            bundle.load(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    (tmp_path / "model.safetensors").write_bytes(b"\x80\x04.")
+            bundle.load(copy)
+    (copy / "config.json").write_text(json.dumps(config))
+    (copy / "model.safetensors").write_bytes(b"\x80\x04.")
     with pytest.raises(BundleError, match="does not fit"):
-        bundle.load(tmp_path)
+        bundle.load(copy)
 
 
 def test_what_else_lies_in_the_directory_is_no_part_of_the_bundle(tmp_path) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from nidim import flow as flow_module
 from nidim.evaluate.distances import Settings
 from nidim.evaluate.target import target_fit
 from nidim.flow import Flow, masks
@@ -20,8 +19,6 @@ from nidim.priors.flow import BLOCK, parts_of
 from tests.nidim.samples import arc, arc_log_density, fitted_arc
 
 QUICK = Settings(slices=32, floor_sets=6)
-FEW_STEPS = 60
-"""Of a fit of which only its bytes matter."""
 
 
 def shaken(dim: int) -> Flow:
@@ -91,8 +88,7 @@ def test_a_draw_depends_on_its_place_alone(offset: int) -> None:
         np.testing.assert_array_equal(prior.sample(n, seed=3, offset=offset), whole[offset : offset + n])
 
 
-def test_the_same_sample_gives_the_same_bytes_on_any_number_of_threads(monkeypatch) -> None:
-    monkeypatch.setattr(flow_module, "MOST_STEPS", FEW_STEPS)
+def test_the_same_sample_gives_the_same_bytes_on_any_number_of_threads(few_flow_steps: int) -> None:
     code = (
         "import hashlib, sys, torch\n"
         "torch.set_num_threads(int(sys.argv[1]))\n"
@@ -104,7 +100,10 @@ def test_the_same_sample_gives_the_same_bytes_on_any_number_of_threads(monkeypat
     )
     found = {
         subprocess.run(
-            [sys.executable, "-c", code, threads, str(FEW_STEPS)], capture_output=True, text=True, check=True
+            [sys.executable, "-c", code, threads, str(few_flow_steps)],
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for threads in ("1", "2")
     }
@@ -112,8 +111,8 @@ def test_the_same_sample_gives_the_same_bytes_on_any_number_of_threads(monkeypat
     assert fit_prior(arc(100, seed=1)).data != fit_prior(arc(100)).data
 
 
-def test_a_fit_leaves_torchs_random_numbers_and_threads_as_they_were(monkeypatch) -> None:
-    monkeypatch.setattr(flow_module, "MOST_STEPS", FEW_STEPS)
+@pytest.mark.usefixtures("few_flow_steps")
+def test_a_fit_leaves_torchs_random_numbers_and_threads_as_they_were() -> None:
     torch.manual_seed(5)
     expected, threads = torch.rand(3), torch.get_num_threads()
     torch.manual_seed(5)

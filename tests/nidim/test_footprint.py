@@ -39,7 +39,7 @@ SPECS: dict[str, dict[str, Any]] = {
         "encoder": {"kind": "conv", "width": 4},
         "objective": {"kind": "nwj"},
     },
-    "blocks of pairs": {"image_size": 8, "batch_size": 16384, "encoder": {"kind": "conv", "width": 4}},
+    "blocks of pairs": {"image_size": 8, "batch_size": 8192, "encoder": {"kind": "conv", "width": 4}},
     "slices": {
         "image_size": 8,
         "batch_size": 1024,
@@ -51,7 +51,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "large images": {"image_size": 224, "batch_size": 32, "encoder": {"kind": "resnet18"}},
     "local maps": {
         "image_size": 28,
-        "batch_size": 512,
+        "batch_size": 256,
         "encoder": {"kind": "conv", "width": 32},
         "method": {"kind": "infomax", "local": 1},
     },
@@ -70,6 +70,8 @@ SPECS: dict[str, dict[str, Any]] = {
 }
 
 
+TRIED = ("conv", "concat critic", "blocks of pairs", "local maps")
+"""What the suite trains; to try another, name it here."""
 GENERATORS: dict[str, dict[str, Any]] = {
     "flow matching": {"model": {"kind": "flow_matching", "width": 64}, "batch_size": 512, "image_size": 8},
     "gan": {"model": {"kind": "gan"}, "batch_size": 256, "image_size": 28},
@@ -147,28 +149,53 @@ def peak_bytes() -> int:
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
-def measured(changes: dict[str, Any]) -> int:
+def forked(changes: dict[str, Any]) -> int:
+    """The peak of one training, in a fork of a process that has imported all and computed nothing."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(writing, 1)
+        try:
+            Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
+            (main_generator if "model" in changes else main)(changes)
+            sys.stdout.flush()
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        found = answer.read()
+    os.waitpid(pid, 0)
+    return int(found)
+
+
+@pytest.fixture(scope="module")
+def measured() -> dict[str, int]:
+    """The peaks of ``TRIED`` and ``GENERATORS``, bytes."""
     done = subprocess.run(
-        [sys.executable, __file__, json.dumps(changes)],
+        [sys.executable, __file__],
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    return int(done.stdout)
+    return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("name", ["conv", "concat critic", "blocks of pairs", "local maps"])
-def test_the_peak_is_about_what_is_said(name):
-    assert measured(SPECS[name]) == pytest.approx(said(SPECS[name]).total, rel=FACTOR - 1)
+@pytest.mark.parametrize("name", TRIED)
+def test_the_peak_is_about_what_is_said(name: str, measured: dict[str, int]) -> None:
+    assert measured[name] == pytest.approx(said(SPECS[name]).total, rel=FACTOR - 1)
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_the_peak_of_a_generator_is_about_what_is_said(name: str) -> None:
+def test_the_peak_of_a_generator_is_about_what_is_said(name: str, measured: dict[str, int]) -> None:
     said = footprint.generator(*resolved_generator(GENERATORS[name])).total
-    assert measured(GENERATORS[name]) == pytest.approx(said, rel=FACTOR - 1)
+    assert measured[name] == pytest.approx(said, rel=FACTOR - 1)
 
 
 if __name__ == "__main__":
-    changes = json.loads(sys.argv[1])
-    (main_generator if "model" in changes else main)(changes)
+    import nidim.embedding
+    import nidim.generate.train
+    import nidim.train  # noqa: F401 - so that the forks need not
+
+    wanted = {name: SPECS[name] for name in TRIED} | GENERATORS
+    sys.stdout.write(json.dumps({name: forked(changes) for name, changes in wanted.items()}))

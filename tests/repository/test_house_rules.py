@@ -12,6 +12,7 @@ BAD = [
     "import pickle",
     "from joblib import load",
     "import torch\ntorch.load('x')",
+    "import torch\ntorch.export.load('x')",
     "import numpy as np\nnp.load('x')",
     "import numpy as np\nnp.load('x', allow_pickle=True)",
     "import yaml\nyaml.load('x')",
@@ -35,6 +36,12 @@ def test_each_rule_bites(text: str) -> None:
 @pytest.mark.parametrize("text", GOOD)
 def test_good_code_passes(text: str) -> None:
     assert not list(house_rules.problems(Path("nidim/x.py"), text))
+
+
+def test_bytes_of_ones_own_are_loaded_in_one_place() -> None:
+    text = "import torch\ntorch.export.load('x')\ntorch.load('x')"
+    found = list(house_rules.problems(Path("nidim/program_export.py"), text))
+    assert found == ["nidim/program_export.py:3: call of torch.load"]
 
 
 def test_the_repository_keeps_them() -> None:

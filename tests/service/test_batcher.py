@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.inference import dummy
-from service.inference.batcher import Answer, Batcher, BatcherClosed, QueueFull
+from service.inference.admission import Bound, Pace, QueueFull
+from service.inference.batcher import Answer, Batcher, BatcherClosed
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,9 @@ def some(n: int, first: int = 0) -> np.ndarray[Any, Any]:
 
 
 def batcher(engine: Callable[..., Any], executor: ThreadPoolExecutor, **limits: int) -> Batcher:
-    return Batcher(engine, dim=dummy.DIM, executor=executor, **{"max_batch": 8, "max_waiting": 100, **limits})
+    return Batcher(
+        engine, dim=dummy.DIM, executor=executor, **{"max_batch": 8, "bound": Bound(100), **limits}
+    )
 
 
 def submit_all(engine: Engine, executor: ThreadPoolExecutor, sizes: list[int], **limits: int) -> list[Answer]:
@@ -63,7 +66,7 @@ def submit_all(engine: Engine, executor: ThreadPoolExecutor, sizes: list[int], *
 @given(sizes=st.lists(st.integers(0, 20), max_size=12), max_batch=st.integers(1, 9))
 def test_rows_come_back_in_order_whatever_the_batching(sizes: list[int], max_batch: int) -> None:
     with ThreadPoolExecutor(1) as executor:
-        answers = submit_all(Engine(), executor, sizes, max_batch=max_batch, max_waiting=1000)
+        answers = submit_all(Engine(), executor, sizes, max_batch=max_batch, bound=Bound(1000))
     for i, (n, answer) in enumerate(zip(sizes, answers, strict=True)):
         np.testing.assert_array_equal(answer.rows, dummy.embed(some(n, 7 * i % 200)))
         assert answer.failed == {}
@@ -130,7 +133,7 @@ def test_the_queue_is_bounded_but_an_idle_engine_takes_anything(executor: Thread
     engine = Engine()
 
     async def run() -> None:
-        queue = batcher(engine, executor, max_batch=2, max_waiting=4)
+        queue = batcher(engine, executor, max_batch=2, bound=Bound(4))
         assert len((await queue.submit(some(10))).rows) == 10
         engine.gate.clear()
         accepted = [asyncio.create_task(queue.submit(some(2)))]
@@ -147,6 +150,22 @@ def test_the_queue_is_bounded_but_an_idle_engine_takes_anything(executor: Thread
         assert len((await queue.submit(some(1))).rows) == 1
 
     asyncio.run(run())
+
+
+def test_the_wait_is_bounded_by_the_speed_of_late() -> None:
+    pace = Pace(Bound(images=1000, seconds=2.0))
+    pace.admit(900, 100)  # nothing is known yet
+    pace.note(10, 1.0)
+    pace.admit(20, 500)
+    with pytest.raises(QueueFull) as full:
+        pace.admit(21, 1)
+    assert full.value.retry_after_s == 3
+    pace.admit(0, 5000)
+    for _ in range(40):
+        pace.note(100, 1.0)
+    pace.admit(199, 1)
+    with pytest.raises(QueueFull):
+        pace.admit(201, 1)
 
 
 def test_who_hung_up_is_skipped(executor: ThreadPoolExecutor) -> None:

@@ -21,6 +21,7 @@ from nidim import bundle
 from nidim.errors import BundleError
 from nidim.onnx_run import ANSWERS, CHUNK, PARITY, OnnxEncoder, difference, known_images
 from service.inference import runtimes
+from service.inference.admission import Bound
 from service.inference.registry import Registry
 from service.inference.runtimes import EngineChoice, Opened, opened
 from service.inference.serving import Serving
@@ -171,7 +172,7 @@ def test_a_load_that_fails_is_not_counted() -> None:
         return outcome
 
     async def run() -> None:
-        kept = Registry(load, max_bytes=25, max_batch=8, max_waiting=100, watch=watch)
+        kept = Registry(load, max_bytes=25, max_batch=8, bound=Bound(100, 60), watch=watch)
         with pytest.raises(MemoryError):
             async with kept.use(Stub("a")):  # type: ignore[arg-type]
                 pass

@@ -23,7 +23,7 @@ export function curve({ title, x, y }) {
       ...grid({ right, low, top, at, x, y, width }),
       ...levels.flatMap((level, i) => levelLine(level, i, at, right)),
       ...lines.filter((line) => line.points.length).map((line, i) =>
-        s("path", { class: `line l${i % LINES}`, d: line.points.map((point, k) => `${k ? "L" : "M"}${at(point).map((value) => value.toFixed(1)).join(" ")}`).join("") })));
+        s("path", { class: `line l${i % LINES}`, d: drawn(line.points.map((point) => at(point).map((value) => value.toFixed(1)).join(" "))) })));
     const last = lines.map((line) => `${line.name} ${number(line.points.at(-1)?.[1] ?? null)}`);
     svg.setAttribute("aria-label", [title, ...last, ...levels.map((level) => `${level.name} ${number(level.y)}`)].join(", "));
     legend.replaceChildren(
@@ -33,6 +33,9 @@ export function curve({ title, x, y }) {
   new ResizeObserver(() => draw(...shown)).observe(svg);
   return { node: h("figure", { class: "curve" }, svg, legend), draw };
 }
+
+/** A path through places; one alone is a dot: the round ends of a line of no length. */
+const drawn = (places) => `M${places.join("L")}${places.length === 1 ? "h0" : ""}`;
 
 /** A line as the legend shows it. */
 const sample = (kind) => s("svg", { class: "key", viewBox: "0 0 26 8", "aria-hidden": "true" }, s("line", { class: kind, x1: 0, x2: 26, y1: 4, y2: 4 }));

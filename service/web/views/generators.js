@@ -2,9 +2,11 @@
 
 import { get, has, request } from "/static/lib/api.js";
 import { fill, h } from "/static/lib/dom.js";
+import { number, percent } from "/static/lib/numbers.js";
 import { picture, picturesFrom, preview } from "/static/lib/pictures.js";
 import { link } from "/static/lib/router.js";
-import { button, card, empty, head, linkButton, problem, table, when } from "/static/parts/bits.js";
+import { button, card, empty, figures, head, linkButton, problem, table, when } from "/static/parts/bits.js";
+import { curve } from "/static/parts/curve.js";
 import { dropzone } from "/static/parts/dropzone.js";
 import { between, draws } from "/static/encoder/held.js";
 
@@ -16,25 +18,53 @@ export async function generators(_, __, signal) {
   const title = head("Generators", "Networks that draw new pictures from the law of an encoder.");
   if (!(await has("/v1/generators"))) return [title, empty(NOT_HERE)];
   const { items } = await get("/v1/generators?limit=100", { signal });
-  const rows = items.map((one) => [h("a", { href: link(`/generators/${one.id}`) }, `${one.name}@${one.version}`), one.source, one.dim, sizeOf(one), when(one.created_at)]);
+  const rows = items.map((one) => [
+    h("a", { href: link(`/generators/${one.id}`) }, `${one.name}@${one.version}`), number(one.report.prior_gap),
+    sourceLink(one), one.dim, sizeOf(one), one.spec.model.kind.replaceAll("_", " "), when(one.created_at),
+  ]);
   return [title, rows.length
-    ? table("Generators", ["Name", "Encoder", "d", "Pictures", "Made"], rows)
+    ? table("Generators", ["Name", "Prior gap", "Encoder", "d", "Pictures", "Model", "Made"], rows)
     : empty("No generator yet. Open an encoder and press “Make a generator”.", linkButton("Encoders", link("/encoders")))];
 }
+
+const sourceLink = ({ source }) => h("a", { href: link(`/encoders/${source}`) }, source);
 
 const sizeOf = ({ resolved: { image_size: size, channels } }) => `${size} × ${size}, ${channels === 1 ? "gray" : "colour"}`;
 
 export async function generator({ ref }, _, signal) {
   if (!(await has("/v1/generators"))) return [head("Generators", NOT_HERE)];
   const found = await get(`/v1/generators/${ref}`, { signal });
-  const source = await get(`/v1/encoders/${found.source}`, { signal }).catch(() => null);
+  const [source, { history, ...report }] = await Promise.all([
+    get(`/v1/encoders/${found.source}`, { signal }).catch(() => null),
+    get(`/v1/generators/${found.id}/report`, { signal }).catch(() => found.report),
+  ]);
   return [
-    head(`${found.name}@${found.version}`, h("span", {}, "Draws pictures from the law of ", h("a", { href: link(`/encoders/${found.source}`) }, found.source), ", made ", when(found.created_at))),
+    head(`${found.name}@${found.version}`, h("span", {}, "Draws pictures from the law of ", sourceLink(found), ", made ", when(found.created_at))),
+    summary(report),
     card("New pictures", drawing(found)),
     card("Like one of yours", conditioned(found)),
     source && card("From one draw to another", morph(found, source)),
-    h("details", { class: "card" }, h("summary", {}, "Report and settings"), h("pre", { tabindex: "0" }, JSON.stringify({ report: found.report, spec: found.spec }, null, 2))),
+    training(history),
+    h("details", { class: "card" }, h("summary", {}, "Report and settings"), h("pre", { tabindex: "0" }, JSON.stringify({ report, spec: found.spec }, null, 2))),
   ].filter(Boolean);
+}
+
+/** How far drawn pictures are from real ones, by the law and by embeddings of held-out pictures. */
+function summary({ prior_gap: gap, prior_gap_sd: sd, floor, prior, heldout }) {
+  return figures([
+    ["Prior gap", number(gap), sd ? `± ${number(sd)}; 1: the law is as good as embeddings` : "1: the law is as good as embeddings"],
+    prior && ["Fréchet distance", number(prior.frechet_distance, 1), "of pictures from draws of the law"],
+    heldout && ["By embeddings", number(heldout.frechet_distance, 1), `of held-out pictures; real ones among each other ${number(floor, 1)}`],
+    prior && ["Precision", percent(prior.precision), `lie among real ones; recall ${percent(prior.recall)}`],
+    typeof heldout?.class_agreement === "number" && ["Same class", percent(heldout.class_agreement), "as the picture whose embedding was drawn"],
+  ].filter(Boolean));
+}
+
+function training(history) {
+  if (!history?.length) return null;
+  const chart = curve({ title: "Loss over the training", x: "step", y: "loss" });
+  chart.draw([{ name: "loss", points: history.map(({ step, loss }) => [step, loss]) }], []);
+  return card("The training", chart.node);
 }
 
 async function generated(found, options) {
@@ -59,7 +89,8 @@ function drawing(found) {
   }
   show();
   const more = button("Draw others", () => { seed.value = Number(seed.value) + 1; show(); }, { class: "primary" });
-  return h("div", {}, h("div", { class: "toolbar" }, more, h("label", { for: "many" }, "How many"), n, h("label", { for: "seed" }, "Seed"), seed), sheet);
+  const labelled = (text, field) => h("span", { class: "labelled" }, h("label", { for: field.id }, text), field);
+  return h("div", {}, h("div", { class: "toolbar" }, more, labelled("How many", n), labelled("Seed", seed)), sheet);
 }
 
 function conditioned(found) {

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from service.health import BlobWatch, BrokerWatch, degraded
-from service.inference.batcher import QueueFull
+from service.inference.admission import QueueFull
 from service.refusals import ServingUnavailable
 from service.serve import configuration
 from service.settings import Settings

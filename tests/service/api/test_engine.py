@@ -17,7 +17,8 @@ import pytest
 
 from benchmarks.tiny_encoder import SIZE
 from service.inference import dummy, engine
-from service.inference.batcher import BatcherClosed, QueueFull
+from service.inference.admission import Bound, QueueFull
+from service.inference.batcher import BatcherClosed
 from service.inference.decoder_slot import Wanted
 from service.inference.decoding import DecodePool, chunked
 from service.inference.engine import Damaged, Loaded
@@ -49,7 +50,7 @@ def loaded(size_bytes: int = 10) -> Loaded:
 
 
 def registry(load: Callable[..., Loaded], max_bytes: int = 25) -> Registry:
-    return Registry(load, max_bytes=max_bytes, max_batch=8, max_waiting=100)
+    return Registry(load, max_bytes=max_bytes, max_batch=8, bound=Bound(100))
 
 
 def test_an_encoder_is_loaded_once_however_many_ask() -> None:
@@ -361,6 +362,20 @@ def test_files_that_wait_to_be_decoded_are_bounded(
         assert serving.decoder.waiting == 0
 
     run_serving(store, tmp_path, work, serve_queue_images=5)
+
+
+def test_what_waits_to_be_decoded_is_bounded_in_seconds_too(
+    store: Store, registered: Any, tmp_path: Path, pictures: Any, image_file: Any
+) -> None:
+    files = [image_file(picture) for picture in pictures]
+
+    async def work(serving: Serving) -> None:
+        await serving.embed(registered, files)
+        serving.decoder.waiting = 1000
+        with pytest.raises(QueueFull):
+            await serving.embed(registered, files[:1])
+
+    run_serving(store, tmp_path, work, serve_queue_s=1e-6)
 
 
 def test_a_request_in_steps_is_the_same_request(
