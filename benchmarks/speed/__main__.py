@@ -7,7 +7,10 @@ import importlib
 
 import benchmarks.speed
 
-SECTIONS = ("evaluation", "prior", "control", "training", "growth", "quality", "serving", "page")
+SECTIONS = (
+    *("evaluation", "prior", "control", "training", "scaling", "quality", "growth", "serving"),
+    "page",
+)
 
 
 def main() -> None:
