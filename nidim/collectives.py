@@ -18,9 +18,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-PLACES = (0, 2, 3)
-"""Axes of a feature map over which a channel has its moments."""
-
 
 def all_rows(rows: Tensor) -> Tensor:
     """(n, …) of every rank -> (n · ranks, …), in the order of the ranks, without gradient."""
@@ -98,8 +95,11 @@ class SharedBatchNorm(nn.BatchNorm2d):
 
 
 def _moments(features: Float[Tensor, "n c h w"]) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
-    """Mean and variance of each channel over the rows of all ranks."""
-    var, mean = torch.var_mean(features, dim=PLACES, correction=0)
+    """Mean and uncorrected variance of each channel over the rows of all ranks.
+
+    By the kernel of batch norm itself: torch.var_mean takes twenty times as long on a CPU.
+    """
+    mean, var = torch.ops.aten.batch_norm_update_stats(features, None, None, 0.0)
     means, variances = all_rows(torch.stack([mean, var])[None]).unbind(1)
     return pooled(means, variances)
 
