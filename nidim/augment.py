@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nidim.spec.views import Augmentation
+from nidim.world import ALONE, World
 
 GRAY = (0.299, 0.587, 0.114)  # ITU-R 601
 _ASPECT = math.log(4 / 3)  # crops are between 3:4 and 4:3
@@ -25,9 +26,14 @@ _ASPECT = math.log(4 / 3)  # crops are between 3:4 and 4:3
 Images = Float[Tensor, "n c h w"]
 
 
-def augment(images: Images, augmentation: Augmentation, *, generator: torch.Generator) -> Images:
-    """A random view of each image of a float batch in [0, 1]; pixel noise may leave that range."""
-    draw = _Draws(images, generator)
+def augment(
+    images: Images, augmentation: Augmentation, *, generator: torch.Generator, world: World = ALONE
+) -> Images:
+    """A random view of each image of a float batch in [0, 1]; pixel noise may leave that range.
+
+    ``world``: of which the images are this rank's rows.
+    """
+    draw = _Draws(images, generator, world)
     views = warp(images, affine_maps(augmentation, draw)) if _moves(augmentation) else images
     if augmentation.jitter_p > 0:
         views = jitter(views, augmentation, draw)
@@ -44,20 +50,24 @@ def augment(images: Images, augmentation: Augmentation, *, generator: torch.Gene
 
 
 class _Draws:
-    """One random number an image, shaped (n, 1, 1, 1), on the device of the images."""
+    """One random number an image, shaped (n, 1, 1, 1), on the device of the images: those of this rank's rows."""
 
-    def __init__(self, images: Images, generator: torch.Generator) -> None:
-        self.n, self.device, self.generator = len(images), images.device, generator
+    def __init__(self, images: Images, generator: torch.Generator, world: World = ALONE) -> None:
+        self.n, self.device, self.generator, self.world = len(images), images.device, generator, world
 
     def uniform(self, low: float, high: float) -> Tensor:
-        unit = torch.rand((self.n, 1, 1, 1), device=self.device, generator=self.generator)
+        shape = (self.world.size * self.n, 1, 1, 1)
+        unit = self.world.mine(torch.rand(shape, device=self.device, generator=self.generator))
         return low + (high - low) * unit
 
     def coin(self, probability: float) -> Tensor:
         return self.uniform(0.0, 1.0) < probability
 
     def normal_like(self, images: Images) -> Tensor:
-        return torch.randn(images.shape, device=self.device, dtype=images.dtype, generator=self.generator)
+        shape = (self.world.size * self.n, *images.shape[1:])
+        return self.world.mine(
+            torch.randn(shape, device=self.device, dtype=images.dtype, generator=self.generator)
+        )
 
 
 def _moves(a: Augmentation) -> bool:

@@ -6,6 +6,7 @@ entry-point group ``nidim.commands``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -22,10 +23,11 @@ from nidim.given import load_dataset, read_images, read_spec, save_array
 from nidim.remote.switch import GROUP, OWN, LocalOrServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from nidim.checkpoint import Checkpoint
     from nidim.evaluate import Report
+    from nidim.pipeline import Hooks
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -152,33 +154,40 @@ def train(
     The shortest spec is one line of TOML:
       dataset = "digits"
     Ctrl-C keeps a checkpoint in --out; the same command goes on from it.
+
+    \b
+    Over several GPUs, or over the cores of a CPU:
+      torchrun --nproc-per-node 4 -m nidim train SPEC_FILE --out runs/digits
     """
     os.environ.setdefault(
         "OMP_WAIT_POLICY", "PASSIVE"
     )  # spinning threads cost more than they gain on a busy machine
     from nidim import pipeline
     from nidim.capacity import resolve
-    from nidim.progress import TrainingDisplay
+    from nidim.ranks import join
 
-    spec, dataset = load_dataset(
-        read_spec(spec_file, changes, prior_sample=prior_sample),
-        data=data,
-        datasets_dir=datasets_dir,
-        allow_downloads=allow_downloads,
+    given = read_spec(spec_file, changes, prior_sample=prior_sample)
+    world = join()
+    spec, dataset = world.leader_first(
+        lambda: load_dataset(given, data=data, datasets_dir=datasets_dir, allow_downloads=allow_downloads)
     )
-    for advice in resolve(spec, dataset.facts)[1]:
+    for advice in resolve(spec, dataset.facts)[1] if world.leads else ():
         click.secho(f"{advice.code}: {advice.detail}", fg="yellow", err=True)
     checkpoint = out / CHECKPOINT
-    stop = StopOnSignal()
-    with TrainingDisplay() as display:
+    resume = resume_from(checkpoint, spec.digest, ranks=world.size, tell=world.leads)
+    with _hooks(checkpoint, shown=world.leads) as hooks:
         outcome = pipeline.run(
             spec,
             dataset,
             out_dir=out,
-            resume=resume_from(checkpoint, spec.digest),
-            hooks=_hooks(display, checkpoint, stop),
+            resume=resume,
+            hooks=hooks,
+            provenance={"ranks": world.size} if world.size > 1 else None,
             onnx=onnx,
+            world=world,
         )
+    if not world.leads:
+        return
     if outcome.report is None:
         raise click.ClickException(f"Stopped; the same command goes on from {checkpoint}.")
     checkpoint.unlink(missing_ok=True)
@@ -186,11 +195,23 @@ def train(
     click.echo(f"Wrote {out} (open {out / 'report.html'} in a browser).")
 
 
-def _hooks(display: Any, checkpoint: Path, stop: StopOnSignal) -> Any:
+@contextlib.contextmanager
+def _hooks(checkpoint: Path, *, shown: bool) -> Iterator[Hooks]:
+    """Hooks that stop on a signal; those of the process that shows the training also keep its checkpoints."""
     from nidim.pipeline import Hooks
+    from nidim.progress import TrainingDisplay
 
-    keep = keep_checkpoint(checkpoint)
-    return Hooks(on_step=display.step, on_phase=display.phase, on_checkpoint=keep, should_stop=stop.asked)
+    stop = StopOnSignal()
+    if not shown:
+        yield Hooks(should_stop=stop.asked)
+        return
+    with TrainingDisplay() as display:
+        yield Hooks(
+            on_step=display.step,
+            on_phase=display.phase,
+            on_checkpoint=keep_checkpoint(checkpoint),
+            should_stop=stop.asked,
+        )
 
 
 def keep_checkpoint(path: Path) -> Callable[[Checkpoint], None]:
@@ -212,8 +233,8 @@ class StopOnSignal:
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, self._note)
 
-    def _note(self, _number: int, _frame: Any) -> None:
-        if self.stop:
+    def _note(self, number: int, _frame: Any) -> None:
+        if self.stop and number == signal.SIGINT:
             sys.exit(130)
         self.stop = True
 
@@ -221,8 +242,11 @@ class StopOnSignal:
         return self.stop
 
 
-def resume_from(path: Path, spec_digest: str) -> Checkpoint | None:
-    """The checkpoint of an earlier run of the same spec, if there is one. Raises CheckpointError for another's."""
+def resume_from(path: Path, spec_digest: str, *, ranks: int = 1, tell: bool = True) -> Checkpoint | None:
+    """The checkpoint of an earlier run of the same spec, if there is one. Raises CheckpointError for another's.
+
+    ``ranks``: over how many processes the training goes on; threads are as before where these are as many.
+    """
     from nidim.checkpoint import load_checkpoint
     from nidim.errors import CheckpointError
 
@@ -231,8 +255,10 @@ def resume_from(path: Path, spec_digest: str) -> Checkpoint | None:
     found = load_checkpoint(path)
     if found.meta["spec_digest"] != spec_digest:
         raise CheckpointError(f"{path} belongs to another spec; remove it, or choose another --out.")
-    click.echo(f"Going on from step {found.meta['step']}.")
-    _use_threads(found.meta["resolved"]["threads"])
+    if tell:
+        click.echo(f"Going on from step {found.meta['step']}.")
+    if found.meta.get("ranks", 1) == ranks:
+        _use_threads(found.meta["resolved"]["threads"])
     return found
 
 

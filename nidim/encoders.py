@@ -21,6 +21,7 @@ from nidim.layers import LEAK
 from nidim.normalize import UnitInterval, UnitMoments
 from nidim.spec import parts
 from nidim.spec.maps import stem_of
+from nidim.world import ALONE, World
 
 AfterBlock = Callable[[int, Tensor], Tensor]
 """(number of the block, its feature map (n, c, h, w)) -> the map that the next block sees."""
@@ -105,6 +106,9 @@ class EncoderModel(nn.Module):
     ``warp`` is the map from the latent to the served embedding, in the prior's scale. ``precision`` is that
     of the network alone: moments, noise, critic and objective are always float32, since the log-sum-exp of
     scores in bfloat16 loses the very differences that the bound measures.
+
+    ``world``: over how many processes a training is spread. Images are a rank's rows, n; outputs are those of all
+    ranks, m, and the same on each.
     """
 
     def __init__(self, network: nn.Module, constraint: UnitMoments | UnitInterval, warp: nn.Module):
@@ -113,10 +117,11 @@ class EncoderModel(nn.Module):
         self.constraint = constraint
         self.warp = warp
         self.precision: Dtype | None = "float32"
+        self.world: World = ALONE
 
     def latent(
         self, images: Float[Tensor, "n c h w"], *, track: bool = True, after_block: AfterBlock | None = None
-    ) -> Float[Tensor, "n d"]:
+    ) -> Float[Tensor, "m d"]:
         """The normalised embedding f(x), float32. ``track``: the clean branch, which the moments follow.
 
         ``after_block`` sees, and may change, what each block of the network gives in this pass.
@@ -128,7 +133,7 @@ class EncoderModel(nn.Module):
 
     def latent_and_map(
         self, images: Float[Tensor, "n c h w"], *, block: int, track: bool = True
-    ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n k s s"]]:
+    ) -> tuple[Float[Tensor, "m d"], Float[Tensor, "m k s s"]]:
         """The latents, and the feature map after ``block`` from the same pass, in the precision of the network."""
         found: list[Tensor] = []
 
@@ -138,12 +143,12 @@ class EncoderModel(nn.Module):
             return features
 
         latent = self.latent(images, track=track, after_block=keep)
-        return latent, found[0]
+        return latent, self.world.gather(found[0])
 
-    def raw(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+    def raw(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "m d"]:
         """The outputs of the network before the constraint, float32."""
         with autocast(images.device.type, self.precision):
-            return self.network(images).float()
+            return self.world.gather(self.network(images).float())
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
         """The clean embedding of images in [0, 1], in the prior's scale."""

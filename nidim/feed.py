@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nidim.encoders import scale
+from nidim.world import ALONE, World
 
 RESIDENT_BYTES = 8 << 30
 """Sets up to this size are copied to an accelerator once."""
@@ -24,14 +25,17 @@ AHEAD = 2
 
 
 class Batch(NamedTuple):
-    """Images (n, c, h, w) and, where every image has partners, one of them for each."""
+    """Images (n, c, h, w), a rank's rows, and, where every image has partners, one of them for each."""
 
     images: Tensor
     partners: Tensor | None
 
 
 class Feed:
-    """``images`` uint8 (n, h, w, c), in memory or memory-mapped -> float batches (n, c, h, w) in [0, 1]."""
+    """``images`` uint8 (n, h, w, c), in memory or memory-mapped -> float batches (n, c, h, w) in [0, 1].
+
+    ``batch_size``: of all ranks of ``world`` together.
+    """
 
     def __init__(
         self,
@@ -42,13 +46,14 @@ class Feed:
         device: torch.device,
         channels_last: bool = False,
         partners: NDArray[np.int32] | None = None,
+        world: World = ALONE,
     ) -> None:
         self.images, self.batch_size, self.seed, self.device = images, batch_size, seed, device
         self.steps_per_epoch = max(1, len(images) // batch_size)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         resident = device.type != "cpu" and images.nbytes <= RESIDENT_BYTES
         self.resident = torch.from_numpy(np.array(images)).to(device) if resident else None
-        self.partners = partners
+        self.partners, self.world = partners, world
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
     def indices(self, step: int) -> NDArray[np.int64]:
@@ -70,8 +75,7 @@ class Feed:
         """The batches of steps [start, stop), read ahead by a thread where the set is not resident."""
         if self.resident is not None:
             for step in range(start, stop):
-                indices = self.indices(step)
-                partners = self.partners_of(step, indices)
+                indices, partners = self._mine(step, self.indices(step))
                 yield Batch(
                     self._finish(self._resident(indices)),
                     None if partners is None else self._finish(self._resident(partners)),
@@ -93,9 +97,15 @@ class Feed:
             return self._finish(self._resident(rows)), rows
         return self._arrived(torch.from_numpy(self.images[rows])), rows
 
-    def _read(self, step: int) -> Batch:
-        indices = np.sort(self.indices(step))
+    def _mine(
+        self, step: int, indices: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+        """This rank's rows of the whole batch ``indices``, with their partners."""
         partners = self.partners_of(step, indices)
+        return self.world.mine(indices), None if partners is None else self.world.mine(partners)
+
+    def _read(self, step: int) -> Batch:
+        indices, partners = self._mine(step, np.sort(self.indices(step)))
         return Batch(
             torch.from_numpy(self.images[indices]),
             None if partners is None else torch.from_numpy(self.images[partners]),

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nidim.capacity import Resolved, gaussian_capacity
 from nidim.normalize import EPS
+from nidim.world import ALONE, World
 
 MOST_SHARE = 4.0
 """Even shares of the capacity that a coordinate has at most, and the inverse at least: drowned in noise, its law would
@@ -35,16 +36,27 @@ def draw(latent: Float[Tensor, "n d"], *, resolved: Resolved, generator: torch.G
 
 
 def perturb(
-    features: Float[Tensor, "n c h w"], *, sigma: float, generator: torch.Generator
+    features: Float[Tensor, "n c h w"], *, sigma: float, generator: torch.Generator, world: World = ALONE
 ) -> Float[Tensor, "n c h w"]:
     """h + σ·s·ξ, ξ ~ N(0, 1): noise relative to s (c,), the standard deviation of each channel over batch and places.
 
     The gradient passes through s: otherwise activations would seem to escape the noise by growing, which they cannot.
+    ``world``: of which the features are this rank's rows.
     """
     values = features.float()  # moments and noise stay in float32 under autocast
-    deviation = torch.sqrt(values.var(dim=(0, 2, 3), correction=0, keepdim=True) + EPS)
-    noise = torch.empty_like(values).normal_(generator=generator)
+    deviation = torch.sqrt(world.variance(values, dim=(0, 2, 3)) + EPS)
+    noise = world.mine(_empty_batch(values, world.size).normal_(generator=generator))
     return (values + sigma * deviation * noise).to(features.dtype)
+
+
+def _empty_batch(values: Float[Tensor, "n c h w"], parts: int) -> Float[Tensor, "m c h w"]:
+    """Room for m = n · ``parts`` rows, laid out in memory as ``values``: draws are made in that order."""
+    if parts == 1:
+        return torch.empty_like(values)
+    last = values.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if last else torch.contiguous_format
+    shape = (parts * len(values), *values.shape[1:])
+    return torch.empty(shape, device=values.device, dtype=values.dtype, memory_format=layout)
 
 
 def sigma_carrying(nats: Float[Tensor, " d"]) -> Float[Tensor, " d"]:

@@ -27,6 +27,7 @@ from nidim.spec.generator import FullGeneratorSpec, ResolvedGenerator
 from nidim.staged import fit_in_stages
 from nidim.train import Fitted, Progress
 from nidim.warp import build_warp
+from nidim.world import ALONE, World
 
 PRIOR_DRAWS_SHOWN, NEIGHBOURS_SHOWN = 6, 6
 EMBEDDINGS_SHOWN = 3000
@@ -57,7 +58,8 @@ class Hooks:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """``manifest``, ``report`` and ``prior`` are None when the training was stopped before its end."""
+    """``manifest``, ``report`` and ``prior`` are None when the training was stopped before its end, and where
+    another process leads."""
 
     fitted: Fitted
     manifest: bundle.Manifest | None
@@ -76,10 +78,12 @@ def run(
     checkpoint_every_s: float = 60.0,
     provenance: dict[str, Any] | None = None,
     onnx: bool = True,
+    world: World = ALONE,
 ) -> Outcome:
     """Train on ``dataset`` (already at the spec's image_size) and write the bundle into ``out_dir``.
 
-    ``onnx``: whether model.onnx is among its files.
+    ``onnx``: whether model.onnx is among its files. ``world``: the processes that train together; they part after the
+    last step, and the leader does the rest.
 
     Raises SpecError, DataError, TrainingDiverged, CheckpointError as its parts do.
     """
@@ -102,8 +106,10 @@ def run(
         should_stop=hooks.should_stop,
         resume=resume,
         checkpoint_every_s=checkpoint_every_s,
+        world=world,
     )
-    if not fitted.finished:
+    world.leave()
+    if not (fitted.finished and world.leads):
         return Outcome(fitted, None, None)
     fitted.model.warp = build_warp(prior)  # a checkpoint may hold a flow that another machine has fitted
     embedded = embed_dataset(full, fitted, dataset, hooks)

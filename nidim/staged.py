@@ -24,6 +24,7 @@ from nidim.neighbors import nearest
 from nidim.spec import FullSpec
 from nidim.spec.stages import first_stage
 from nidim.train import Fitted, Images, Progress, fit
+from nidim.world import ALONE, World
 
 MACHINE = ("device", "dtype", "channels_last", "threads")
 PARTNERS = "partners"
@@ -42,13 +43,14 @@ def fit_in_stages(
     should_stop: Callable[[], bool] | None = None,
     resume: Checkpoint | None = None,
     checkpoint_every_s: float = 60.0,
+    world: World = ALONE,
 ) -> Fitted:
     """``fit``, with a stage before it where the spec asks for one; steps and epochs of both are counted together.
 
     A checkpoint knows its stage, and resuming is as exact as in ``fit``. Raises what ``fit`` raises.
     """
     train = functools.partial(
-        fit, images=images, should_stop=should_stop, checkpoint_every_s=checkpoint_every_s
+        fit, images=images, should_stop=should_stop, checkpoint_every_s=checkpoint_every_s, world=world
     )
     facts = resolved.facts(spec.dataset)
     stage = first_stage(spec, facts)
@@ -77,8 +79,9 @@ def fit_in_stages(
         if not first.finished:
             return first
         resolved = _on_machine_of(resolved, first.resolved)
-        k = spec.method.neighbors if spec.method.kind == "infomax" else 0
-        partners = torch.from_numpy(nearest(embed(first.model, images), min(k, len(images) - 1)))
+        k = min(spec.method.neighbors if spec.method.kind == "infomax" else 0, len(images) - 1)
+        found = world.from_leader(lambda: nearest(embed(first.model, images), k).tobytes())
+        partners = torch.frombuffer(bytearray(found), dtype=torch.int32).view(len(images), k)
         resume, begin_with = None, first.model
     return train(
         spec,

@@ -26,6 +26,7 @@ from nidim.regularizers import Term, build_regularizer, sliced_epps_pulley
 from nidim.spec import FullSpec
 from nidim.spec.parts import Optimizer
 from nidim.statistics import recompute_statistics
+from nidim.world import ALONE, World
 
 WARM_UP = 0.25  # of a one-cycle schedule
 SLICES_SHOWN = 64  # of the distance that a report of progress shows
@@ -73,6 +74,7 @@ class _Run:
     optimizer: torch.optim.Optimizer
     feed: Feed
     generator: torch.Generator
+    world: World = ALONE
     start: int = 0
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     clean: Tensor | None = None
@@ -97,6 +99,7 @@ class _Run:
             "spec_digest": self.spec.digest,
             "resolved": self.resolved.model_dump(mode="json"),
             "history": self.history,
+            **({"ranks": self.world.size} if self.world.size > 1 else {}),
         }
         return capture(self.modules, self.optimizer, meta)
 
@@ -115,6 +118,7 @@ def fit(
     checkpoint_every_s: float = 60.0,
     partners: NDArray[np.int32] | None = None,
     begin_with: EncoderModel | None = None,
+    world: World = ALONE,
 ) -> Fitted:
     """Train the encoder of a filled ``spec`` on uint8 ``images`` (n, h, w, c).
 
@@ -125,12 +129,18 @@ def fit(
     step, so that what follows can be repeated without training again; not if it resumed there. Resuming from a
     checkpoint gives bit-identical weights on the CPU.
 
+    ``world``: the processes that train together, each of which calls this with the same arguments. Hooks are called on
+    the leader alone, but ``should_stop`` on every rank; nothing after the steps is done elsewhere, and ``mi_nats`` and
+    the statistics of normalisation are the leader's.
+
     Raises ValueError for a spec of two stages without ``partners``, CheckpointError if ``resume`` belongs to another
-    spec, TrainingDiverged if the loss is not finite.
+    spec, TrainingDiverged if the loss is not finite, SpecError for a batch that the ranks cannot share equally.
     """
     if spec.method.kind == "infomax" and spec.method.neighbors and partners is None:
         raise ValueError("this spec has two stages: use nidim.staged.fit_in_stages, or give partners")
-    run = _prepare(spec, resolved, images, resume, partners, begin_with)
+    if not world.leads:
+        on_step = on_checkpoint = on_resolved = None
+    run = _prepare(spec, resolved, images, resume, partners, begin_with, world)
     if on_resolved:
         on_resolved(run.resolved)
 
@@ -139,11 +149,13 @@ def fit(
             on_step(_progress(run, moment, figures))
 
     watch = Watch(run.pace, run.history, tell, advice="lower optimizer.lr or raise the noise")
-    with contextlib.closing(run.feed.batches(run.start, run.steps)) as batches:
+    batches = run.feed.batches(run.start, run.steps)
+    with contextlib.closing(batches), world.spread(run.model, run.method):
 
         def step(number: int) -> None:
             loss, mi_nats, run.clean = _step(run, number, next(batches))
-            watch.saw(number, {"loss": loss, "mi_nats": mi_nats})
+            if world.leads:
+                watch.saw(number, {"loss": loss, "mi_nats": mi_nats})
 
         finished = run_steps(
             run.start,
@@ -151,11 +163,11 @@ def fit(
             step,
             checkpoint=run.checkpoint,
             on_checkpoint=on_checkpoint,
-            should_stop=should_stop,
+            should_stop=world.agreed(should_stop),
             every_s=checkpoint_every_s,
         )
-    if not finished:
-        return Fitted(_serving(run.model), run.resolved, run.history, None, finished=False)
+    if not (finished and world.leads):
+        return Fitted(_serving(run.model), run.resolved, run.history, None, finished=finished)
     recompute_statistics(run.model, images, run.resolved)
     mi = heldout_information(run, heldout)
     learned = run.method.learned_sigmas()
@@ -171,11 +183,15 @@ def _prepare(
     resume: Checkpoint | None,
     partners: NDArray[np.int32] | None,
     begin_with: EncoderModel | None,
+    world: World,
 ) -> _Run:
     if resume is not None:
         if resume.meta["spec_digest"] != spec.digest:
             raise CheckpointError("The checkpoint belongs to another spec; start without it.")
         resolved = Resolved.model_validate(resume.meta["resolved"])
+    start = 0 if resume is None else int(resume.meta["step"])
+    world.check_alike(f"{spec.digest} {images.shape} {start}")
+    world.check_shares(resolved.batch_size)
     with torch.random.fork_rng():
         torch.manual_seed(spec.seed)
         model = build_encoder(spec, resolved)
@@ -184,8 +200,7 @@ def _prepare(
         method = build_method(spec, resolved)
         term = build_regularizer(spec.regularizer, spec.encoder.dim)
         method.begin(model)
-    sample = scale(torch.from_numpy(np.array(images[: resolved.batch_size])))
-    resolved = choose(spec, resolved, model.network, sample)
+    resolved = _chosen(spec, resolved, model, images, world)
     device = torch.device(resolved.device or "cpu")
     layout = torch.channels_last if resolved.channels_last else torch.contiguous_format
     to_layout(model.to(device), layout).train()
@@ -206,13 +221,28 @@ def _prepare(
             device=device,
             channels_last=bool(resolved.channels_last),
             partners=partners,
+            world=world,
         ),
         generator=torch.Generator(device),
+        world=world,
+        start=start,
     )
     if resume is not None:
         restore(resume, run.modules, run.optimizer)
-        run.start, run.history = int(resume.meta["step"]), list(resume.meta["history"])
+        run.history = list(resume.meta["history"])
     return run
+
+
+def _chosen(
+    spec: FullSpec, resolved: Resolved, model: EncoderModel, images: Images, world: World
+) -> Resolved:
+    """``resolved`` with what the leader has chosen for the machine of each rank."""
+
+    def choice() -> bytes:
+        sample = scale(torch.from_numpy(np.array(images[: resolved.batch_size // world.size])))
+        return choose(spec, resolved, model.network, sample).model_dump_json().encode()
+
+    return Resolved.model_validate_json(world.from_leader(choice))
 
 
 def _lend(weights: dict[str, Tensor], network: torch.nn.Module) -> None:
@@ -242,6 +272,7 @@ def _step(run: _Run, step: int, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         loss = loss + run.term(result.clean, generator=run.generator)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    run.world.average(p for group in run.optimizer.param_groups for p in group["params"])
     run.optimizer.step()
     run.method.after_step(run.model, (step + 1) / run.steps)
     return loss.detach(), result.mi_nats.detach(), result.clean.detach()

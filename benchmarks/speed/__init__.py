@@ -1,7 +1,7 @@
 """How fast: every figure beside a named peer and the physical limit, taking turns in one run.
 
-    python -m benchmarks.speed SECTION [--small]      evaluation | prior | control | training | growth | serving
-    python -m benchmarks.speed page                   docs/benchmarks.md from what is stored
+    python -m benchmarks.speed SECTION [--small]  evaluation | prior | control | training | scaling | growth | serving
+    python -m benchmarks.speed page               docs/benchmarks.md from what is stored
 
 Each section writes ``results/speed/SECTION.json``. Peers are installed into ``.venv-peers`` from ``peers.txt`` when a
 section first needs them; none is a dependency. ``--small`` is a trial of the script itself and stores nothing.

@@ -8,7 +8,7 @@ import importlib
 import benchmarks.speed
 
 SECTIONS = (
-    *("evaluation", "prior", "control", "training", "growth", "quality"),
+    *("evaluation", "prior", "control", "training", "scaling", "quality", "growth"),
     *("serving", "engines", "page"),
 )
 

@@ -13,6 +13,7 @@ from benchmarks.speed.peers import ROOT
 DOCS = ROOT / "docs"
 SECTIONS = {
     "training": "Training",
+    "scaling": "Training over several processes",
     "quality": "Time to quality",
     "growth": "Cost as work grows",
     "serving": "Serving",
@@ -21,6 +22,8 @@ SECTIONS = {
     "evaluation": "Statistics",
     "control": "Control plane",
 }
+PLOTTED = {"engines": ", 1 thread, batch "}
+"""Of a section with many rows, what those have in their names that are plotted."""
 OURS, LIMIT = "#d6514f", "#9aa3ad"
 
 
@@ -113,13 +116,17 @@ def _where(where: Json) -> str:
 
 
 def plot(stored: Json, path: Path) -> None:
-    """Bars of nidim over its limit and its peers; where work grows, seconds and memory over the size."""
+    """Bars of nidim over its limit and its peers; where work grows, seconds and memory over the size; over several
+    processes, images a second."""
     from matplotlib.figure import Figure
 
     path.parent.mkdir(parents=True, exist_ok=True)
     if stored["section"] == "growth":
         figure = Figure(figsize=(11, 4.6), layout="constrained")
         _growth(figure, stored)
+    elif stored["section"] == "scaling":
+        figure = Figure(figsize=(11, 3.8), layout="constrained")
+        _scaling(figure, stored)
     else:
         bars = list(_bars(stored))
         figure = Figure(figsize=(9, 0.8 + 0.36 * max(1, len(bars))), layout="constrained")
@@ -129,6 +136,8 @@ def plot(stored: Json, path: Path) -> None:
 
 def _bars(stored: Json) -> Iterator[tuple[str, float, str]]:
     for found in stored["rows"]:
+        if PLOTTED.get(stored["section"], "") not in found["what"]:
+            continue
         if "of_limit" in found:
             yield f"{found['what']}: of the limit", found["of_limit"], LIMIT
         for name, peer in found.get("peers", {}).items():
@@ -147,10 +156,49 @@ def _ratios(axes: Any, bars: list[tuple[str, float, str]]) -> None:
     axes.grid(alpha=0.3, axis="x")
 
 
-def _growth(figure: Any, stored: Json) -> None:
+def _series(stored: Json) -> dict[str, list[Json]]:
     series: dict[str, list[Json]] = {}
     for found in stored["rows"]:
         series.setdefault(found["series"], []).append(found)
+    return series
+
+
+def _scaling(figure: Any, stored: Json) -> None:
+    """A panel for each network: images a second of nidim, the ideal, and as many trainings of their own."""
+    series = _series(stored)
+    panels = figure.subplots(1, len(series), squeeze=False)[0]
+    for axes, (name, found) in zip(panels, series.items(), strict=True):
+        counts = [point["x"] for point in found]
+        one = found[0]["ours"]["median"]
+        axes.plot(counts, [one * count for count in counts], "--", color=LIMIT, label="ideal")
+        several = [
+            (point["x"], rates["median"]) for point in found for rates in point.get("peers", {}).values()
+        ]
+        axes.plot(
+            *zip((1, one), *several, strict=True),
+            "s:",
+            color="black",
+            label="trainings of their own",
+            markersize=4,
+        )
+        axes.plot(
+            counts,
+            [point["ours"]["median"] for point in found],
+            "o-",
+            color=OURS,
+            label="ranks of one training",
+        )
+        axes.set_xticks(counts)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("processes")
+        axes.set_ylabel("images/s")
+        axes.set_title(name, loc="left")
+        axes.grid(alpha=0.3)
+    panels[0].legend(frameon=False, fontsize=8)
+
+
+def _growth(figure: Any, stored: Json) -> None:
+    series = _series(stored)
     panels = figure.subplots(1, 2)
     for name, found in series.items():
         sizes = [point["x"] for point in found]

@@ -17,6 +17,7 @@ from nidim.noise import SharedCapacity, draw, perturb
 from nidim.objectives import infonce
 from nidim.spec.parts import Noise
 from nidim.spec.views import Augmentation
+from nidim.world import ALONE, World
 
 
 class StepResult(NamedTuple):
@@ -39,7 +40,8 @@ class Wiring(NamedTuple):
 class Method(nn.Module):
     """Holds what is trained beside the encoder (head, critic, buffers of the objective).
 
-    ``done``: the share of the training that is over, in [0, 1]; the loop sets it before a step.
+    ``done``: the share of the training that is over, in [0, 1]; the loop sets it before a step. ``world``: over how
+    many processes it is spread; n images are a rank's rows, m latents those of all ranks.
     """
 
     def __init__(self, wiring: Wiring) -> None:
@@ -47,12 +49,13 @@ class Method(nn.Module):
         self.head, self._augmentation, self._noise, self._resolved = wiring
         self.shares = SharedCapacity(self._resolved.dim) if _is_learned(self._noise) else None
         self.done = 1.0
+        self.world: World = ALONE
 
     def view(
         self, images: Float[Tensor, "n c h w"], *, generator: torch.Generator
     ) -> Float[Tensor, "n c h w"]:
         """An augmentation of each image."""
-        return augment(images, self._augmentation, generator=generator)
+        return augment(images, self._augmentation, generator=generator, world=self.world)
 
     def two_views(
         self, model: EncoderModel, images: Float[Tensor, "n c h w"], *, generator: torch.Generator
@@ -68,7 +71,7 @@ class Method(nn.Module):
         *,
         generator: torch.Generator,
         track: bool = True,
-    ) -> Float[Tensor, "n d"]:
+    ) -> Float[Tensor, "m d"]:
         """Latents of the branch that is to have noise; in training with noise after each block, if asked for."""
         return model.latent(images, track=track, after_block=self._within(generator))
 
@@ -92,8 +95,8 @@ class Method(nn.Module):
         """What adds the noise between the blocks of the network; None without, and in evaluation."""
         if self._noise.kind != "gaussian" or self._noise.layers == 0 or not self.training:
             return None
-        sigma = self._noise.layers
-        return lambda _block, features: perturb(features, sigma=sigma, generator=generator)
+        sigma, world = self._noise.layers, self.world
+        return lambda _block, features: perturb(features, sigma=sigma, generator=generator, world=world)
 
     def _strength(self) -> float | Float[Tensor, " d"]:
         """σ now over σ at the end; where it is learned, that of each coordinate."""

@@ -74,7 +74,9 @@ class TrainSpec(Part):
         "full", description="quick: fewer subsamples and slices, no MLP probe; seconds instead of minutes"
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="of the weights, the order, the views and the noise")
-    devices: int = Field(1, ge=1, le=1, description="this version trains on one device")
+    devices: int = Field(
+        1, ge=1, le=1, description="a job trains on one; nidim train takes several by torchrun"
+    )
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:

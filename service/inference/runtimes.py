@@ -1,4 +1,4 @@
-"""The library that computes an encoder: ONNX Runtime or torch. Which one, and why: docs/decisions/0017.
+"""The library that computes an encoder: ONNX Runtime or torch. Which one, and why: docs/decisions/0018.
 
 On the CPU, ``auto`` takes ONNX Runtime for every encoder whose exported file gives the model's own answers here, to
 1e-4; torch for the others, and on every other device. The answers are in the file, so torch is not even imported to

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,9 +82,9 @@ def test_each_block_of_the_branch_with_noise_has_it_in_training_only(
     """BYOL and SimSiam have noise on both views; the target network of BYOL has none."""
     calls: list[float] = []
 
-    def counted(features: torch.Tensor, *, sigma: float, generator: torch.Generator) -> torch.Tensor:
+    def counted(features: torch.Tensor, *, sigma: float, **given: Any) -> torch.Tensor:
         calls.append(sigma)
-        return perturb(features, sigma=sigma, generator=generator)
+        return perturb(features, sigma=sigma, **given)
 
     monkeypatch.setattr(base, "perturb", counted)
     method, model = built({"layers": 0.25}, method={"kind": kind})
