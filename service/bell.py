@@ -16,7 +16,7 @@ from service.store import Store, counters, jobs
 from service.tracing import Tracer
 
 MAX_UNSENT = 100
-PAUSE_S = 0.02
+PAUSE_S = 0.05
 """After a batch: who comes meanwhile shares the next."""
 
 Waiting: TypeAlias = tuple[contextvars.Context, str, str]
@@ -56,7 +56,7 @@ class Bell:
         try:
             sent = self._send(batch)
             if sent:
-                with self._store.begin() as tx:
+                with self._store.begin(short=True) as tx:
                     jobs.mark_published(tx, sent)
             if len(sent) < len(batch):
                 counters.note(self._store, counters.PUBLISH_FAILURES)

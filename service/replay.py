@@ -79,6 +79,8 @@ def is_answered(request: Request, caller: Principal, store: Store) -> bool:
 def once(request: Request, caller: Principal, body: Any, *, keep_hours: float) -> Once:
     """``body`` is what identifies the request, as JSON values. Raises InvalidBody for an impossible key."""
     key = _key(request)
+    if key is None:
+        return Once(key=None, scope="", fingerprint="", keep_s=0.0)
     text = json.dumps(body, sort_keys=True, separators=(",", ":"))
     return Once(
         key=key,

@@ -38,7 +38,7 @@ ADVICE = {
 
 def submit(app: Services, by: By, body: JobIn, once: Once) -> Response:
     """202 and the job. Raises InvalidBody, DatasetUnavailable, Overloaded, QuotaExceeded, the errors of idempotency."""
-    with app.store.begin() as tx:
+    with app.store.begin(short=True) as tx:
         if first := once.begin(tx):
             return first
         _refuse_flood(app, tx, by)

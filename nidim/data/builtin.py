@@ -7,6 +7,7 @@ torchvision writes below its root.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -219,11 +220,16 @@ BUILTINS: dict[str, BuiltinInfo] = {
 }
 
 
+@lru_cache
+def _has_scikit_learn() -> bool:
+    return find_spec("sklearn") is not None
+
+
 def builtin_available(name: str, root: Path | None) -> bool:
     """Whether the files of a built-in lie below ``root``; digits come with scikit-learn. Opens nothing."""
     info = BUILTINS[name]
     if info.torchvision is None:
-        return find_spec("sklearn") is not None
+        return _has_scikit_learn()
     if root is None:
         return False
     return all((root / info.folder / file).is_file() for file in info.files)

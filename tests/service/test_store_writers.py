@@ -8,14 +8,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
+from sqlalchemy.orm import Session
 
 from service.errors import StoreBusy
-from service.store import Store, engine, jobs
+from service.store import Store, audit, engine, jobs
 from service.store.turns import Turns
 
 RIVAL = """
@@ -104,3 +105,89 @@ def test_a_lock_that_stays_is_an_answer_for_later(
     with sqlite_store.session() as tx:
         waits: Any = tx.execute(text("PRAGMA busy_timeout")).scalar_one()
     assert waits > 1000
+
+
+def commits(store: Store) -> list[int]:
+    """One entry a commit from now on."""
+    seen: list[int] = []
+    event.listen(store.engine, "commit", lambda _: seen.append(1))
+    return seen
+
+
+def at_once(store: Store, works: list[Callable[[Session], object]]) -> list[Future[object]]:
+    """Short transactions, each begun while another writer has the turn, in this order."""
+
+    def run(work: Callable[[Session], object]) -> object:
+        with store.begin(short=True) as tx:
+            return work(tx)
+
+    pool = ThreadPoolExecutor(len(works))
+    with store.begin():
+        futures = []
+        for number, work in enumerate(works):
+            futures.append(pool.submit(run, work))
+            while len(store._turns._waiting) <= number:
+                time.sleep(0.001)
+    pool.shutdown()
+    return futures
+
+
+def test_short_transactions_that_wait_are_committed_as_one_and_a_failure_is_undone_alone(
+    sqlite_store: Store,
+) -> None:
+    def fails(tx: Session) -> None:
+        audit.record(tx, audit.By("cli"), "key.create", "undone")
+        raise ZeroDivisionError
+
+    def writes(tx: Session) -> None:
+        audit.record(tx, audit.By("cli"), "key.create", "kept")
+
+    seen = commits(sqlite_store)
+    futures = at_once(sqlite_store, [writes, writes, fails, writes])
+    assert len(seen) == 1
+    assert [type(future.exception()) for future in futures] == [
+        type(None),
+        type(None),
+        ZeroDivisionError,
+        type(None),
+    ]
+    with sqlite_store.session() as tx:
+        assert [entry.target for entry in audit.list_(tx).items] == ["kept"] * 3
+
+
+def test_nobody_is_told_of_a_commit_that_failed(sqlite_store: Store) -> None:
+    def writes(tx: Session) -> None:
+        audit.record(tx, audit.By("cli"), "key.create", "lost")
+
+    def spoils(tx: Session) -> None:
+        """What SQLite does by itself where the disk is full: the whole transaction is gone."""
+        tx.connection().connection.driver_connection.execute("ROLLBACK")
+
+    futures = at_once(sqlite_store, [writes, writes, spoils])
+    assert all(future.exception() is not None for future in futures)
+    futures = at_once(sqlite_store, [lambda tx: tx.execute(text("SELECT 1")).scalar_one()] * 2)
+    assert [future.result() for future in futures] == [1, 1]
+    with sqlite_store.session() as tx:
+        assert audit.list_(tx).items == ()
+
+
+def test_a_writer_of_its_own_is_not_drawn_into_a_group(sqlite_store: Store) -> None:
+    seen, order = commits(sqlite_store), []
+
+    def alone() -> None:
+        with sqlite_store.begin() as tx:
+            order.append(("alone", len(seen)))
+            tx.execute(text("SELECT 1"))
+
+    thread = threading.Thread(target=alone)
+
+    def first(_: Session) -> None:
+        thread.start()
+        while not sqlite_store._turns._waiting:
+            time.sleep(0.001)
+        order.append(("first", len(seen)))
+
+    with sqlite_store.begin(short=True) as tx:
+        first(tx)
+    thread.join()
+    assert order == [("first", 0), ("alone", 1)]
