@@ -1,8 +1,8 @@
 """Group commit: writers of one process that wait for each other share a transaction, and so one sync of the disk.
 
-Each works in a savepoint of its own, so what fails is undone alone. The last of those who wait commits, and nobody is
-told that it has written before that commit: a group is as durable as its members would be, each by itself. For short
-transactions of which many come at a time; one that takes long would make those before it wait.
+Each but the first works in a savepoint of its own, so what fails is undone alone. The last of those who wait commits,
+and nobody is told that it has written before that commit: a group is as durable as its members would be, each by
+itself. For short transactions of which many come at a time; one that takes long would make those before it wait.
 """
 
 from __future__ import annotations
@@ -38,12 +38,10 @@ class Group:
 
     @contextmanager
     def member(self) -> Iterator[Session]:
-        """A session whose commit and rollback reach as far as its own work."""
+        """A session whose commit ends nothing, and whose rollback reaches as far as its own work."""
         self.members += 1
-        with (
-            Session(self._connection, join_transaction_mode="create_savepoint") as session,
-            session.begin(),
-        ):
+        mode: Any = "rollback_only" if self.members == 1 else "create_savepoint"
+        with Session(self._connection, join_transaction_mode=mode) as session, session.begin():
             yield session
 
     @property
@@ -65,6 +63,11 @@ class Group:
             self._connection.close()
             self._ended.set()
 
+    def give_up(self) -> None:
+        """Without a commit: the only member has failed."""
+        self._transaction.close()
+        self._connection.close()
+
     def wait(self) -> None:
         """Until the commit. Raises what went wrong there."""
         self._ended.wait()
@@ -84,12 +87,22 @@ def together(engine: Engine, turns: Turns[Group], timeout_s: float) -> Iterator[
     try:
         with group.member() as session:
             yield session
-    finally:
-        handed = group.is_open and group.members < MOST and turns.hand_over(group)
-        if not handed:
-            try:
-                group.end()
-            finally:
-                turns.pass_on()
-    if handed:
+    except BaseException:
+        _leave(group, turns, failed=True)
+        raise
+    if _leave(group, turns):
         group.wait()
+
+
+def _leave(group: Group, turns: Turns[Group], *, failed: bool = False) -> bool:
+    """Hand the group over, or end it and pass the turn on; whether somebody else will end it."""
+    if group.is_open and group.members < MOST and turns.hand_over(group):
+        return True
+    try:
+        if failed and group.members == 1:
+            group.give_up()
+        else:
+            group.end()
+    finally:
+        turns.pass_on()
+    return False

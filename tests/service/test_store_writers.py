@@ -132,8 +132,9 @@ def at_once(store: Store, works: list[Callable[[Session], object]]) -> list[Futu
     return futures
 
 
+@pytest.mark.parametrize("place", [0, 2, 3])
 def test_short_transactions_that_wait_are_committed_as_one_and_a_failure_is_undone_alone(
-    sqlite_store: Store,
+    sqlite_store: Store, place: int
 ) -> None:
     def fails(tx: Session) -> None:
         audit.record(tx, audit.By("cli"), "key.create", "undone")
@@ -142,15 +143,13 @@ def test_short_transactions_that_wait_are_committed_as_one_and_a_failure_is_undo
     def writes(tx: Session) -> None:
         audit.record(tx, audit.By("cli"), "key.create", "kept")
 
+    works = [writes] * 3
+    works.insert(place, fails)
     seen = commits(sqlite_store)
-    futures = at_once(sqlite_store, [writes, writes, fails, writes])
+    futures = at_once(sqlite_store, works)
     assert len(seen) == 1
-    assert [type(future.exception()) for future in futures] == [
-        type(None),
-        type(None),
-        ZeroDivisionError,
-        type(None),
-    ]
+    assert [number for number, future in enumerate(futures) if future.exception()] == [place]
+    assert isinstance(futures[place].exception(), ZeroDivisionError)
     with sqlite_store.session() as tx:
         assert [entry.target for entry in audit.list_(tx).items] == ["kept"] * 3
 
