@@ -7,7 +7,7 @@ PYTEST_FLAGS ?=
 # Python compiles a module when it is first imported; to compile all that is installed takes half a minute.
 PIP_FLAGS := --quiet --no-compile --constraint constraints.txt
 # Most tests wait for real servers to start, so a few at a time cost little; a file stays in one process.
-TEST_PROCESSES ?= 4
+TEST_PROCESSES ?= 3
 FAULTS ?= 100
 SEED ?= 0
 MINUTES ?= 60
