@@ -142,7 +142,7 @@ def measure(fleet: Fleet, successor: str, *, sigterms: int) -> dict[str, Any]:
     try:
         for _ in range(sigterms):
             seen = clients.answered
-            wait_for(lambda seen=seen: clients.answered > seen + 50, "load")
+            wait_for(lambda seen=seen: clients.answered > seen + 50, "load", seconds=240)
             leaving = next(process for process in fleet.processes if process.poll() is None)
             under_way.append(clients.in_flight)
             leaving.send_signal(signal.SIGTERM)

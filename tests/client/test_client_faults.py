@@ -41,7 +41,7 @@ def proxy(server: Any) -> Iterator[Proxy]:
 
 def through(proxy: Proxy, *, key: str | None = None, **policy: Any) -> Client:
     """A client behind ``proxy``."""
-    values = {"total_s": 30, "base_s": 0.02, "most_s": 0.2, **policy}
+    values = {"total_s": 120, "base_s": 0.02, "most_s": 0.2, **policy}
     return Client(f"http://127.0.0.1:{proxy.port}", key=key, retry=RetryPolicy(**values))
 
 
