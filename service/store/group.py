@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.errors import StoreBusy
@@ -47,8 +48,11 @@ class Group:
     @property
     def is_open(self) -> bool:
         """Whether there still is a transaction: SQLite itself ends one where the disk is full or fails."""
-        driver: Any = self._connection.connection.driver_connection
-        return bool(driver.in_transaction)
+        try:
+            driver: Any = self._connection.connection.driver_connection
+        except SQLAlchemyError:  # the connection was given up
+            return False
+        return bool(getattr(driver, "in_transaction", False))
 
     def end(self) -> None:
         """Commit for all; the others learn of it, and of what went wrong, by :meth:`wait`."""
@@ -60,12 +64,11 @@ class Group:
             self._error = error
             raise
         finally:
-            self._connection.close()
             self._ended.set()
+            self._connection.close()
 
     def give_up(self) -> None:
         """Without a commit: the only member has failed."""
-        self._transaction.close()
         self._connection.close()
 
     def wait(self) -> None:
@@ -96,13 +99,14 @@ def together(engine: Engine, turns: Turns[Group], timeout_s: float) -> Iterator[
 
 def _leave(group: Group, turns: Turns[Group], *, failed: bool = False) -> bool:
     """Hand the group over, or end it and pass the turn on; whether somebody else will end it."""
-    if group.is_open and group.members < MOST and turns.hand_over(group):
-        return True
+    handed = False
     try:
-        if failed and group.members == 1:
+        handed = group.is_open and group.members < MOST and turns.hand_over(group)
+        if not handed and failed and group.members == 1:
             group.give_up()
-        else:
+        elif not handed:
             group.end()
     finally:
-        turns.pass_on()
-    return False
+        if not handed:
+            turns.pass_on()
+    return handed

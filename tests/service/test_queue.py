@@ -135,14 +135,20 @@ def noted(store, submitted):
         return [jobs.get(tx, job.id).publish_count for job in submitted]
 
 
-def test_jobs_that_come_while_others_are_sent_share_a_connection(sqlite_store, new_job):
-    broker, submitted = Slow(), [new_job(sqlite_store) for _ in range(4)]
-    bell = Bell(sqlite_store, broker.publisher, Tracer())
+def rung(store, broker, submitted):
+    """A bell that was rung for all jobs while the broker was busy with the first; now it goes on."""
+    bell = Bell(store, broker.publisher, Tracer())
     bell.ring(submitted[0])
     assert broker.began.wait(30)
     for job in submitted[1:]:
         bell.ring(job)
     broker.may_go_on.set()
+    return bell
+
+
+def test_jobs_that_come_while_others_are_sent_share_a_connection(sqlite_store, new_job):
+    broker, submitted = Slow(), [new_job(sqlite_store) for _ in range(4)]
+    bell = rung(sqlite_store, broker, submitted)
     assert wait_for(lambda: noted(sqlite_store, submitted) == [1, 1, 1, 1])
     bell.close()
     assert broker.connections == [[submitted[0].id], [job.id for job in submitted[1:]]]
@@ -150,13 +156,7 @@ def test_jobs_that_come_while_others_are_sent_share_a_connection(sqlite_store, n
 
 def test_a_broker_that_breaks_within_a_batch_leaves_the_rest_to_the_reaper(sqlite_store, new_job):
     submitted = [new_job(sqlite_store) for _ in range(4)]
-    broker = Slow(breaks_at=submitted[2].id)
-    bell = Bell(sqlite_store, broker.publisher, Tracer())
-    bell.ring(submitted[0])
-    assert broker.began.wait(30)
-    for job in submitted[1:]:
-        bell.ring(job)
-    broker.may_go_on.set()
+    bell = rung(sqlite_store, Slow(breaks_at=submitted[2].id), submitted)
     assert wait_for(lambda: failures(sqlite_store) == 1)
     bell.close()
     assert noted(sqlite_store, submitted) == [1, 1, 0, 0]

@@ -39,7 +39,6 @@ class OutOfMemoryError(RuntimeError):
         RuntimeError("CUDA out of memory. Tried to allocate"),
         OSError(12, "Cannot allocate memory"),
         RuntimeError("could not create a primitive"),
-        RuntimeError("can't start new thread"),
     ],
 )
 def test_memory_is_tried_again_and_named(error: Exception) -> None:

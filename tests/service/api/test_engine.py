@@ -149,7 +149,7 @@ def test_a_decoder_that_dies_costs_nobody_else(image_file: Any, pictures: Any) -
     files = [image_file(picture) for picture in pictures]
 
     async def run() -> None:
-        pool = DecodePool(2, timeout_s=30)
+        pool = DecodePool(2, timeout_s=30, bound=Bound(1000))
         for _ in range(2):
             answer = await pool.decode(files, WANTED)
             np.testing.assert_array_equal(answer.pixels[..., 0], pictures)
@@ -167,7 +167,7 @@ def test_an_image_that_hangs_its_decoder_fails_alone(image_file: Any, pictures: 
     good = image_file(pictures[0])
 
     async def run() -> None:
-        pool = DecodePool(1, timeout_s=30)
+        pool = DecodePool(1, timeout_s=30, bound=Bound(1000))
         ask = pool._slots[0].ask
 
         async def hanging(images: Any, wanted: Wanted) -> Any:
@@ -189,7 +189,7 @@ def test_an_image_that_hangs_its_decoder_fails_alone(image_file: Any, pictures: 
 
 def test_requests_that_wait_ride_together_and_get_their_own_pixels(image_file: Any, pictures: Any) -> None:
     async def run() -> None:
-        pool = DecodePool(1, timeout_s=30)
+        pool = DecodePool(1, timeout_s=30, bound=Bound(1000))
         await pool.warm()
         ask, sizes = pool._slots[0].ask, []
 
@@ -222,7 +222,7 @@ def test_who_rides_with_an_image_that_costs_the_process_loses_nothing(
     image_file: Any, pictures: Any, harm: str
 ) -> None:
     async def run() -> None:
-        pool = DecodePool(2, timeout_s=30)
+        pool = DecodePool(2, timeout_s=30, bound=Bound(1000))
         await pool.warm()
 
         def harmed(slot: Any) -> Any:
@@ -256,7 +256,7 @@ def test_who_rides_with_an_image_that_costs_the_process_loses_nothing(
 
 def test_a_caller_that_leaves_does_not_confuse_the_next(image_file: Any, pictures: Any) -> None:
     async def run() -> None:
-        pool = DecodePool(1, timeout_s=30)
+        pool = DecodePool(1, timeout_s=30, bound=Bound(1000))
         await pool.warm()
         for picture in pictures[:20]:
             task = asyncio.create_task(pool.decode([image_file(pictures[39])] * 50, WANTED))
@@ -271,7 +271,7 @@ def test_a_caller_that_leaves_does_not_confuse_the_next(image_file: Any, picture
 
 def test_a_decoder_leaves_with_its_server(image_file: Any, pictures: Any) -> None:
     async def run() -> int:
-        pool = DecodePool(1, timeout_s=30)
+        pool = DecodePool(1, timeout_s=30, bound=Bound(1000))
         process = await pool._slots[0].start()
         assert process.stdin is not None
         process.stdin.close()
