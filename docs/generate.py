@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from nidim.capacity import resolve
 from nidim.data import builtin_facts
-from nidim.spec import TrainSpec, laws, parts, views
+from nidim.spec import TrainSpec, laws, matching, parts, views
 from nidim.spec.generator import GeneratorModel
 from service.app import create_app
 from service.settings import Settings
@@ -27,10 +27,10 @@ UNIONS = {
     "objective": parts.Objective,
     "critic": parts.Critic,
     "head": parts.Head,
-    "noise": parts.Noise,
+    "noise": matching.Noise,
     "prior": laws.PriorSpec,
-    "normalization": parts.Normalization,
-    "regularizer": parts.Regularizer,
+    "normalization": matching.Normalization,
+    "regularizer": matching.Regularizer,
     "augmentation": views.Augmentation,
     "optimizer": parts.Optimizer,
     "model (of a generator)": GeneratorModel,

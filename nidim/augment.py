@@ -5,7 +5,7 @@ and sampled once, bilinearly. Colour (brightness, contrast, saturation, hue) fol
 but for hue, which is a rotation about the gray axis of RGB: linear, and the same for grays. Then grayscale,
 Gaussian blur, pixel noise. Outside the image is black.
 
-All strengths are in ``nidim.spec.parts``; randomness comes from ``generator`` alone.
+All strengths are in ``nidim.spec.views``; randomness comes from ``generator`` alone.
 """
 
 from __future__ import annotations

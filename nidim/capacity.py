@@ -21,7 +21,7 @@ from pydantic import Field
 from nidim.errors import SpecError
 from nidim.spec import DatasetFacts, FullSpec
 from nidim.spec.base import Part
-from nidim.spec.parts import Noise
+from nidim.spec.matching import Noise
 from nidim.spec.targets import StoredPoints
 
 SIGMA_RANGE = (0.05, 0.75)

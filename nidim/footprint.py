@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from nidim.capacity import Resolved, resolve
-from nidim.spec import FullSpec, parts
+from nidim.spec import FullSpec, matching, parts
 from nidim.spec.generator import FlowMatchingModel, FullGeneratorSpec, GANModel, ResolvedGenerator
 from nidim.spec.maps import feature_maps, local_map, stem_of
 from nidim.spec.stages import first_stage
@@ -262,11 +262,11 @@ def _local(spec: FullSpec, n: int, size: int) -> int:
     return FLOAT * (COPIES[spec.optimizer.kind] * weights + cells + 4 * n * n)
 
 
-def _regularizer(term: parts.Regularizer, n: int, dim: int) -> int:
+def _regularizer(term: matching.Regularizer, n: int, dim: int) -> int:
     """What the backward pass needs: angles, their cosines and sines; sorted projections; squared distances of pairs."""
     if term.kind == "sliced_epps_pulley":
         pairs = 2 * n * n * FLOAT if term.bhep else 0
-        return 7 * n * term.slices * parts.KNOTS * FLOAT + pairs
+        return 7 * n * term.slices * matching.KNOTS * FLOAT + pairs
     if term.kind == "sliced_wasserstein":
         return 8 * n * term.slices * FLOAT
     if term.kind == "adversarial":

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nidim.layers import mlp
-from nidim.spec import parts
+from nidim.spec import matching
 
 REACH = 3.0  # of the quadrature over the characteristic function
 
@@ -55,11 +55,11 @@ def sliced_epps_pulley(
     projection. Epps & Pulley 1983; as a training term on slices: arXiv 2511.08544.
     """
     projected = latent @ random_directions(latent, slices, generator)
-    t = torch.linspace(-REACH, REACH, parts.KNOTS, device=latent.device)
+    t = torch.linspace(-REACH, REACH, matching.KNOTS, device=latent.device)
     normal = torch.exp(-0.5 * t.square())
     angles = projected[..., None] * t
     distance = (torch.cos(angles).mean(0) - normal).square() + torch.sin(angles).mean(0).square()
-    weight = normal / (2 * torch.pi) ** 0.5 * (2 * REACH / (parts.KNOTS - 1))
+    weight = normal / (2 * torch.pi) ** 0.5 * (2 * REACH / (matching.KNOTS - 1))
     return len(latent) * (distance * weight).sum(-1).mean()
 
 
@@ -103,7 +103,7 @@ def uniformity(latent: Float[Tensor, "n d"], *, temperature: float) -> Float[Ten
 class SlicedEppsPulleyTerm(Term):
     """See ``sliced_epps_pulley``."""
 
-    def __init__(self, term: parts.SlicedEppsPulley) -> None:
+    def __init__(self, term: matching.SlicedEppsPulley) -> None:
         super().__init__(term.weight)
         self.slices, self.bhep = term.slices, term.bhep
 
@@ -122,7 +122,7 @@ class BHEPTerm(Term):
 class SlicedWassersteinTerm(Term):
     """See ``sliced_wasserstein``."""
 
-    def __init__(self, term: parts.SlicedWasserstein) -> None:
+    def __init__(self, term: matching.SlicedWasserstein) -> None:
         super().__init__(term.weight)
         self.slices = term.slices
 
@@ -133,7 +133,7 @@ class SlicedWassersteinTerm(Term):
 class UniformityTerm(Term):
     """See ``uniformity``."""
 
-    def __init__(self, term: parts.Uniformity) -> None:
+    def __init__(self, term: matching.Uniformity) -> None:
         super().__init__(term.weight)
         self.temperature = term.temperature
 
@@ -160,7 +160,7 @@ class AdversarialTerm(Term):
     The discriminator descends its own cross entropy; what comes back to the encoder is reversed and weighted.
     """
 
-    def __init__(self, term: parts.AdversarialPrior, dim: int) -> None:
+    def __init__(self, term: matching.AdversarialPrior, dim: int) -> None:
         super().__init__(term.weight)
         self.discriminator = mlp(dim, term.hidden, term.hidden, 1)
 
@@ -171,7 +171,7 @@ class AdversarialTerm(Term):
         return (functional.softplus(fake) + functional.softplus(-real)).mean()
 
 
-def build_regularizer(term: parts.Regularizer, dim: int) -> Term | None:
+def build_regularizer(term: matching.Regularizer, dim: int) -> Term | None:
     """The term of a spec for latents (n, dim); None without one."""
     if term.kind == "sliced_epps_pulley":
         return SlicedEppsPulleyTerm(term)

@@ -15,7 +15,7 @@ from nidim.capacity import Resolved
 from nidim.encoders import AfterBlock, EncoderModel
 from nidim.noise import SharedCapacity, draw, perturb
 from nidim.objectives import infonce
-from nidim.spec.parts import Noise
+from nidim.spec.matching import Noise
 from nidim.spec.views import Augmentation
 from nidim.world import ALONE, World
 

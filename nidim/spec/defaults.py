@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from nidim.spec import laws, parts, views
+from nidim.spec import laws, matching, parts, views
 from nidim.spec.rules import normalization_for
 from nidim.spec.stages import SECOND_STAGE
 from nidim.spec.train import DatasetFacts, TrainSpec
@@ -63,7 +63,7 @@ def defaults(spec: TrainSpec, facts: DatasetFacts) -> dict[str, Any]:
     }
 
 
-def _method(dim: int, noise: parts.Noise, facts: DatasetFacts) -> parts.Method:
+def _method(dim: int, noise: matching.Noise, facts: DatasetFacts) -> parts.Method:
     enough = facts.channels == 1 and NEIGHBORS_FROM <= facts.n_train <= NEIGHBORS_UP_TO
     if noise.kind == "gaussian" and dim <= NEIGHBORS_DIM and enough:
         return parts.InfoMaxMethod(neighbors=NEIGHBORS)
@@ -91,10 +91,10 @@ def _augmentation(facts: DatasetFacts, size: int) -> views.Augmentation:
     return views.Color32Augmentation() if size <= 40 else views.ColorAugmentation()
 
 
-def _noise(normalization: parts.Normalization | None, dim: int) -> parts.Noise:
+def _noise(normalization: matching.Normalization | None, dim: int) -> matching.Noise:
     if normalization is not None and normalization.kind == "sigmoid":
-        return parts.UniformNoise(epsilon=default_epsilon(dim))
-    return parts.GaussianNoise(sigma=default_sigma(dim))
+        return matching.UniformNoise(epsilon=default_epsilon(dim))
+    return matching.GaussianNoise(sigma=default_sigma(dim))
 
 
 def default_epsilon(dim: int) -> float:
@@ -111,16 +111,16 @@ def default_sigma(dim: int) -> float:
 
 
 def _regularizer(
-    dim: int, noise: parts.Noise, normalization: parts.Normalization, method: parts.Method
-) -> parts.Regularizer:
+    dim: int, noise: matching.Noise, normalization: matching.Normalization, method: parts.Method
+) -> matching.Regularizer:
     if method.kind == "lejepa":  # it has the term already
-        return parts.NoRegularizer()
+        return matching.NoRegularizer()
     if noise.kind != "gaussian" or normalization.kind != "batchnorm":
-        return parts.NoRegularizer()
+        return matching.NoRegularizer()
     two_stages = method.kind == "infomax" and method.neighbors > 0
     if dim >= REGULARIZED_FROM:
-        return parts.SlicedEppsPulley(bhep=NEIGHBORS_BHEP if two_stages else 0.0)
-    return parts.SlicedEppsPulley(weight=NEIGHBORS_WEIGHT) if two_stages else parts.NoRegularizer()
+        return matching.SlicedEppsPulley(bhep=NEIGHBORS_BHEP if two_stages else 0.0)
+    return matching.SlicedEppsPulley(weight=NEIGHBORS_WEIGHT) if two_stages else matching.NoRegularizer()
 
 
 def _epochs(encoder: parts.Encoder, facts: DatasetFacts) -> int:

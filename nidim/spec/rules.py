@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nidim.spec import parts
+from nidim.spec import matching
 from nidim.spec.maps import local_map
 
 if TYPE_CHECKING:
     from nidim.spec.train import TrainSpec
 
 
-def normalization_for(noise: parts.Noise) -> parts.Normalization:
+def normalization_for(noise: matching.Noise) -> matching.Normalization:
     """The constraint on f that this noise needs: support [0, 1]^d for uniform noise, else unit moments."""
     if noise.kind == "uniform" or (noise.kind == "none" and noise.certificate_epsilon is not None):
-        return parts.SigmoidNormalization()
-    return parts.BatchNormNormalization()
+        return matching.SigmoidNormalization()
+    return matching.BatchNormNormalization()
 
 
 def contradiction(spec: TrainSpec) -> tuple[str, str] | None:

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from nidim.spec import laws, parts, views
+from nidim.spec import laws, matching, parts, views
 from nidim.spec.base import Part
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
@@ -56,12 +56,12 @@ class TrainSpec(Part):
     objective: parts.Objective | None = Field(None, description="lower bound on the mutual information")
     critic: parts.Critic | None = Field(None, description="how pairs are scored")
     head: parts.Head | None = Field(None, description="projection after the noise")
-    noise: parts.Noise | None = Field(None, description="Z, added to the normalised embedding in training")
+    noise: matching.Noise | None = Field(None, description="Z, added to the normalised embedding in training")
     prior: laws.PriorSpec | None = Field(None, description="the law that the embeddings follow")
-    normalization: parts.Normalization | None = Field(
+    normalization: matching.Normalization | None = Field(
         None, description="follows from noise and prior; if given, it must agree"
     )
-    regularizer: parts.Regularizer | None = Field(None, description="a term beside the objective")
+    regularizer: matching.Regularizer | None = Field(None, description="a term beside the objective")
     augmentation: views.Augmentation | None = Field(None, description="how a view is made from an image")
     optimizer: parts.Optimizer | None = Field(None)
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = Field(None, description="passes over the images")
@@ -119,10 +119,10 @@ class FullSpec(TrainSpec):
     encoder: parts.Encoder
     method: parts.Method
     head: parts.Head
-    noise: parts.Noise
+    noise: matching.Noise
     prior: laws.PriorSpec
-    normalization: parts.Normalization
-    regularizer: parts.Regularizer
+    normalization: matching.Normalization
+    regularizer: matching.Regularizer
     augmentation: views.Augmentation
     optimizer: parts.Optimizer
     epochs: Annotated[int, Field(ge=1, le=10_000)]

@@ -91,15 +91,20 @@ def test_the_shell_session(plain_stack: str, folder: Path) -> None:
     assert (folder / "quick-files" / "model.safetensors").is_file()
 
 
+def figure(pattern: str, said: str) -> float:
+    """The number in the group of ``pattern``."""
+    found = re.search(pattern, said)
+    assert found is not None, said
+    return float(found[1])
+
+
 def test_the_tutorial(plain_stack: str, tmp_path: Path) -> None:
     script = blocks("tutorial", TUTORIAL).replace(URL, plain_stack)
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "1797 {'train': 1618, 'test': 179}" in done.stdout
     assert "of at most 3.26 nats" in done.stdout
-    gap = re.search(r"prior gap (\d+\.\d+)", done.stdout)
-    assert gap is not None
-    assert 0.2 < float(gap[1]) < 20
+    assert 0.2 < figure(r"prior gap (\d+\.\d+)", done.stdout) < 20
     with Image.open(tmp_path / "new-pictures.png") as picture:
         assert len(np.unique(np.asarray(picture))) > 20
 
@@ -118,6 +123,4 @@ def test_the_notebook_of_the_client(plain_stack: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "<Encoder notebook@1, d = 2> Î" in done.stdout
     assert "(1797, 2) float32" in done.stdout
-    unusual = re.search(r"by rank: p ≤ \.05 for (\d+\.\d) %", done.stdout)
-    assert unusual is not None
-    assert 1 < float(unusual[1]) < 10
+    assert 1 < figure(r"by rank: p ≤ \.05 for (\d+\.\d) %", done.stdout) < 10

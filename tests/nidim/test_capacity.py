@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 
 from nidim import capacity
 from nidim.spec import DatasetFacts, TrainSpec
-from nidim.spec.parts import GaussianNoise, NoNoise, UniformNoise
+from nidim.spec.matching import GaussianNoise, NoNoise, UniformNoise
 
 
 def facts(n_train: int = 55_000, n_test: int = 10_000) -> DatasetFacts:

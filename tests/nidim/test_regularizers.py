@@ -20,14 +20,14 @@ from nidim.regularizers import (
     sliced_wasserstein,
     uniformity,
 )
-from nidim.spec import parts
+from nidim.spec import matching
 
 TERMS = [
-    parts.SlicedEppsPulley(),
-    parts.SlicedWasserstein(),
-    parts.BHEPDistance(),
-    parts.AdversarialPrior(hidden=32),
-    parts.Uniformity(),
+    matching.SlicedEppsPulley(),
+    matching.SlicedWasserstein(),
+    matching.BHEPDistance(),
+    matching.AdversarialPrior(hidden=32),
+    matching.Uniformity(),
 ]
 
 
@@ -64,8 +64,8 @@ def test_bhep_sees_pairs_that_slices_miss() -> None:
 
 def test_the_sliced_term_takes_bhep_beside_it() -> None:
     latent = torch.randn(64, 2, generator=generator()) + 0.2
-    alone = built(parts.SlicedEppsPulley(weight=0.5))(latent, generator=generator(5))
-    beside = built(parts.SlicedEppsPulley(weight=0.5, bhep=3))(latent, generator=generator(5))
+    alone = built(matching.SlicedEppsPulley(weight=0.5))(latent, generator=generator(5))
+    beside = built(matching.SlicedEppsPulley(weight=0.5, bhep=3))(latent, generator=generator(5))
     torch.testing.assert_close(beside - alone, 3 * bhep(latent))
 
 
@@ -95,7 +95,7 @@ def test_uniformity_equals_a_slow_reference() -> None:
 
 def test_the_discriminator_descends_and_the_latents_climb() -> None:
     """One gradient, two players: better for the discriminator, worse for it through the latents."""
-    term = built(parts.AdversarialPrior(hidden=32, weight=0.7))
+    term = built(matching.AdversarialPrior(hidden=32, weight=0.7))
     latent = (torch.randn(256, 2, generator=generator()) + 1).requires_grad_()
     loss = term(latent, generator=generator(1))
     loss.backward()
@@ -108,13 +108,13 @@ def test_the_discriminator_descends_and_the_latents_climb() -> None:
         moved = latent - 5.0 * latent.grad
         assert term(moved, generator=generator(1)) > loss
     (unit,) = torch.autograd.grad(
-        built(parts.AdversarialPrior(hidden=32, weight=1.4))(latent, generator=generator(1)), latent
+        built(matching.AdversarialPrior(hidden=32, weight=1.4))(latent, generator=generator(1)), latent
     )
     torch.testing.assert_close(unit, 2 * latent.grad)
 
 
 @pytest.mark.parametrize("part", TERMS[:4], ids=lambda part: part.kind)
-def test_a_descent_leads_to_the_law(part: parts.Regularizer) -> None:
+def test_a_descent_leads_to_the_law(part: matching.Regularizer) -> None:
     """Latents of their own, far from N(0, I) at the start, moved by the term alone."""
     term, random = built(part), generator(3)
     latent = (0.4 * torch.rand(400, 2, generator=random) + 0.5).requires_grad_()
@@ -133,7 +133,7 @@ def distance(latent: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("part", TERMS, ids=lambda part: part.kind)
-def test_weights_scale_and_numbers_come_from_the_generator(part: parts.Regularizer) -> None:
+def test_weights_scale_and_numbers_come_from_the_generator(part: matching.Regularizer) -> None:
     latent = torch.randn(64, 2, generator=generator())
     once = built(part)(latent, generator=generator(5))
     assert torch.equal(once, built(part)(latent, generator=generator(5)))
@@ -142,7 +142,7 @@ def test_weights_scale_and_numbers_come_from_the_generator(part: parts.Regulariz
         torch.testing.assert_close(double(latent, generator=generator(5)), 2 * once)
 
 
-def built(part: parts.Regularizer) -> Term:
+def built(part: matching.Regularizer) -> Term:
     torch.manual_seed(0)
     term = build_regularizer(part, 2)
     assert term is not None

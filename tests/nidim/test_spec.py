@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from nidim.capacity import resolve
 from nidim.errors import SpecError
-from nidim.spec import DatasetFacts, TrainSpec, laws, parts, views
+from nidim.spec import DatasetFacts, TrainSpec, laws, matching, parts, views
 from nidim.spec.base import Part
 from nidim.spec.stages import first_stage
 from nidim.spec.targets import LEAST_POINTS, MOST_VALUES, StoredPoints
@@ -103,13 +103,13 @@ def specs(draw: st.DrawFn) -> dict:
         "objective": options(parts.Objective),
         "critic": options(parts.Critic),
         "head": options(parts.Head),
-        "noise": options(parts.Noise),
+        "noise": options(matching.Noise),
         "prior": options(laws.PriorSpec),
         "method": options(parts.Method),
-        "regularizer": options(parts.Regularizer),
+        "regularizer": options(matching.Regularizer),
         "augmentation": options(views.Augmentation),
         "optimizer": options(parts.Optimizer),
-        "normalization": options(parts.Normalization),
+        "normalization": options(matching.Normalization),
         **{name: field_of(name) for name in PLAIN},
     }
     chosen = draw(st.sets(st.sampled_from(sorted(given_parts))))
@@ -140,8 +140,8 @@ def test_a_spec_round_trips_and_filling_is_idempotent(values: dict, facts: Datas
 
 
 UNIONS = (
-    *(parts.Encoder, parts.Objective, parts.Critic, parts.Head, parts.Noise, laws.PriorSpec, parts.Method),
-    *(parts.Regularizer, views.Augmentation, parts.Optimizer, parts.Normalization),
+    *(parts.Encoder, parts.Objective, parts.Critic, parts.Head, matching.Noise, laws.PriorSpec, parts.Method),
+    *(matching.Regularizer, views.Augmentation, parts.Optimizer, matching.Normalization),
 )
 
 
@@ -161,8 +161,8 @@ def test_a_part_round_trips_whatever_its_numbers(union: Any) -> None:
     ("strategy", "is_far"),
     [
         (options(views.Augmentation), lambda part: part.rotate > 1 and part.crop_min < 0.2),
-        (options(parts.Noise), lambda part: getattr(part, "sigma", "auto") not in ("auto", 1.0)),
-        (options(parts.Noise), lambda part: getattr(part, "certificate_sigma", None) is not None),
+        (options(matching.Noise), lambda part: getattr(part, "sigma", "auto") not in ("auto", 1.0)),
+        (options(matching.Noise), lambda part: getattr(part, "certificate_sigma", None) is not None),
         (options(parts.Optimizer), lambda part: part.lr > 1 and part.schedule == "cosine"),
         (field_of("batch_size"), lambda size: size > 1000),
     ],

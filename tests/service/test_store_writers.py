@@ -154,13 +154,21 @@ def test_short_transactions_that_wait_are_committed_as_one_and_a_failure_is_undo
         assert [entry.target for entry in audit.list_(tx).items] == ["kept"] * 3
 
 
-def test_nobody_is_told_of_a_commit_that_failed(sqlite_store: Store) -> None:
+def rolls_back(tx: Session) -> None:
+    """What SQLite does by itself where the disk is full: the whole transaction is gone."""
+    tx.connection().connection.driver_connection.execute("ROLLBACK")
+
+
+def loses_the_connection(tx: Session) -> None:
+    tx.connection().invalidate()
+
+
+@pytest.mark.parametrize("spoils", [rolls_back, loses_the_connection])
+def test_nobody_is_told_of_a_commit_that_failed(
+    sqlite_store: Store, spoils: Callable[[Session], None]
+) -> None:
     def writes(tx: Session) -> None:
         audit.record(tx, audit.By("cli"), "key.create", "lost")
-
-    def spoils(tx: Session) -> None:
-        """What SQLite does by itself where the disk is full: the whole transaction is gone."""
-        tx.connection().connection.driver_connection.execute("ROLLBACK")
 
     futures = at_once(sqlite_store, [writes, writes, spoils])
     assert all(future.exception() is not None for future in futures)
