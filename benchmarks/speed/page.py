@@ -145,6 +145,8 @@ def _bars(stored: Json) -> Iterator[tuple[str, float, str]]:
 
 
 def _ratios(axes: Any, bars: list[tuple[str, float, str]]) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
     places = range(len(bars))
     axes.barh(places, [value for _, value, _ in bars], color=[color for *_, color in bars], height=0.62)
     axes.set_yticks(places, [name if len(name) < 78 else f"{name[:75]}…" for name, *_ in bars], fontsize=7)
@@ -152,6 +154,10 @@ def _ratios(axes: Any, bars: list[tuple[str, float, str]]) -> None:
         axes.annotate(f" {value:.3g}", (value, place), va="center", fontsize=7)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.margins(x=0.08, y=0.01)
     axes.invert_yaxis()
     axes.grid(alpha=0.3, axis="x")
 
