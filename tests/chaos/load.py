@@ -109,6 +109,8 @@ class Tally:
     embed_failures: list[Failure] = field(default_factory=list)
     wrong_vectors: int = 0
     submit_failures: int = 0
+    refusal: str = ""
+    """How the last submission that was not accepted ended."""
     last_embedded: float = 0.0
     """When an embedding was answered last."""
 
@@ -139,11 +141,20 @@ class Load:
         """Train each seed once in peace: what the weights of every later job are compared with."""
         with client(self.stack) as http:
             for seed in self.seeds:
-                self.references[seed] = self._submit(http, seed, "reference", f"{self._run}-reference-{seed}")
+                self.references[seed] = self._accepted(http, seed, patience_s)
             for job_id in self.references.values():
                 wait_for(lambda job_id=job_id: self._ended(http, job_id), "a reference training", patience_s)
             wait_for(lambda: self._embed(http), "the first embedding", 60)
         self.tally.embed_failures.clear()
+        self.tally.submit_failures = 0
+
+    def _accepted(self, http: httpx.Client, seed: int, patience_s: float) -> str:
+        """The job of a seed's reference training; a busy machine may answer the first request too late."""
+        key = f"{self._run}-reference-{seed}"
+        try:
+            return str(wait_for(lambda: self._submit(http, seed, "reference", key), "accepted", patience_s))
+        except TimeoutError as error:
+            raise RuntimeError(f"no reference training was accepted: {self.tally.refusal}") from error
 
     def _ended(self, http: httpx.Client, job_id: str) -> bool:
         job = http.get(f"/v1/jobs/{job_id}").json()
@@ -212,10 +223,12 @@ class Load:
         body = {"spec": spec(seed, self.epochs), "encoder": name}
         try:
             answer = http.post("/v1/jobs", json=body, headers={"Idempotency-Key": key})
-        except httpx.HTTPError:
+        except httpx.HTTPError as error:
             self.tally.submit_failures += 1
+            self.tally.refusal = repr(error)
             return ""
         if answer.status_code != 202:
+            self.tally.refusal = f"{answer.status_code} {answer.text[:200]}"
             self.tally.submit_failures += answer.status_code != 409  # the same key is being answered
             return ""
         job_id = str(answer.json()["id"])
