@@ -6,6 +6,8 @@ DATASETS ?= $(wildcard ../shared/data/torchvision)
 PYTEST_FLAGS ?=
 # Python compiles a module when it is first imported; to compile all that is installed takes half a minute.
 PIP_FLAGS := --quiet --no-compile --constraint constraints.txt
+# Where the environment forbids to keep what was compiled, every process would compile all of torch again.
+unexport PYTHONDONTWRITEBYTECODE
 # Most tests wait for real servers to start, so a few at a time cost little; a file stays in one process.
 TEST_PROCESSES ?= 3
 FAULTS ?= 100

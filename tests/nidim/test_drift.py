@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -43,9 +44,12 @@ def runs(sample, tolerance, *, streams: int, n: int, block: int, most: float) ->
 
 
 @pytest.mark.parametrize(
-    "prior", [PRIOR, UniformPrior(3), SpherePrior(5), fitted_arc()], ids=lambda p: p.kind
+    "make",
+    [lambda: PRIOR, lambda: UniformPrior(3), lambda: SpherePrior(5), fitted_arc],
+    ids=lambda make: make().kind,
 )
-def test_features_have_mean_zero_and_variance_one_under_every_law(prior: Prior) -> None:
+def test_features_have_mean_zero_and_variance_one_under_every_law(make: Callable[[], Prior]) -> None:
+    prior = make()
     values = watched(prior, prior.sample(20_000, seed=1))
     columns = layout(prior.dim)
     assert values.shape == (20_000, columns.size)

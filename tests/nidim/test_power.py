@@ -19,7 +19,7 @@ from nidim.reproduce.simulations import TESTS, Simulation, Simulations, rejectio
 from nidim.reproduce.table import Row
 from nidim.reproduce.tables import TABLES
 
-ROUNDS = 80
+ROUNDS, ROWS = 80, 256
 BELOW = {"worst_slice", "shapiro", "dagostino", "anderson", "mardia_skewness"}
 """At most their level: Bonferroni, and a χ² law that is reached slowly."""
 
@@ -29,7 +29,7 @@ BELOW = {"worst_slice", "shapiro", "dagostino", "anderson", "mardia_skewness"}
 def test_every_test_keeps_its_level_on_true_draws(d: int) -> None:
     counts: dict[str, int] = {}
     for seed in range(ROUNDS):
-        draws = NONE.draw(np.random.default_rng([seed, d]), 400, d, 0.0)
+        draws = NONE.draw(np.random.default_rng([seed, d]), ROWS, d, 0.0)
         for test, rejected in rejections(draws, seed=seed).items():
             counts[test] = counts.get(test, 0) + rejected
     impossible = {2: set(), 8: set(), 32: {"mardia_skewness"}, 128: {"mardia_skewness", "henze_zirkler"}}

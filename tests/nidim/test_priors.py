@@ -251,7 +251,7 @@ def test_paging_temperature_and_seed(prior: Prior) -> None:
 
 @each_prior
 def test_interpolation_follows_the_law(prior: Prior) -> None:
-    a, b = prior.sample(1000, seed=3), prior.sample(1000, seed=4)
+    a, b = prior.sample(300, seed=3), prior.sample(300, seed=4)
     points = np.stack([prior.interpolate(x, y, 3) for x, y in zip(a, b, strict=True)])
     np.testing.assert_allclose(points[:, 0], a, atol=1e-5)
     np.testing.assert_allclose(points[:, 2], b, atol=1e-5)

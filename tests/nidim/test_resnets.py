@@ -19,7 +19,7 @@ from nidim.train import Fitted, fit
 SIDES = {"cifar": 8, "imagenet": 32}
 """The smallest that leave the last block a pixel or more: a CIFAR stem halves three times, an ImageNet one five."""
 CASES = [("resnet18", stem, channels) for stem in SIDES for channels in (1, 3)] + [("resnet50", "cifar", 3)]
-EXPORTED = [("resnet18", "cifar", 3), ("resnet18", "imagenet", 1), ("resnet50", "cifar", 3)]
+EXPORTED = [("resnet18", "imagenet", 1), ("resnet50", "cifar", 3)]
 """Each depth, stem and count of channels once: the exporter takes longer than all the rest."""
 DIM, N = 4, 64
 
@@ -34,7 +34,7 @@ def trained(kind: str, stem: str, channels: int, images: np.ndarray) -> tuple[Fi
             "dataset": "x",
             "image_size": side,
             "encoder": {"kind": kind, "dim": DIM, "stem": stem},
-            "epochs": 4,
+            "epochs": 2,
             "batch_size": N,
             "precision": "float32",
         }
