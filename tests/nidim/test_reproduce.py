@@ -116,14 +116,10 @@ def test_whitening_and_quantiles() -> None:
     assert posthoc.applied(None, split) is split
 
 
-@pytest.fixture
-def fair_flows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tenth of the steps that a flow may take: half an arc is learnt by then."""
-    monkeypatch.setattr(flow, "MOST_STEPS", 200)
-
-
-@pytest.mark.usefixtures("fair_flows")
-def test_a_flow_makes_normal_what_neither_whitening_nor_quantiles_can() -> None:
+def test_a_flow_makes_normal_what_neither_whitening_nor_quantiles_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(flow, "MOST_STEPS", 200)  # half an arc is learnt by then
     split = Embedded(train=arc(2000), train_labels=None, test=arc(1000, seed=1), test_labels=None)
     kinds: tuple[Posthoc, ...] = ("flow", "whitening", "quantiles")
     mapped = {kind: posthoc.applied(kind, split).test for kind in kinds}
@@ -135,7 +131,6 @@ def test_a_flow_makes_normal_what_neither_whitening_nor_quantiles_can() -> None:
     assert stats.kstest(scores.ravel(), "norm").pvalue > 1e-3
 
 
-@pytest.mark.usefixtures("fair_flows")
 def test_a_run_keeps_no_points(tmp_path: Path) -> None:
     reproduce("targets", "--seeds", 1, "--out", tmp_path, *QUICK, "--only", "sphere-2", "--only", "flow-2")
     stored = tmp_path / "runs" / "targets-small" / "flow-2-seed0.json"
