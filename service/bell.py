@@ -28,8 +28,9 @@ logger = logging.getLogger(__name__)
 class Bell:
     """Tells the workers about jobs, one batch after the other; what is not published here, the reaper publishes later.
 
-    Jobs that come while a batch is sent, and shortly after, make the next one: they share a connection to the broker
-    and the transaction that notes them, so that many submissions a second cost less each than few.
+    Jobs that come while a batch is sent, and shortly after, make the next one: they share the transaction that notes
+    them, and the connection to the broker, which ends when nobody came for a moment. So many submissions a second
+    cost less each than few.
     """
 
     def __init__(
@@ -50,29 +51,34 @@ class Bell:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def _send_waiting(self) -> None:
-        batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        batch = self._batch()
         if not batch:
-            return  # it went with the batch before
+            return  # it went with one before
         try:
-            sent = self._send(batch)
-            if sent:
-                with self._store.begin(short=True) as tx:
-                    jobs.mark_published(tx, sent)
-            if len(sent) < len(batch):
-                counters.note(self._store, counters.PUBLISH_FAILURES)
-            time.sleep(PAUSE_S)
+            with self._publisher() as publish:
+                while batch:
+                    whole = self._send(publish, batch)
+                    time.sleep(PAUSE_S)
+                    batch = self._batch() if whole else []
         except Exception:
             logger.exception("of %d jobs not all were published; the reaper will", len(batch))
 
-    def _send(self, batch: Sequence[Waiting]) -> list[str]:
-        """The jobs that the broker took, up to the first that it did not: it would fail a second each for the rest."""
+    def _batch(self) -> list[Waiting]:
+        return [self._waiting.popleft() for _ in range(len(self._waiting))]
+
+    def _send(self, publish: Publish, batch: Sequence[Waiting]) -> bool:
+        """Whether the broker took all; after the first that it did not, the rest would fail a second later each."""
         sent: list[str] = []
-        with self._publisher() as publish:
-            for context, job_id, priority in batch:
-                if not context.run(self._publish, publish, job_id, priority):
-                    break
-                sent.append(job_id)
-        return sent
+        for context, job_id, priority in batch:
+            if not context.run(self._publish, publish, job_id, priority):
+                break
+            sent.append(job_id)
+        if sent:
+            with self._store.begin(short=True) as tx:
+                jobs.mark_published(tx, sent)
+        if len(sent) < len(batch):
+            counters.note(self._store, counters.PUBLISH_FAILURES)
+        return len(sent) == len(batch)
 
     def _publish(self, publish: Publish, job_id: str, priority: str) -> bool:
         with self._tracer.span("publish", kind="producer", job_id=job_id) as span:

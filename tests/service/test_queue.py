@@ -112,6 +112,8 @@ class Slow:
     def __init__(self, breaks_at: str = "") -> None:
         self.breaks_at, self.began, self.may_go_on = breaks_at, threading.Event(), threading.Event()
         self.connections: list[list[str]] = []
+        self.ended = 0
+        """Connections."""
 
     @contextmanager
     def publisher(self):
@@ -127,6 +129,7 @@ class Slow:
             return True
 
         yield publish
+        self.ended += 1
 
 
 def noted(store, submitted):
@@ -151,7 +154,18 @@ def test_jobs_that_come_while_others_are_sent_share_a_connection(sqlite_store, n
     bell = rung(sqlite_store, broker, submitted)
     assert wait_for(lambda: noted(sqlite_store, submitted) == [1, 1, 1, 1])
     bell.close()
-    assert broker.connections == [[submitted[0].id], [job.id for job in submitted[1:]]]
+    assert broker.connections == [[job.id for job in submitted]]
+
+
+def test_who_comes_after_a_pause_gets_a_new_connection(sqlite_store, new_job):
+    broker, submitted = Slow(), [new_job(sqlite_store) for _ in range(2)]
+    broker.may_go_on.set()
+    bell = Bell(sqlite_store, broker.publisher, Tracer())
+    for number, job in enumerate(submitted, 1):
+        bell.ring(job)
+        assert wait_for(lambda number=number: broker.ended == number)
+    bell.close()
+    assert broker.connections == [[job.id] for job in submitted]
 
 
 def test_a_broker_that_breaks_within_a_batch_leaves_the_rest_to_the_reaper(sqlite_store, new_job):
