@@ -5,7 +5,7 @@ BIN := .venv/bin
 DATASETS ?= $(wildcard ../shared/data/torchvision)
 PYTEST_FLAGS ?=
 # Python compiles a module when it is first imported; to compile all that is installed takes half a minute.
-PIP_FLAGS := --quiet --no-compile --constraint constraints.txt
+PIP_FLAGS := --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 # Where the environment forbids to keep what was compiled, every process would compile all of torch again.
 unexport PYTHONDONTWRITEBYTECODE
 # Most tests wait for real servers to start, so a few at a time cost little; a file stays in one process.
@@ -32,7 +32,7 @@ install: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("nidim needs Python 3.11 or newer; set PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --upgrade pip
+	$(BIN)/python -m pip install $(PIP_FLAGS) --upgrade pip
 	$(BIN)/python -m pip install $(PIP_FLAGS) torch
 	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[dev]'
 	touch $@

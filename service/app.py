@@ -22,6 +22,7 @@ from service.blob_threads import BlobThreads
 from service.broadcast import Broadcaster
 from service.degraded import Ledger
 from service.exposure import check_exposure
+from service.gate import Gate
 from service.heads import Heads
 from service.health import BlobWatch, BrokerWatch
 from service.inference.drift import Drifts
@@ -90,6 +91,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.mount("/static", operations.Static(directory=operations.WEB), name="static")
     problems.install(app)
     openapi.install(app)
+    app.add_middleware(
+        Gate, most=settings.serve_requests, routes=[*embed.router.routes, *openai.router.routes]
+    )
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -243,6 +243,11 @@ class Serving(BaseSettings):
         default=0, ge=0, description="threads of one forward pass; 0: chosen from the cores"
     )
     serve_batch_images: int = Field(default=256, ge=1, description="largest batch of one forward pass")
+    serve_requests: int = Field(
+        default=256,
+        ge=1,
+        description="requests for embeddings at work in one process, beyond which they are answered 429",
+    )
     serve_queue_images: int = Field(
         default=16_384,
         ge=1,

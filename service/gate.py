@@ -1,0 +1,51 @@
+"""No more embeddings at work than are answered soon; whoever comes beyond is told at once to come again. Pure ASGI.
+
+The queues behind are bounded by what waits for an encoder. What waits for the event loop is in none of them: under
+twice the load that it can bear, a server that takes everything in answers clients that have given up. A refusal here
+costs a small part of an answer, so the rest of the time goes into answers that somebody still waits for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service import problems
+from service.problems import REQUEST_ID
+from service.refusals import Overloaded
+
+ONE, MANY = "/v1/embeddings", "/embed"
+"""The path of the one route without an encoder in its path, and the end of the others."""
+
+
+class Gate:
+    """Lets ``most`` requests for embeddings be at work at a time; ``routes`` are those that they may be for."""
+
+    def __init__(self, app: ASGIApp, *, most: int, routes: Sequence[BaseRoute]) -> None:
+        self.app = app
+        self._most, self._at_work, self._routes = most, 0, routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not _embeds(scope):
+            await self.app(scope, receive, send)
+        elif self._at_work >= self._most:
+            scope["route"] = next(
+                (route for route in self._routes if route.matches(scope)[0] is Match.FULL), None
+            )
+            error = Overloaded(
+                "As many requests for embeddings as may be are at work; try again.", retry_after_s=1
+            )
+            await problems.response(error, scope.get(REQUEST_ID, ""))(scope, receive, send)
+        else:
+            self._at_work += 1
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                self._at_work -= 1
+
+
+def _embeds(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return scope["method"] == "POST" and (path.endswith(MANY) or path == ONE)
