@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from starlette.routing import BaseRoute, Match
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import problems
 from service.problems import REQUEST_ID
@@ -21,7 +21,10 @@ ONE, MANY = "/v1/embeddings", "/embed"
 
 
 class Gate:
-    """Lets ``most`` requests for embeddings be at work at a time; ``routes`` are those that they may be for."""
+    """Lets ``most`` requests for embeddings be at work at a time; ``routes`` are those that they may be for.
+
+    A request is at work once its body has arrived: slow senders take no place.
+    """
 
     def __init__(self, app: ASGIApp, *, most: int, routes: Sequence[BaseRoute]) -> None:
         self.app = app
@@ -31,19 +34,34 @@ class Gate:
         if scope["type"] != "http" or not _embeds(scope):
             await self.app(scope, receive, send)
         elif self._at_work >= self._most:
-            scope["route"] = next(
-                (route for route in self._routes if route.matches(scope)[0] is Match.FULL), None
-            )
-            error = Overloaded(
-                "As many requests for embeddings as may be are at work; try again.", retry_after_s=1
-            )
-            await problems.response(error, scope.get(REQUEST_ID, ""))(scope, receive, send)
+            await self._refuse(scope, receive, send)
         else:
-            self._at_work += 1
-            try:
-                await self.app(scope, receive, send)
-            finally:
-                self._at_work -= 1
+            await self._count(scope, receive, send)
+
+    async def _count(self, scope: Scope, receive: Receive, send: Send) -> None:
+        counted = 0
+
+        async def noticing() -> Message:
+            nonlocal counted
+            message = await receive()
+            if not counted and message["type"] == "http.request" and not message.get("more_body", False):
+                counted = 1
+                self._at_work += 1
+            return message
+
+        try:
+            await self.app(scope, noticing, send)
+        finally:
+            self._at_work -= counted
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["route"] = next(
+            (route for route in self._routes if route.matches(scope)[0] is Match.FULL), None
+        )
+        error = Overloaded(
+            "As many requests for embeddings as may be are at work; try again.", retry_after_s=1
+        )
+        await problems.response(error, scope.get(REQUEST_ID, ""))(scope, receive, send)
 
 
 def _embeds(scope: Scope) -> bool:
