@@ -23,7 +23,7 @@ ONE, MANY = "/v1/embeddings", "/embed"
 class Gate:
     """Lets ``most`` requests for embeddings be at work at a time; ``routes`` are those that they may be for.
 
-    A request is at work once its body has arrived: slow senders take no place.
+    While it waits for its body a request is not at work: slow senders take no place.
     """
 
     def __init__(self, app: ASGIApp, *, most: int, routes: Sequence[BaseRoute]) -> None:
@@ -39,20 +39,25 @@ class Gate:
             await self._count(scope, receive, send)
 
     async def _count(self, scope: Scope, receive: Receive, send: Send) -> None:
-        counted = 0
+        whole = False
 
-        async def noticing() -> Message:
-            nonlocal counted
-            message = await receive()
-            if not counted and message["type"] == "http.request" and not message.get("more_body", False):
-                counted = 1
+        async def patient() -> Message:
+            nonlocal whole
+            if whole:
+                return await receive()
+            self._at_work -= 1
+            try:
+                message = await receive()
+            finally:
                 self._at_work += 1
+            whole = not message.get("more_body", False)
             return message
 
+        self._at_work += 1
         try:
-            await self.app(scope, noticing, send)
+            await self.app(scope, patient, send)
         finally:
-            self._at_work -= counted
+            self._at_work -= 1
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["route"] = next(
