@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.speed.measure import Json, row, significant, store, surroundings
+from benchmarks.speed.measure import Json, row, significant, store, surroundings, told
 from benchmarks.speed.peers import ROOT
 
 SEED, ROUNDS = 0, 3
@@ -89,7 +89,7 @@ def main(small_trial: bool) -> list[Json]:
     for series in SERIES:
         places = series.places[:3] if small_trial else series.places
         points = [(x, ask(series.request(x, rounds=1 if small_trial else ROUNDS))) for x in places]
-        rows += [_row(series, x, found) for x, found in points]
+        rows += told([_row(series, x, found) for x, found in points])
         sentences.append(_sentence(series, points))
     if not small_trial:
         store("growth", rows, where=where, sentences=sentences)

@@ -23,12 +23,13 @@ def main(small: bool) -> None:
     where, size = measure.surroundings(SEED, PACKAGES), SMALL if small else Size()
     with field(size) as servers:
         rows, capacity = one_image(servers)
-        rows += bulk(servers)
+        measure.told(rows)
+        rows += measure.told(bulk(servers))
     bodies = Bodies.make(size.jpegs)
-    rows += past_saturation(size, bodies.png, capacity)
-    rows += api_processes(size, bodies.png)
-    rows += starts(size, bodies)
-    rows += many_encoders(size, bodies)
+    rows += measure.told(past_saturation(size, bodies.png, capacity))
+    rows += measure.told(api_processes(size, bodies.png))
+    rows += measure.told(starts(size, bodies))
+    rows += measure.told(many_encoders(size, bodies))
     if small:
         print(json.dumps(rows, indent=1))
     else:

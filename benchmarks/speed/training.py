@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from benchmarks.speed import training_critics
-from benchmarks.speed.measure import Json, in_turns, ratio, row, significant, store, surroundings
+from benchmarks.speed.measure import Json, in_turns, ratio, row, significant, store, surroundings, told
 from benchmarks.speed.peers import Peer
 from benchmarks.speed.training_sets import CASES, Case, Training, load_images, small
 from benchmarks.speed.training_steps import limit, run_fit, shares
@@ -37,9 +37,9 @@ def main(small_trial: bool, datasets_dir: Path | None = None) -> list[Json]:
     with Peer("training", threads=torch.get_num_threads()) as peer:
         for case in CASES:
             found, table = _case(small(case) if small_trial else case, peer, datasets_dir, small_trial)
-            rows += found
+            rows += told(found)
             tables.append(table)
-    rows += training_critics.rows(seed=SEED, rounds=2 if small_trial else ROUNDS)
+    rows += told(training_critics.rows(seed=SEED, rounds=2 if small_trial else ROUNDS))
     if not small_trial:
         waiting = {} if device == "cuda" else {"waiting": [WAITING]}
         name = "training_gpu" if device == "cuda" else "training"
