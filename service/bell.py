@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -38,33 +38,48 @@ class Bell:
     ) -> None:
         self._store, self._publisher, self._tracer = store, publisher, tracer
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="bell")
-        self._waiting: deque[Waiting] = deque()
+        self._guard = threading.Lock()
+        self._waiting: list[Waiting] = []
+        self._sending = False
+        """Whether the thread will look at what waits before it rests."""
 
     def ring(self, job: jobs.Job) -> None:
         """Tell the workers about ``job``."""
-        if len(self._waiting) < MAX_UNSENT:
+        with self._guard:
+            if len(self._waiting) >= MAX_UNSENT:
+                return
             self._waiting.append((contextvars.copy_context(), job.id, job.priority))
-            self._thread.submit(self._send_waiting)
+            if self._sending:
+                return
+            self._sending = True
+        self._thread.submit(self._send_waiting)
 
     def close(self) -> None:
         """End the thread; what it has not begun to send, the reaper publishes."""
+        with self._guard:
+            self._waiting.clear()
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def _send_waiting(self) -> None:
-        batch = self._batch()
-        if not batch:
-            return  # it went with one before
-        try:
-            with self._publisher() as publish:
-                while batch:
-                    whole = self._send(publish, batch)
-                    time.sleep(PAUSE_S)
-                    batch = self._batch() if whole else []
-        except Exception:
-            logger.exception("of %d jobs not all were published; the reaper will", len(batch))
+        while batch := self._batch():
+            try:
+                self._send_over_one_connection(batch)
+            except Exception:
+                logger.exception("not all jobs were published; the reaper will")
 
     def _batch(self) -> list[Waiting]:
-        return [self._waiting.popleft() for _ in range(len(self._waiting))]
+        """All that wait; where nobody does, who comes next has to wake the thread."""
+        with self._guard:
+            batch, self._waiting = self._waiting, []
+            self._sending = bool(batch)
+            return batch
+
+    def _send_over_one_connection(self, batch: Sequence[Waiting]) -> None:
+        with self._publisher() as publish:
+            while batch:
+                whole = self._send(publish, batch)
+                time.sleep(PAUSE_S)
+                batch = self._batch() if whole else []
 
     def _send(self, publish: Publish, batch: Sequence[Waiting]) -> bool:
         """Whether the broker took all; after the first that it did not, the rest would fail a second later each."""

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -166,6 +167,34 @@ def test_who_comes_after_a_pause_gets_a_new_connection(sqlite_store, new_job):
         assert wait_for(lambda number=number: broker.ended == number)
     bell.close()
     assert broker.connections == [[job.id] for job in submitted]
+
+
+def test_the_thread_is_woken_once_however_many_come(sqlite_store, new_job, monkeypatch):
+    woken = []
+    submit = ThreadPoolExecutor.submit
+
+    def counted(self, *work):
+        woken.append(work)
+        return submit(self, *work)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", counted)
+    submitted = [new_job(sqlite_store) for _ in range(5)]
+    bell = rung(sqlite_store, Slow(), submitted)
+    assert wait_for(lambda: noted(sqlite_store, submitted) == [1] * 5)
+    bell.close()
+    assert len(woken) == 1
+
+
+def test_what_waits_when_it_closes_is_left_to_the_reaper(sqlite_store, new_job):
+    broker, submitted = Slow(), [new_job(sqlite_store) for _ in range(3)]
+    bell = Bell(sqlite_store, broker.publisher, Tracer())
+    bell.ring(submitted[0])
+    assert broker.began.wait(30)
+    for job in submitted[1:]:
+        bell.ring(job)
+    threading.Timer(0.2, broker.may_go_on.set).start()
+    bell.close()
+    assert noted(sqlite_store, submitted) == [1, 0, 0]
 
 
 def test_a_broker_that_breaks_within_a_batch_leaves_the_rest_to_the_reaper(sqlite_store, new_job):
