@@ -16,12 +16,9 @@ from service import problems
 from service.problems import REQUEST_ID
 from service.refusals import Overloaded
 
-ONE, MANY = "/v1/embeddings", "/embed"
-"""The path of the one route without an encoder in its path, and the end of the others."""
-
 
 class Gate:
-    """Lets ``most`` requests for embeddings be at work at a time; ``routes`` are those that they may be for.
+    """Lets ``most`` requests for ``routes``, those that embed, be at work at a time.
 
     While it waits for its body a request is not at work: slow senders take no place.
     """
@@ -31,12 +28,22 @@ class Gate:
         self._most, self._at_work, self._routes = most, 0, routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not _embeds(scope):
+        route = self._route(scope)
+        if route is None:
             await self.app(scope, receive, send)
-        elif self._at_work >= self._most:
-            await self._refuse(scope, receive, send)
-        else:
+        elif self._at_work < self._most:
             await self._count(scope, receive, send)
+        else:
+            scope["route"] = route  # it is counted there
+            error = Overloaded(
+                "As many requests for embeddings as may be are at work; try again.", retry_after_s=1
+            )
+            await problems.response(error, scope.get(REQUEST_ID, ""))(scope, receive, send)
+
+    def _route(self, scope: Scope) -> BaseRoute | None:
+        if scope["type"] != "http" or scope["method"] != "POST":
+            return None
+        return next((route for route in self._routes if route.matches(scope)[0] is Match.FULL), None)
 
     async def _count(self, scope: Scope, receive: Receive, send: Send) -> None:
         whole = False
@@ -58,17 +65,3 @@ class Gate:
             await self.app(scope, patient, send)
         finally:
             self._at_work -= 1
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["route"] = next(
-            (route for route in self._routes if route.matches(scope)[0] is Match.FULL), None
-        )
-        error = Overloaded(
-            "As many requests for embeddings as may be are at work; try again.", retry_after_s=1
-        )
-        await problems.response(error, scope.get(REQUEST_ID, ""))(scope, receive, send)
-
-
-def _embeds(scope: Scope) -> bool:
-    path: str = scope["path"]
-    return scope["method"] == "POST" and (path.endswith(MANY) or path == ONE)

@@ -19,6 +19,11 @@ def embed() -> None:
     """As the API has one."""
 
 
+@router.post("/v1/embeddings")
+def embeddings() -> None:
+    """The other."""
+
+
 class Asked:
     """One request: pieces of its body are given with ``arrive``, the application ends when ``end`` is set."""
 
