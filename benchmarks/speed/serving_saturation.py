@@ -14,18 +14,14 @@ from benchmarks.speed.serving_loads import Size, latencies
 
 IN_TIME_S = 1.0
 """An answer that came so long after it was due is timely."""
-QUEUE = 512
 
 
 def past_saturation(size: Size, request: bytes, capacity: float) -> list[Json]:
-    """Open loop at shares of ``capacity``: goodput, latencies from when a request was due, what was refused.
-
-    Of a server that lets ``QUEUE`` images wait; the client's ``MOST`` connections could not fill the default.
-    """
+    """Open loop at shares of ``capacity``: goodput, latencies from when a request was due, what was refused."""
     with tempfile.TemporaryDirectory(prefix="nidim-speed-") as directory:
         data = Path(directory) / "data"
         servers.stored(data, ["first"])
-        with servers.ours(data, serve_queue_images=QUEUE) as server:
+        with servers.ours(data) as server:
             servers.ask(server.port, request)
             rows = [_at(server, request, size, share, capacity) for share in size.shares]
     steady = [one for one in rows if one["share_of_capacity"] >= 1]
@@ -55,7 +51,6 @@ def _open_row(found: traffic.Found, share: float, capacity: float) -> Json:
         [found.rate],
         limit=[min(share, 1.0) * capacity],
         limit_is="what was due, at most the capacity at 64 connections",
-        queue_images=QUEUE,
         share_of_capacity=share,
         due_per_s=significant(found.due / found.seconds),
         in_time_per_s=significant(in_time / found.seconds),
