@@ -44,7 +44,9 @@ class TrainingDisplay:
         self.bar.start()
         return self
 
-    def __exit__(self, *_exc: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_exc: object) -> None:
+        if kind is None and self.trained and self.after is not None:
+            self.bar.remove_task(self.after)  # it is over; after an error it says where
         self.bar.stop()
 
     def step(self, at: Step) -> None:

@@ -151,7 +151,13 @@ def _ratios(axes: Any, bars: list[tuple[str, float, str]]) -> None:
     axes.barh(places, [value for _, value, _ in bars], color=[color for *_, color in bars], height=0.62)
     axes.set_yticks(places, [name if len(name) < 78 else f"{name[:75]}…" for name, *_ in bars], fontsize=7)
     for place, (_, value, _) in zip(places, bars, strict=True):
-        axes.annotate(f" {value:.3g}", (value, place), va="center", fontsize=7)
+        axes.annotate(
+            f" {value:.3g}",
+            (value, place),
+            va="center",
+            fontsize=7,
+            bbox={"fc": "white", "ec": "none", "pad": 0.5},
+        )
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

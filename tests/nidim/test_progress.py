@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 from typing import Any
@@ -109,15 +110,22 @@ def test_what_is_not_known_is_not_shown(console: Console, given: dict[str, Any],
     assert "C " not in line
 
 
-def test_phases_after_the_training_have_a_line_of_their_own(console: Console) -> None:
-    with TrainingDisplay(console) as display:
-        display.phase("training", None)
-        display.show(**SHOWN)
-        for name, fraction in (("embedding", None), ("evaluating", 0.5), ("storing", None)):
-            display.phase(name, fraction)
-    training, after = lines(console)
+def test_phases_after_the_training_have_a_line_of_their_own_until_they_are_over(console: Console) -> None:
+    def shown(failed: bool) -> list[str]:
+        with contextlib.suppress(KeyboardInterrupt), TrainingDisplay(console) as display:
+            display.phase("training", None)
+            display.show(**SHOWN)
+            for name, fraction in (("embedding", None), ("evaluating", 0.5), ("storing", None)):
+                display.phase(name, fraction)
+            if failed:
+                raise KeyboardInterrupt
+        return lines(console)
+
+    training, after = shown(failed=True)
     assert "Î 1.23" in training
-    assert after.startswith("storing")
+    assert after.startswith("storing"), "that is where it was"
+    (training,) = shown(failed=False)
+    assert "Î 1.23" in training
 
 
 def test_the_bar_stops_with_an_error_too(console: Console) -> None:
