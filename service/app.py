@@ -22,7 +22,7 @@ from service.blob_threads import BlobThreads
 from service.broadcast import Broadcaster
 from service.degraded import Ledger
 from service.exposure import check_exposure
-from service.gate import Gate
+from service.gate import Early, Gate, Gated
 from service.heads import Heads
 from service.health import BlobWatch, BrokerWatch
 from service.inference.drift import Drifts
@@ -91,9 +91,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.mount("/static", operations.Static(directory=operations.WEB), name="static")
     problems.install(app)
     openapi.install(app)
-    app.add_middleware(
-        Gate, most=settings.serve_requests, routes=[*embed.router.routes, *openai.router.routes]
-    )
+    gate = Gate(most=settings.serve_requests, routes=[*embed.router.routes, *openai.router.routes])
+    app.state.early = Early(gate, observer=metrics, tracer=tracer)
+    app.add_middleware(Gated, gate=gate)
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,

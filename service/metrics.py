@@ -43,6 +43,8 @@ class Metrics:
             buckets=SECONDS,
             registry=registry,
         )
+        self._observed: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        """Looked up once: to find them takes longer than to add to them."""
         self._build = Info("nidim_build", "Version of nidim and of Python; always 1", registry=registry)
         self._build.info({"version": __version__, "python": platform.python_version()})
         ProcessCollector(registry=registry)
@@ -90,9 +92,13 @@ class Metrics:
 
     def observe(self, *, method: str, route: str, status: int, seconds: float) -> None:
         """One request; status 0 is a client that hung up."""
-        known = method if method in METHODS else OTHER
-        self._requests.labels(known, route, str(status)).inc()
-        self._seconds.labels(known, route).observe(seconds)
+        key = (method if method in METHODS else OTHER, route, status)
+        if key not in self._observed:
+            count, time = self._requests.labels(*key), self._seconds.labels(*key[:2])
+            self._observed[key] = count, time
+        count, time = self._observed[key]
+        count.inc()
+        time.observe(seconds)
 
     def embedded(self, *, images: int, failed: int) -> None:
         """One embedding request that was answered."""

@@ -10,7 +10,7 @@ import re
 import time
 from typing import Any, Protocol
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,6 +30,7 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",
 }
 """Set where the answer does not set them itself."""
+_SECURITY = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 CHANGED = frozenset({201, 202, 204})
 UNTRACED = frozenset({"/healthz", "/readyz", "/metrics"})
 LINGER_S = 1.0
@@ -124,10 +125,11 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            for name, value in SECURITY_HEADERS.items():
-                headers.setdefault(name, value)
-            headers["X-Request-Id"] = self.request_id
+            headers = [pair for pair in message["headers"] if pair[0] != b"x-request-id"]
+            given = {name for name, _ in headers}
+            headers += [pair for pair in _SECURITY if pair[0] not in given]
+            headers.append((b"x-request-id", self.request_id.encode()))
+            message["headers"] = headers
         await self._send(message)
 
 

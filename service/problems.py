@@ -52,16 +52,20 @@ def problem(error: ServiceError, request_id: str) -> dict[str, Any]:
     return {**body, "errors": errors} if errors else body
 
 
+def headers(error: ServiceError) -> dict[str, str]:
+    """What belongs to the answer besides the headers of its body."""
+    found = dict(getattr(error, "headers", {}))
+    if error.status in (429, 503) or error.retry_after_s is not None:
+        found.setdefault("Retry-After", str(max(1, math.ceil(error.retry_after_s or 1))))
+    if error.status == 401:
+        found.setdefault("WWW-Authenticate", "Bearer")
+    return found
+
+
 def response(error: ServiceError, request_id: str) -> Response:
     """The whole answer: body, status and the headers that belong to it."""
-    headers = dict(getattr(error, "headers", {}))
-    if error.status in (429, 503) or error.retry_after_s is not None:
-        headers.setdefault("Retry-After", str(max(1, math.ceil(error.retry_after_s or 1))))
-    if error.status == 401:
-        headers.setdefault("WWW-Authenticate", "Bearer")
-    return Response(
-        orjson.dumps(problem(error, request_id)), error.status, headers=headers, media_type=MEDIA_TYPE
-    )
+    body = orjson.dumps(problem(error, request_id))
+    return Response(body, error.status, headers=headers(error), media_type=MEDIA_TYPE)
 
 
 def answer(request: Request, error: ServiceError) -> Response:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
     from service.settings import Settings
 
+YOUNG = 20_000
+"""New objects after which they are looked through for garbage. Python's 700 are made by a few requests, all of which
+are still at work then: nothing is found, and it is looked for again."""
+
 
 def configuration(settings: Settings) -> uvicorn.Config:
     """How uvicorn runs the app; without its access log, which costs more than some of the requests."""
@@ -28,8 +32,9 @@ def configuration(settings: Settings) -> uvicorn.Config:
     from service.app import create_app
     from service.protocol import bounded
 
+    app = create_app(settings)
     return uvicorn.Config(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         log_level=settings.log_level,
@@ -38,7 +43,7 @@ def configuration(settings: Settings) -> uvicorn.Config:
         server_header=False,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_grace_s + farewell.LAST_WORDS_S),
         backlog=2048,
-        http=bounded(settings.body_timeout_s),
+        http=bounded(settings.body_timeout_s, app.state.early),
         ws="none",
     )
 
@@ -54,6 +59,7 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         gc.freeze()
+        gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
         gc.enable()
 
 

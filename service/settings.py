@@ -244,7 +244,7 @@ class Serving(BaseSettings):
     )
     serve_batch_images: int = Field(default=256, ge=1, description="largest batch of one forward pass")
     serve_requests: int = Field(
-        default=256,
+        default=128,
         ge=1,
         description="requests for embeddings at work in one process, beyond which they are answered 429",
     )

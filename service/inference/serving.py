@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import functools
 import os
 import time
@@ -191,14 +190,21 @@ class Serving:
 
     async def _forward(self, encoder: Encoder, decoded: Decoded, part: Embedded, *, begun: bool) -> Embedded:
         """``part`` with the rows of its good images."""
-        good = [i for i in range(len(decoded.pixels)) if i not in decoded.bad]
+        good = [i for i in range(len(decoded.pixels)) if i not in decoded.bad] if decoded.bad else None
         async with self.registry.use(encoder) as handle:
-            pixels = decoded.pixels[good] if decoded.bad else decoded.pixels
+            pixels = decoded.pixels if good is None else decoded.pixels[good]
             answer = await handle.batcher.submit(pixels, begun=begun)
-        part.rows[good] = answer.rows
-        return dataclasses.replace(
-            part,
-            failed={good[i]: error for i, error in answer.failed.items()},
+        if good is None:
+            rows, failed = answer.rows, answer.failed
+        else:
+            rows, failed = part.rows, {good[i]: error for i, error in answer.failed.items()}
+            rows[good] = answer.rows
+        return Embedded(
+            part.encoder,
+            rows,
+            part.bad,
+            failed,
+            part.decode_s,
             queue_s=answer.queue_s,
             forward_s=answer.forward_s,
             batch=answer.batch,

@@ -2,7 +2,8 @@
 
 FastAPI solves the dependencies of a request one by one and reads its parameters field by field, which takes as long as
 all that an embedding does besides the network. A :class:`DirectRoute` is in the OpenAPI description like any other;
-when it is asked, it checks the key, reads the query into the one model that its endpoint takes, and calls it.
+when it is asked, it checks the key, reads the query into the one model that its endpoint takes, and calls it. It has no
+dependencies that would have to be closed, and its errors are answered where all are, around the router.
 """
 
 from __future__ import annotations
@@ -16,12 +17,23 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from service.auth import authorize
 
 
 class DirectRoute(APIRoute):
     """For endpoints ``(request, ref, query)`` that answer with a Response; ``ref`` is looked up, hence not checked."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        answer = self.get_route_handler()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            response = await answer(Request(scope, receive, send))
+            await response(scope, receive, send)
+
+        self.app = app
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """What answers a request. Raises what ``authorize`` and the endpoint raise, and RequestValidationError."""

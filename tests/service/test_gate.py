@@ -9,7 +9,7 @@ import pytest
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from service.gate import Gate
+from service.gate import Gate, Gated
 
 router = APIRouter()
 
@@ -27,7 +27,7 @@ def embeddings() -> None:
 class Asked:
     """One request: pieces of its body are given with ``arrive``, the application ends when ``end`` is set."""
 
-    def __init__(self, gate: Gate, path: str = "/v1/encoders/x/embed", method: str = "POST") -> None:
+    def __init__(self, gate: Gated, path: str = "/v1/encoders/x/embed", method: str = "POST") -> None:
         self.scope: dict[str, Any] = {
             "type": "http",
             "method": method,
@@ -63,8 +63,8 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     await Response(b"")(scope, receive, send)
 
 
-def gate(most: int = 1) -> Gate:
-    return Gate(application, most=most, routes=router.routes)
+def gate(most: int = 1) -> Gated:
+    return Gated(application, gate=Gate(most=most, routes=router.routes))
 
 
 async def refused(one: Asked) -> bool:
