@@ -19,6 +19,9 @@ from benchmarks.speed.peers import ROOT
 SEED, ROUNDS = 0, 3
 LONG = 1_000_000
 """Images of which an epoch is trained once only."""
+LIMIT_IS = (
+    "forward, backward and optimiser of the same encoder on random tensors, after ours in the same process"
+)
 POINTS = 3
 """The largest of a series, which its exponents are fitted to."""
 LINEAR = 0.1
@@ -41,6 +44,8 @@ class Series:
     places: tuple[int, ...]
     fixed: dict[str, Any]
     per: str
+    why: str = ""
+    """What explains the exponents."""
 
     def request(self, x: int, *, rounds: int) -> dict[str, Any]:
         """What ``growth_point`` is asked."""
@@ -78,6 +83,8 @@ SERIES = (
     Series(
         "batch", "step", "batch", (256, 1024, 4096, 8192, 16_384, 32_768),
         {"side": 8, "encoder": NARROW}, "a step",
+        " Every image is told from every other of its batch, so the scores of the critic grow as its square, in blocks "
+        "that bound the memory.",
     ),
 )  # fmt: skip
 
@@ -113,6 +120,8 @@ def _row(series: Series, x: int, found: Json) -> Json:
         f"{series.title}, {series.of} = {series.size(x):,}",
         "s",
         seconds,
+        limit=found["limit"],
+        limit_is=LIMIT_IS,
         series=series.title,
         x=series.size(x),
         of=series.of,
@@ -130,10 +139,14 @@ def _sentence(series: Series, points: Sequence[tuple[int, Json]]) -> str:
     peaks = [max(found["peak_mb"], 0.1) for _, found in last]
     memory = exponent(sizes, peaks)
     name = "the batch" if series.of == "batch" else series.of
+    alone = ""
+    if last[0][1]["limit"]:
+        bare = exponent(sizes, [float(np.median(found["limit"])) for _, found in last])
+        alone = f", those of the encoder alone as {name}^{bare:.2f}"
     return (
         f"{series.title}: from {name} = {sizes[0]:,} to {sizes[-1]:,} the seconds of {series.per} grow as "
-        f"{name}^{seconds:.2f} ({_kind(seconds)}), peak memory as {name}^{memory:.2f} ({_kind(memory)}; "
-        f"{peaks[-1]:.0f} MB at the end)."
+        f"{name}^{seconds:.2f} ({_kind(seconds)}){alone}, peak memory as {name}^{memory:.2f} ({_kind(memory)}; "
+        f"{peaks[-1]:.0f} MB at the end).{series.why}"
     )
 
 

@@ -1,7 +1,8 @@
 """One point of a series of growth, in a process of its own: ``python -m benchmarks.speed.growth_point JSON``.
 
 Answers with one JSON object: seconds of each round, and by how many MB the peak rose above what was resident before
-the work. Pages of a mapped file are the system's cache and not counted.
+the work. Pages of a mapped file are the system's cache and not counted. Steps have a limit beside them: as many of the
+encoder alone on random tensors.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.speed.training_steps import bare_step
+from nidim.build import build_encoder, build_optimizer
 from nidim.capacity import Resolved, resolve
 from nidim.feed import Feed
+from nidim.hardware import to_layout
 from nidim.spec import DatasetFacts, FullSpec, TrainSpec
 from nidim.train import Images, fit
 
@@ -99,6 +103,23 @@ def step(images: Images, *, steps: int, **given: Any) -> float:
     return (marks[-1] - marks[1]) / steps
 
 
+def bare(images: Images, *, steps: int, **given: Any) -> float:
+    """Seconds of one step of the encoder alone, after one that does not count."""
+    spec, resolved = specified(images, epochs=steps + 2, **given)
+    model = build_encoder(spec, resolved).train()
+    layout = torch.channels_last if resolved.channels_last else torch.contiguous_format
+    to_layout(model, layout)
+    _, side, _, channels = images.shape
+    views = torch.rand(2, resolved.batch_size, channels, side, side)
+    first, second = (view.contiguous(memory_format=layout) for view in views)
+    optimizer = build_optimizer(spec.optimizer, model)
+    bare_step(model, optimizer, first, second)
+    began = time.perf_counter()
+    for _ in range(steps):
+        bare_step(model, optimizer, first, second)
+    return (time.perf_counter() - began) / steps
+
+
 def specified(
     images: Images, *, n: int, batch: int, encoder: dict[str, Any], epochs: int = 1, **_: Any
 ) -> tuple[FullSpec, Resolved]:
@@ -125,7 +146,8 @@ def main() -> None:
         images = written(given["n"], given.pop("side"), given.pop("channels"), Path(folder))
         with Peak() as peak:
             seconds = [work(images, **given) for _ in range(rounds)]
-    print(json.dumps({"seconds": seconds, "peak_mb": peak.mb}))
+        limit = [bare(images, **given) for _ in range(rounds)] if work is step else None
+    print(json.dumps({"seconds": seconds, "limit": limit, "peak_mb": peak.mb}))
 
 
 if __name__ == "__main__":

@@ -119,10 +119,10 @@ def told(rows: Sequence[Json]) -> Sequence[Json]:
     return rows
 
 
-def store(section: str, rows: Sequence[Json], *, where: Json, **more: Any) -> Path:
-    """Write ``results/speed/<section>.json``; ``where`` is what ``surroundings`` said before the work."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / f"{section}.json"
+def store(section: str, rows: Sequence[Json], *, where: Json, file: Path | None = None, **more: Any) -> Path:
+    """Write ``results/speed/<section>.json``, or ``file``; ``where`` is what ``surroundings`` said before the work."""
+    path = file or RESULTS / f"{section}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     found = {"section": section, "where": where, "rows": list(rows), **more}
     path.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
     return path

@@ -15,6 +15,7 @@ SECTIONS = {
     "training": "Training",
     "scaling": "Training over several processes",
     "quality": "Time to quality",
+    "quality_cifar": "Time to quality on CIFAR-10",
     "growth": "Cost as work grows",
     "serving": "Serving",
     "engines": "Engines of the forward pass",
@@ -22,6 +23,11 @@ SECTIONS = {
     "evaluation": "Statistics",
     "control": "Control plane",
 }
+ABSENT = {
+    "quality_cifar": "Waits for a GPU: `python -m benchmarks.speed.quality_cifar --seed 0`, in pieces of some minutes, "
+    "then the other seeds (`--help`)."
+}
+"""What stands for a section that has no results, where it is not only to be run."""
 PLOTTED = {"engines": ", 1 thread, batch "}
 """Of a section with many rows, what those have in their names that are plotted."""
 OURS, LIMIT = "#d6514f", "#9aa3ad"
@@ -60,7 +66,7 @@ def text(found: dict[str, Json | None]) -> str:
         stored = found[name]
         lines += ["", f"## {title}", ""]
         if stored is None:
-            lines.append(f"Not measured yet: `python -m benchmarks.speed {name}`.")
+            lines.append(ABSENT.get(name, f"Not measured yet: `python -m benchmarks.speed {name}`."))
         else:
             lines += _section(name, stored)
     return "\n".join(lines) + "\n"

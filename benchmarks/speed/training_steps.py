@@ -93,16 +93,17 @@ def limit(training: Training, images: tuple[Tensor, Tensor], *, steps: int) -> f
     """Seconds of forward, backward and optimiser of the same encoder on two batches that are there already."""
     model = training.encoder
     optimizer = build_optimizer(training.spec.optimizer, model)
-    _bare_step(model, optimizer, *images)
+    bare_step(model, optimizer, *images)
     synchronise()
     began = time.perf_counter()
     for _ in range(steps):
-        _bare_step(model, optimizer, *images)
+        bare_step(model, optimizer, *images)
     synchronise()
     return time.perf_counter() - began
 
 
-def _bare_step(model: EncoderModel, optimizer: torch.optim.Optimizer, first: Tensor, second: Tensor) -> None:
+def bare_step(model: EncoderModel, optimizer: torch.optim.Optimizer, first: Tensor, second: Tensor) -> None:
+    """Forward, backward and optimiser on two batches, and nothing else."""
     loss = model.raw(first).sum() + model.raw(second).sum()
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
