@@ -11,7 +11,7 @@ import pytest
 from benchmarks.speed import quality_cifar
 from nidim.errors import CheckpointError
 
-SIZE = {"encoder": {"kind": "resnet18", "dim": 4, "width": 4}, "batch_size": 32, "epochs": 2}
+SIZE = {"encoder": {"kind": "conv", "dim": 4, "width": 4}, "batch_size": 32, "epochs": 2}
 
 
 @pytest.fixture(scope="module")
