@@ -13,7 +13,7 @@ from benchmarks.speed import training_critics
 from benchmarks.speed.measure import Json, in_turns, ratio, row, significant, store, surroundings, told
 from benchmarks.speed.peers import Peer
 from benchmarks.speed.training_sets import CASES, Case, Training, load_images, small
-from benchmarks.speed.training_steps import limit, run_fit, shares
+from benchmarks.speed.training_steps import limit, limit_of_all, run_fit, shares
 from nidim.hardware import pick_device
 
 SEED, ROUNDS = 0, 7
@@ -43,7 +43,7 @@ def main(small_trial: bool, datasets_dir: Path | None = None) -> list[Json]:
     if not small_trial:
         waiting = {} if device == "cuda" else {"waiting": [WAITING]}
         name = "training_gpu" if device == "cuda" else "training"
-        store(name, rows, where=where, step_seconds=tables, **waiting)
+        store(name, rows, where=where, step_seconds=tables, sentences=[_sentence(rows)], **waiting)
     return rows
 
 
@@ -74,12 +74,20 @@ def _rates(case: Case, ours: dict[str, Training], peer: Peer, path: Path, *, rou
             "simclr": lambda: run_fit(ours["simclr"], steps=steps).seconds,
             "limit": lambda: limit(bare, random, steps=steps),
             "limit on views": lambda: limit(bare, views, steps=steps),
+            "limit of all, infomax": lambda: limit_of_all(ours["infomax"], random, steps=steps),
+            "limit of all, simclr": lambda: limit_of_all(ours["simclr"], random, steps=steps),
             LIGHTLY: lambda: float(peer.ask("simclr", **given)["seconds"]),
         },
         rounds=rounds,
         warm_up=0,
     )
     return {name: [steps * case.batch_size / one for one in found] for name, found in seconds.items()}
+
+
+def _sentence(rows: list[Json]) -> str:
+    found = [one for one in rows if "of_limit_of_all_networks" in one]
+    each = "; ".join(f"{one['what']} {one['of_limit_of_all_networks']:.2f}" for one in found)
+    return f"The limit has the encoder alone. With head and critic in it, which are trained as well: {each}."
 
 
 def _row(case: Case, method: str, rates: Rates, **about: object) -> Json:
@@ -94,6 +102,7 @@ def _row(case: Case, method: str, rates: Rates, **about: object) -> Json:
         peers={LIGHTLY: rates[LIGHTLY]},
         asked=f">= {OF_LIMIT} of the limit, >= {wanted:g} times lightly",
         met=ratio(found, rates["limit"]) >= OF_LIMIT and ratio(found, rates[LIGHTLY]) >= wanted,
+        of_limit_of_all_networks=ratio(found, rates[f"limit of all, {method}"]),
         of_limit_on_views_of_the_images=ratio(found, rates["limit on views"]),
         **about,
     )

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from nidim.augment import augment
-from nidim.build import build_encoder
+from nidim.build import build_encoder, build_method
 from nidim.capacity import Resolved, resolve
 from nidim.encoders import EncoderModel, scale
 from nidim.hardware import pick_device, to_layout
+from nidim.methods.base import Method
 from nidim.reproduce.sets import SetName, open_set
 from nidim.spec import DatasetFacts, FullSpec, TrainSpec
 from nidim.staged import MACHINE
@@ -126,6 +127,11 @@ class Training:
         to_layout(model, self.layout).train()
         model.precision = self.resolved.dtype
         return model
+
+    @cached_property
+    def method(self) -> Method:
+        """What is trained beside the encoder: head and critic."""
+        return build_method(self.spec, self.resolved).to(self.resolved.device or "cpu").train()
 
     def on_machine_of(self, other: Training) -> None:
         """Device, precision, layout and threads as another training has measured them."""

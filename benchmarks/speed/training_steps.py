@@ -17,6 +17,7 @@ from benchmarks.speed.training_sets import Training
 from nidim.build import build_optimizer
 from nidim.capacity import Resolved
 from nidim.checkpoint import Checkpoint, save_checkpoint
+from nidim.critics import FactoredCritic
 from nidim.encoders import EncoderModel
 from nidim.methods import base
 from nidim.train import Progress, fit
@@ -108,6 +109,28 @@ def bare_step(model: EncoderModel, optimizer: torch.optim.Optimizer, first: Tens
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
+
+
+def limit_of_all(training: Training, images: tuple[Tensor, Tensor], *, steps: int) -> float:
+    """As ``limit``, with head and critic, which are trained beside the encoder."""
+    model, method = training.encoder, training.method
+    optimizer = build_optimizer(training.spec.optimizer, model, method)
+
+    def one() -> None:
+        outputs = [method.head(model.raw(view)) for view in images]
+        if isinstance(critic := getattr(method, "critic", None), FactoredCritic):
+            outputs = list(critic.factors(*outputs))
+        optimizer.zero_grad(set_to_none=True)
+        torch.stack([output.sum() for output in outputs]).sum().backward()
+        optimizer.step()
+
+    one()
+    synchronise()
+    began = time.perf_counter()
+    for _ in range(steps):
+        one()
+    synchronise()
+    return time.perf_counter() - began
 
 
 class Parts:
