@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.speed.training_steps import bare_step
+from benchmarks.speed.training_steps import bare_steps
 from nidim.build import build_encoder, build_optimizer
 from nidim.capacity import Resolved, resolve
 from nidim.feed import Feed
@@ -113,11 +113,7 @@ def bare(images: Images, *, steps: int, **given: Any) -> float:
     views = torch.rand(2, resolved.batch_size, channels, side, side)
     first, second = (view.contiguous(memory_format=layout) for view in views)
     optimizer = build_optimizer(spec.optimizer, model)
-    bare_step(model, optimizer, first, second)
-    began = time.perf_counter()
-    for _ in range(steps):
-        bare_step(model, optimizer, first, second)
-    return (time.perf_counter() - began) / steps
+    return bare_steps(model, optimizer, first, second, steps=steps) / steps
 
 
 def specified(

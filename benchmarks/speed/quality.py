@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,15 +67,7 @@ def main(small: bool = False) -> None:
     ours = [first_that_passes(our_trainings(data, seed), wanted) for seed in seeds]
     with Peer("training", threads=torch.get_num_threads()) as peer:
         theirs = [first_that_passes(their_epochs(data, peer, seeds[0]), wanted)]
-    rows = found_rows(ours, theirs, wanted)
-    print(rows)
-    if not small:
-        store("quality", rows, where=where, sentences=[*map(_sentence, (*ours, *theirs)), WAITING])
-
-
-def found_rows(ours: Sequence[Json], theirs: Sequence[Json], wanted: float) -> list[Json]:
-    """What is stored of the runs."""
-    return [
+    rows = [
         row(
             f"MNIST to {wanted:.0%} linear, conv net",
             "s",
@@ -87,6 +79,9 @@ def found_rows(ours: Sequence[Json], theirs: Sequence[Json], wanted: float) -> l
             peer_runs=theirs,
         )
     ]
+    print(rows)
+    if not small:
+        store("quality", rows, where=where, sentences=[*map(_sentence, (*ours, *theirs)), WAITING])
 
 
 def first_that_passes(runs: Iterator[Json], wanted: float) -> Json:

@@ -183,7 +183,12 @@ def main() -> None:
     if given.epochs:
         values["epochs"] = given.epochs
     spec = specified(data, values, given.seed)
-    done, model = piece(spec, data, given.folder / f"seed-{given.seed}", most_s=60 * given.minutes)
+    done, model = piece(
+        spec,
+        data,
+        given.folder / f"{'small-' if given.small else ''}seed-{given.seed}",
+        most_s=60 * given.minutes,
+    )
     if not done.finished:
         print(f"{done.seconds:.0f} s in {done.pieces} pieces; not at its end: the same command goes on")
         return

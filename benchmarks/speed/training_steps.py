@@ -93,22 +93,7 @@ def run_fit(training: Training, *, steps: int, on_begin: Callable[[], None] | No
 def limit(training: Training, images: tuple[Tensor, Tensor], *, steps: int) -> float:
     """Seconds of forward, backward and optimiser of the same encoder on two batches that are there already."""
     model = training.encoder
-    optimizer = build_optimizer(training.spec.optimizer, model)
-    bare_step(model, optimizer, *images)
-    synchronise()
-    began = time.perf_counter()
-    for _ in range(steps):
-        bare_step(model, optimizer, *images)
-    synchronise()
-    return time.perf_counter() - began
-
-
-def bare_step(model: EncoderModel, optimizer: torch.optim.Optimizer, first: Tensor, second: Tensor) -> None:
-    """Forward, backward and optimiser on two batches, and nothing else."""
-    loss = model.raw(first).sum() + model.raw(second).sum()
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
+    return bare_steps(model, build_optimizer(training.spec.optimizer, model), *images, steps=steps)
 
 
 def limit_of_all(training: Training, images: tuple[Tensor, Tensor], *, steps: int) -> float:
@@ -116,19 +101,39 @@ def limit_of_all(training: Training, images: tuple[Tensor, Tensor], *, steps: in
     model, method = training.encoder, training.method
     optimizer = build_optimizer(training.spec.optimizer, model, method)
 
-    def one() -> None:
-        outputs = [method.head(model.raw(view)) for view in images]
-        if isinstance(critic := getattr(method, "critic", None), FactoredCritic):
-            outputs = list(critic.factors(*outputs))
-        optimizer.zero_grad(set_to_none=True)
-        torch.stack([output.sum() for output in outputs]).sum().backward()
-        optimizer.step()
+    def outputs(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        heads = method.head(model.raw(first)), method.head(model.raw(second))
+        critic = getattr(method, "critic", None)
+        return critic.factors(*heads) if isinstance(critic, FactoredCritic) else heads
 
-    one()
-    synchronise()
-    began = time.perf_counter()
-    for _ in range(steps):
-        one()
+    return _timed(outputs, optimizer, *images, steps=steps)
+
+
+def bare_steps(
+    model: EncoderModel, optimizer: torch.optim.Optimizer, first: Tensor, second: Tensor, *, steps: int
+) -> float:
+    """Seconds of ``steps`` times forward, backward and optimiser on two batches, after one that does not count."""
+    return _timed(lambda a, b: (model.raw(a), model.raw(b)), optimizer, first, second, steps=steps)
+
+
+def _timed(
+    outputs: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    optimizer: torch.optim.Optimizer,
+    first: Tensor,
+    second: Tensor,
+    *,
+    steps: int,
+) -> float:
+    began = 0.0
+    for number in range(steps + 1):
+        if number == 1:
+            synchronise()
+            began = time.perf_counter()
+        one, other = outputs(first, second)
+        loss = one.sum() + other.sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
     synchronise()
     return time.perf_counter() - began
 
