@@ -6,6 +6,7 @@ A test compares what is stored with what the code says now, and every expression
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -86,10 +87,10 @@ PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
 
 
 def of_process() -> list[Metric]:
-    """The families of one API process, each with a sample of every label."""
+    """The families of an API process, each with a sample of every label."""
     metrics = Metrics()
     metrics.observe(method="GET", route="/v1/jobs", status=200, seconds=0.1)
-    return [*metrics.families(), *gauges.of_process(gauges.Moment())]
+    return [*metrics.families(), *gauges.of_processes({os.getpid(): gauges.Moment()})]
 
 
 def of_system() -> list[Metric]:
@@ -128,7 +129,7 @@ def metrics_page() -> str:
     """Every metric with its labels and meaning."""
     lines = ["# Metrics", "", "`GET /metrics` (scope `read`), in Prometheus' text format.", ""]
     for title, families in (
-        ("Of one API process: sum them", of_process()),
+        ("Of the API processes of one `nidim up`, summed: sum them over several", of_process()),
         ("Of the whole system, from the database: the same in every process, take their max", of_system()),
     ):
         lines += [f"## {title}", "", "| metric | type | labels | meaning |", "|---|---|---|---|"]

@@ -24,7 +24,7 @@ from service.degraded import Ledger
 from service.exposure import check_exposure
 from service.gate import Early, Gate, Gated
 from service.heads import Heads
-from service.health import BlobWatch, BrokerWatch
+from service.health import BlobWatch, BrokerWatch, look
 from service.inference.drift import Drifts
 from service.inference.generating import Generating
 from service.inference.serving import Serving
@@ -53,6 +53,7 @@ from service.routes import (
     prior,
 )
 from service.settings import Settings
+from service.siblings import Siblings
 from service.state import Services
 from service.store import Store, open_store, scratch
 from service.store import keys as key_store
@@ -119,12 +120,14 @@ async def _lifespan(
         await anyio.to_thread.run_sync(scratch.remove_stale, store, room.parent)
         services = _services(settings, store, metrics, tracer, room)
         app.state.services = services
-        app.state.broker_watch = BrokerWatch(settings.broker_url)
-        app.state.blob_watch = BlobWatch(store.blobs)
+        app.state.broker_watch = broker = BrokerWatch(settings.broker_url)
+        app.state.blob_watch = blobs = BlobWatch(store.blobs)
+        app.state.siblings = Siblings(metrics.shared, functools.partial(look, services, broker, blobs))
         warming = asyncio.create_task(services.serving.decoder.warm())
         with (
             _in_a_thread("reaper", Reaper(store, publish, settings).run_forever),
             _in_a_thread("drift", services.drifts.run_forever),
+            _in_a_thread("siblings", app.state.siblings.run_forever),
             _noticing_signals(services.stopping),
         ):
             yield

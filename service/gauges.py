@@ -1,14 +1,16 @@
-"""What /metrics says about this moment: the whole system from the database, and this process's memory.
+"""What /metrics says about this moment: the whole system from the database, and the memory of its API processes.
 
-Figures of the database are the same in every API process: take ``max`` over them, never ``sum``.
+Figures of the database are the same wherever they are asked for: take ``max`` over them, never ``sum``.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from prometheus_client import ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from service.store import counters, drift
@@ -38,17 +40,29 @@ COUNTERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """What this process has in memory, and what it sees around it."""
+    """What a process has in memory, and what it sees around it."""
 
     encoders_loaded: int = 0
     encoders_loaded_bytes: int = 0
     images_waiting: int = 0
-    decoder_restarts: int = 0
     ingestions: int = 0
     event_streams: int = 0
     broker_up: bool = False
     blobs_up: bool = False
     data_free_bytes: int = 0
+
+    def __add__(self, other: Moment) -> Moment:
+        """Of both processes: what one of them does not reach is down."""
+        return Moment(
+            encoders_loaded=self.encoders_loaded + other.encoders_loaded,
+            encoders_loaded_bytes=self.encoders_loaded_bytes + other.encoders_loaded_bytes,
+            images_waiting=self.images_waiting + other.images_waiting,
+            ingestions=self.ingestions + other.ingestions,
+            event_streams=self.event_streams + other.event_streams,
+            broker_up=self.broker_up and other.broker_up,
+            blobs_up=self.blobs_up and other.blobs_up,
+            data_free_bytes=min(self.data_free_bytes, other.data_free_bytes),
+        )
 
 
 def of_system(figures: Figures) -> Iterator[Metric]:
@@ -107,24 +121,41 @@ def _drifts(shown: tuple[drift.Shown, ...]) -> Iterator[Metric]:
         yield family
 
 
-def of_process(moment: Moment) -> Iterator[Metric]:
-    """The families of ``moment``."""
+def of_processes(moments: Mapping[int, Moment]) -> Iterator[Metric]:
+    """The families of the processes with these ids, summed where they can be."""
+    first, *others = moments.values()
+    yield from _of_moment(sum(others, first))
+    yield from _of_kernel(moments)
+
+
+def _of_moment(moment: Moment) -> Iterator[Metric]:
     yield _one("nidim_encoders_loaded", "Encoders in memory", moment.encoders_loaded)
     yield _one("nidim_encoders_loaded_bytes", "Bytes of encoders in memory", moment.encoders_loaded_bytes)
-    yield _one("nidim_images_waiting", "Images in the queues of this process", moment.images_waiting)
-    yield _counted(
-        "nidim_decoder_restarts",
-        "Decoding processes that crashed, hung or were killed and were replaced",
-        None,
-        {"": moment.decoder_restarts},
-    )
-    yield _one("nidim_ingestions", "Uploads being read by this process", moment.ingestions)
-    yield _one("nidim_event_streams", "Event streams that are open in this process", moment.event_streams)
-    yield _one("nidim_broker_up", "Whether the broker answers this process", float(moment.broker_up))
-    yield _one("nidim_blobs_up", "Whether the blob store answers this process", float(moment.blobs_up))
+    yield _one("nidim_images_waiting", "Images in the queues for a forward pass", moment.images_waiting)
+    yield _one("nidim_ingestions", "Uploads being read", moment.ingestions)
+    yield _one("nidim_event_streams", "Event streams that are open", moment.event_streams)
+    yield _one("nidim_broker_up", "Whether the broker answers", float(moment.broker_up))
+    yield _one("nidim_blobs_up", "Whether the blob store answers", float(moment.blobs_up))
     yield _one(
         "nidim_data_free_bytes", "Free bytes on the file system of the data directory", moment.data_free_bytes
     )
+
+
+NOT_SUMMED = {"process_start_time_seconds": max, "process_max_fds": min}
+
+
+def _of_kernel(pids: Iterable[int]) -> Iterator[Metric]:
+    """prometheus_client's families of a process, over ``pids``: sums, the latest start, the least limit."""
+    values: dict[str, list[float]] = {}
+    families: dict[str, Metric] = {}
+    for pid in pids:
+        for family in ProcessCollector(pid=functools.partial(int, pid), registry=None).collect():
+            families[family.name] = family
+            values.setdefault(family.name, []).extend(sample.value for sample in family.samples)
+    for name, family in families.items():
+        whole = NOT_SUMMED.get(name, sum)(values[name])
+        family.samples = [sample._replace(value=whole) for sample in family.samples]
+        yield family
 
 
 def _one(name: str, meaning: str, value: float) -> Metric:

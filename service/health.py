@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import time
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ import anyio
 import anyio.to_thread
 import redis
 
+from service.gauges import Moment
 from service.inference.admission import QueueFull
 from service.refusals import ServingUnavailable
 from service.state import Services
@@ -84,6 +86,21 @@ def ping(url: str) -> bool:
             return bool(client.ping())
     except (redis.RedisError, OSError, ValueError):
         return False
+
+
+def look(app: Services, broker: BrokerWatch, blobs: BlobWatch) -> Moment:
+    """What is true of this process now."""
+    handles = app.serving.registry.handles
+    return Moment(
+        encoders_loaded=len(handles),
+        encoders_loaded_bytes=sum(handle.loaded.size_bytes for handle in handles),
+        images_waiting=app.serving.waiting,
+        ingestions=app.ingestions.at_work,
+        event_streams=app.broadcaster.streams,
+        broker_up=broker.alive(),
+        blobs_up=blobs.alive(),
+        data_free_bytes=shutil.disk_usage(app.settings.data_dir).free,
+    )
 
 
 async def degraded(app: Services, broker: BrokerWatch, blobs: BlobWatch) -> list[str]:

@@ -1,7 +1,7 @@
 """``nidim up``: Redis (if none is configured), API and workers as child processes of one foreground command.
 
     nidim up ── redis-server     unix socket, append-only file in the data directory
-             ├─ service.serve    the API, on a socket that the launcher opened
+             ├─ service.serve    the API, on a socket that the launcher opened (× NIDIM_API_PROCESSES)
              └─ worker × N       one training slot each; the training itself is the worker's child
 
 A part that dies is started again. SIGINT and SIGTERM stop in order: the API (nothing new comes in), the workers (a
@@ -123,7 +123,7 @@ class Stack:
         self.slots = slots.assign(workers, slots.visible_gpus(os.environ), os.environ)
         self.signals = Signals()
         self.redis: Part | None = None
-        self.api: Part | None = None
+        self.apis: list[Part] = []
         self.workers: list[Part] = []
         self._socket_dir: Path | None = None
 
@@ -153,11 +153,19 @@ class Stack:
         if not self.settings.broker_url:
             env["NIDIM_BROKER_URL"] = self._start_redis(lock)
         patience = self.settings.shutdown_grace_s + API_MARGIN_S
-        self.api = Part(api_plan(listener.fileno(), env=env, lock=lock, stop_s=patience))
+        counted = shared_counts(self.settings)
+        plans = api_plans(
+            self.settings.api_processes,
+            listener.fileno(),
+            env={**env, **counted},
+            lock=lock,
+            stop_s=patience,
+        )
+        self.apis = [Part(plan) for plan in plans]
         patience = self.settings.cancel_grace_s + WORKER_MARGIN_S
         plans = worker_plans(self.slots, env=env, lock=lock, stop_s=patience)
         self.workers = [Part(plan) for plan in plans]
-        for part in (self.api, *self.workers):
+        for part in (*self.apis, *self.workers):
             part.start()
 
     def _start_redis(self, lock: int) -> str:
@@ -199,17 +207,19 @@ class Stack:
                 part.watch()
             if not ready and (ready := is_ready(url)):
                 click.echo(f"nidim is ready: {url}")
-            if not ready and self.api is not None and self.api.deaths >= API_TRIES:
+            if not ready and any(part.deaths >= API_TRIES for part in self.apis):
                 raise CannotStart("The API does not start; its own words are above.")
             time.sleep(TICK_S)
 
     def _parts(self) -> Iterator[Part]:
-        yield from (part for part in (self.redis, self.api) if part is not None)
+        if self.redis is not None:
+            yield self.redis
+        yield from self.apis
         yield from self.workers
 
     def _stop(self) -> None:
         log.info("stopping (again to hurry): running trainings write a checkpoint first")
-        stop([self.api] if self.api else [], hurry=self.signals.hurry)
+        stop(self.apis, hurry=self.signals.hurry)
         stop(self.workers, hurry=self.signals.hurry)
         if self.redis and self._socket_dir:
             stop([self.redis])
@@ -223,14 +233,26 @@ def environment(settings: Settings, *, port: int) -> dict[str, str]:
         "NIDIM_HOST": settings.host,
         "NIDIM_PORT": str(port),
         "NIDIM_ALLOW_DOWNLOADS": str(settings.allow_downloads).lower(),
+        "NIDIM_API_PROCESSES": str(settings.api_processes),
         **({"NIDIM_DATASETS_DIR": str(settings.datasets_dir)} if settings.datasets_dir else {}),
     }
 
 
-def api_plan(listener: int, *, env: dict[str, str], lock: int, stop_s: float) -> Plan:
-    """How to start the API."""
+def shared_counts(settings: Settings) -> dict[str, str]:
+    """Where several API processes count together, a directory of its own for every start of the stack."""
+    directory = settings.data_dir / "counts"
+    shutil.rmtree(directory, ignore_errors=True)
+    if settings.api_processes == 1:
+        return {}
+    directory.mkdir(mode=0o700)
+    return {"PROMETHEUS_MULTIPROC_DIR": str(directory)}
+
+
+def api_plans(count: int, listener: int, *, env: dict[str, str], lock: int, stop_s: float) -> list[Plan]:
+    """How to start each process of the API; whichever is free takes the next connection."""
     command = (*PYTHON, "service.serve", "--fd", str(listener))
-    return Plan(name="api", command=command, env=env, fds=(listener, lock), stop_s=stop_s)
+    names = ["api"] if count == 1 else [f"api{number}" for number in range(count)]
+    return [Plan(name=name, command=command, env=env, fds=(listener, lock), stop_s=stop_s) for name in names]
 
 
 def worker_plans(
@@ -268,6 +290,11 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--data-dir", type=FOLDER, help="Directory of the database, the files and the queue.")
 @click.option("--datasets-dir", type=FOLDER, help="Root in which torchvision's datasets are looked up.")
 @click.option("--workers", type=click.IntRange(0), help="Training slots. [one per GPU, else one]")
+@click.option(
+    "--api-processes",
+    type=click.IntRange(1, 64),
+    help="API processes on the one port, for many requests. [1]",
+)
 @click.option("--allow-downloads", is_flag=True, default=None, help="Built-in datasets may be downloaded.")
 @click.option("--parent", type=int, hidden=True, help="Process id of the program that the stack leaves with.")
 def up(workers: int | None, parent: int | None, **given: Any) -> None:

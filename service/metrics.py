@@ -1,4 +1,7 @@
-"""What one API process counts for Prometheus, in a registry of the application's own.
+"""What API processes count for Prometheus, in a registry of the application's own.
+
+Where ``PROMETHEUS_MULTIPROC_DIR`` names a directory, as it does for the API processes of one ``nidim up``,
+prometheus_client counts in files there, and the answer is the sum over all processes.
 
 Labels are bounded: routes are templates, never paths; methods, codes and reasons come from fixed lists and everything
 else is ``other``. What the whole system has in common comes from the database: ``service.gauges``.
@@ -6,12 +9,15 @@ else is ``other``. What the whole system has in common comes from the database: 
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector
-from prometheus_client.core import Metric
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import InfoMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from nidim import __version__
 from service.inference.runtimes import ENGINES
@@ -21,14 +27,17 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 CODES = frozenset({"bad_image", "image_too_large"})
 OTHER = "other"
+SHARED = "PROMETHEUS_MULTIPROC_DIR"
+"""prometheus_client reads it when it is imported."""
 
 
 class Metrics:
-    """The counters and histograms of this process; a ``service.inference.watch.Watch``."""
+    """The counters and histograms; a ``service.inference.watch.Watch``. ``shared``: where all processes count."""
 
     content_type = CONTENT_TYPE_LATEST
 
     def __init__(self) -> None:
+        self.shared = Path(os.environ[SHARED]) if SHARED in os.environ else None
         self._registry = registry = CollectorRegistry()
         self._requests = Counter(
             "nidim_requests",
@@ -45,9 +54,6 @@ class Metrics:
         )
         self._observed: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         """Looked up once: to find them takes longer than to add to them."""
-        self._build = Info("nidim_build", "Version of nidim and of Python; always 1", registry=registry)
-        self._build.info({"version": __version__, "python": platform.python_version()})
-        ProcessCollector(registry=registry)
         self._make_embedding()
 
     def _make_embedding(self) -> None:
@@ -69,6 +75,11 @@ class Metrics:
         )
         self._decode = Histogram(
             "nidim_decode_seconds", "Time to decode a request's images", buckets=SECONDS, registry=registry
+        )
+        self._restarts = Counter(
+            "nidim_decoder_restarts",
+            "Decoding processes that crashed, hung or were killed and were replaced",
+            registry=registry,
         )
         self._load = Histogram(
             "nidim_load_seconds",
@@ -123,13 +134,26 @@ class Metrics:
         """One image that cannot be used."""
         self._undecodable.labels(code if code in CODES else OTHER).inc()
 
+    def decoder_lost(self) -> None:
+        """One decoding process has to be replaced."""
+        self._restarts.inc()
+
     def render(self, present: Sequence[Metric] = ()) -> bytes:
-        """The text for Prometheus: what this process counted, then ``present``."""
-        return generate_latest(self._registry) + generate_latest(_Present(present))
+        """The text for Prometheus: what was counted, then ``present``."""
+        counted = self._registry
+        if self.shared is not None:
+            counted = CollectorRegistry()
+            MultiProcessCollector(counted, path=str(self.shared))
+        return generate_latest(counted) + generate_latest(_Present([_build(), *present]))
 
     def families(self) -> list[Metric]:
-        """Everything in the registry, for the documentation."""
-        return list(self._registry.collect())
+        """Everything that is always there, for the documentation."""
+        return [*self._registry.collect(), _build()]
+
+
+def _build() -> Metric:
+    version = {"version": __version__, "python": platform.python_version()}
+    return InfoMetricFamily("nidim_build", "Version of nidim and of Python; always 1", version)
 
 
 class _Present(CollectorRegistry):

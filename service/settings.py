@@ -231,6 +231,13 @@ class Bodies(BaseSettings):
 class Serving(BaseSettings):
     """How images are decoded and embedded."""
 
+    api_processes: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="API processes that `nidim up` runs on one socket, each with a share of the cores, and with "
+        "encoders, queues and limits of its own",
+    )
     serve_device: str = Field(
         default="cpu", pattern=r"^(cpu|mps|cuda(:\d+)?)$", description="device of the encoders"
     )

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from service.inference.admission import Bound, Pace
 from service.inference.decoder_slot import CHUNK_BYTES, CHUNK_IMAGES, Decoded, Slot, Wanted
+from service.inference.watch import Unwatched, Watch
 
 CRASHED = ("bad_image", "the image made its decoder crash or hang")
 MAX_CULPRITS = 3
@@ -67,13 +68,13 @@ class _Rider:
 class DecodePool:
     """A few decoding processes behind one queue."""
 
-    def __init__(self, processes: int, *, timeout_s: float, bound: Bound) -> None:
+    def __init__(self, processes: int, *, timeout_s: float, bound: Bound, watch: Watch | None = None) -> None:
         self._slots = [Slot() for _ in range(processes)]
         self._free = deque(self._slots)
         self._waiting: deque[_Rider] = deque()
         self._timeout_s, self._pace = timeout_s, Pace(bound)
+        self._watch: Watch = watch or Unwatched()
         self._working: set[asyncio.Task[None]] = set()
-        self.restarts = 0
         self.waiting = 0
         """Images that no process has taken yet."""
 
@@ -199,7 +200,7 @@ class DecodePool:
             logger.warning(
                 "a decoding process was lost over %d images (%s)", len(images), type(error).__name__
             )
-            self.restarts += 1
+            self._watch.decoder_lost()
             await slot.stop()
             return None
 

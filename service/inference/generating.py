@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from nidim.spec.generator import FullGeneratorSpec, ResolvedGenerator
 from nidim.spec.generator import noise_values as spec_noise_values
-from service.inference import engine
+from service.inference import cores, engine
 from service.inference.admission import Bound
 from service.inference.engine import Damaged, Loaded
 from service.inference.registry import Notes, Registry
@@ -42,9 +41,12 @@ class Generating:
     def __init__(
         self, settings: Settings, blobs: Blobs, *, scratch: Path, notes: Notes | None = None
     ) -> None:
-        threads = settings.serve_threads or max(1, (os.cpu_count() or 1) // 4)
         load = functools.partial(
-            load_generator, blobs=blobs, device=settings.serve_device, threads=threads, scratch=scratch
+            load_generator,
+            blobs=blobs,
+            device=settings.serve_device,
+            threads=cores.threads(settings),
+            scratch=scratch,
         )
         self.registry = Registry(
             load,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inference import dummy, engine
+from service.inference import cores, dummy, engine
 from service.inference.admission import Bound
 from service.inference.batcher import Batcher
 from service.inference.calibrations import Calibrations
@@ -113,19 +112,19 @@ class Serving:
         notes: Notes | None = None,
     ) -> None:
         self._watch: Watch = watch or Unwatched()
-        cores = os.cpu_count() or 1
         self._max_pixels = settings.max_pixels
         bound = Bound(settings.serve_queue_images, settings.serve_queue_s)
         self.decoder = DecodePool(
-            settings.decode_processes or max(2, min(8, cores // 2)),
+            cores.decoders(settings),
             timeout_s=settings.decode_timeout_s,
             bound=bound,
+            watch=self._watch,
         )
         load = functools.partial(
             engine.load,
             blobs=blobs,
             device=settings.serve_device,
-            threads=settings.serve_threads or max(1, cores // 4),
+            threads=cores.threads(settings),
             scratch=scratch,
             engine=settings.engine,
         )

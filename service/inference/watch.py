@@ -20,6 +20,9 @@ class Watch(Protocol):
     def undecodable(self, code: str) -> None:
         """One image that cannot be used."""
 
+    def decoder_lost(self) -> None:
+        """One decoding process, which is replaced."""
+
 
 class Unwatched:
     """Nobody counts."""
@@ -31,3 +34,5 @@ class Unwatched:
     def request(self, *, decode_s: float, queue_s: float) -> None: ...
 
     def undecodable(self, code: str) -> None: ...
+
+    def decoder_lost(self) -> None: ...

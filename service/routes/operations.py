@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +16,7 @@ from service.answers import HealthOut, ReadyOut
 from service.auth import needs
 from service.health import BlobWatch, BrokerWatch, degraded
 from service.routes.common import App, guarded
-from service.state import Services
+from service.siblings import Siblings
 from service.store import figures
 
 WEB = Path(__file__).resolve().parent.parent / "web"
@@ -42,8 +41,15 @@ async def blob_watch(request: Request) -> BlobWatch:
     return watch
 
 
+async def all_siblings(request: Request) -> Siblings:
+    """Of the application."""
+    found: Siblings = request.app.state.siblings
+    return found
+
+
 Broker = Annotated[BrokerWatch, Depends(broker_watch)]
 BlobStore = Annotated[BlobWatch, Depends(blob_watch)]
+Together = Annotated[Siblings, Depends(all_siblings)]
 
 
 @public.get("/healthz", response_model=HealthOut)
@@ -60,27 +66,12 @@ async def readyz(app: App, broker: Broker, blobs: BlobStore) -> Response:
 
 @protected.get("/metrics", response_class=Response)
 @needs("read")
-def metrics(app: App, broker: Broker, blobs: BlobStore) -> Response:
-    """Counters in Prometheus' text format."""
+def metrics(app: App, siblings: Together) -> Response:
+    """Counters in Prometheus' text format, of all API processes of one `nidim up`."""
     with app.store.session() as tx:
         system = figures.read(tx)
-    present = [*gauges.of_system(system), *gauges.of_process(_moment(app, broker, blobs))]
+    present = [*gauges.of_system(system), *gauges.of_processes(siblings.moments())]
     return Response(app.metrics.render(present), media_type=app.metrics.content_type)
-
-
-def _moment(app: Services, broker: BrokerWatch, blobs: BlobWatch) -> gauges.Moment:
-    handles = app.serving.registry.handles
-    return gauges.Moment(
-        encoders_loaded=len(handles),
-        encoders_loaded_bytes=sum(handle.loaded.size_bytes for handle in handles),
-        images_waiting=app.serving.waiting,
-        decoder_restarts=app.serving.decoder.restarts,
-        ingestions=app.ingestions.at_work,
-        event_streams=app.broadcaster.streams,
-        broker_up=broker.alive(),
-        blobs_up=blobs.alive(),
-        data_free_bytes=shutil.disk_usage(app.settings.data_dir).free,
-    )
 
 
 class Static(StaticFiles):
