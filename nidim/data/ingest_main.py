@@ -84,7 +84,7 @@ def classify(exc: Exception) -> tuple[str, str]:
         return "too_large", str(exc)
     if isinstance(exc, DataError):
         return "bad_archive", str(exc)
-    if isinstance(exc, MemoryError):
+    if _is_out_of_memory(exc):
         return "too_large", "Reading the file needs more memory than an ingestion may use."
     if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
         return "no_space", "The server's disk is full; try again later."
@@ -93,7 +93,12 @@ def classify(exc: Exception) -> tuple[str, str]:
 
 def expected(exc: Exception) -> bool:
     """Whether the file is to blame, and known for what it is: nothing that an operator should read about."""
-    return isinstance(exc, DataError | MemoryError)
+    return isinstance(exc, DataError) or _is_out_of_memory(exc)
+
+
+def _is_out_of_memory(exc: Exception) -> bool:
+    """Also where the stack of a thread found no room, which Python does not call so."""
+    return isinstance(exc, MemoryError) or (isinstance(exc, RuntimeError) and "start new thread" in str(exc))
 
 
 def _run(job: dict[str, Any], events: Events) -> None:

@@ -215,6 +215,8 @@ def test_the_process_leaves_when_its_parent_is_gone(tmp_path: Path) -> None:
         (OverLimit("much"), "too_large"),
         (DataError("bad"), "bad_archive"),
         (MemoryError(), "too_large"),
+        (RuntimeError("can't start new thread"), "too_large"),
+        (RuntimeError("of another kind"), "bad_archive"),
         (OSError(28, "No space left on device"), "no_space"),
         (OSError(5, "I/O error"), "bad_archive"),
         (KeyError("/srv/secret"), "bad_archive"),
