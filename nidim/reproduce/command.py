@@ -24,6 +24,7 @@ NAMES = (
     "scale",
     "predict",
     "power",
+    "separability",
     "prior-gap",
 )
 """Known without importing torch; a test compares them with the tables."""
@@ -76,7 +77,7 @@ def reproduce(
 ) -> None:
     """Make TABLE anew: train every row with every seed, evaluate on the test images, write the table.
 
-    The table power trains nothing: it draws from known laws and counts which tests reject them.
+    The tables power and separability train nothing: they draw from known laws.
 
     \b
     Runs are kept, so Ctrl-C costs one run and the same command goes on:
