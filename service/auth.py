@@ -136,7 +136,8 @@ def check_local(request: Request, settings: Settings) -> None:
     """Without keys only programs of this machine may ask, never a web page from elsewhere. Raises Forbidden."""
     if request.client is not None and not is_loopback(request.client.host):
         raise Forbidden("Without keys the server answers to its own machine only.", code="host_not_allowed")
-    host = request.headers.get("host", "")
+    hosts = request.headers.getlist("host")
+    host = hosts[0] if len(hosts) == 1 else ""  # of two, who knows which one others look at
     name = _hostname(host)
     if not is_loopback(name) and name not in settings.allowed_hosts:
         raise Forbidden(

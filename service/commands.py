@@ -95,6 +95,7 @@ def create_command(
         key, secret = keyring.create(
             tx, By(CLI), pepper=store.pepper, name=name, scopes=scopes, expires_at=expires_at
         )
+        administered = keyring.administered(tx)
     if as_json:
         click.echo(json.dumps({**_shown_key(key), "key": secret}))
         return
@@ -104,6 +105,12 @@ def create_command(
         err=True,
     )
     click.echo(secret)
+    if not administered:
+        click.echo(
+            "There is no admin key: over HTTP nobody can delete or create keys, and without a key nobody can do "
+            "anything. Create one with: nidim keys create --name admin --scope admin",
+            err=True,
+        )
 
 
 @keys_command.command("list")

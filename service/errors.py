@@ -141,7 +141,7 @@ class BadCursor(Unprocessable):
 
 
 class VersionRequired(Unprocessable):
-    """A bare name or an alias is ambiguous here; name one version, as in name@3, or its enc_ id."""
+    """A bare name or an alias is ambiguous here; name one version, as in name@3, or give its id."""
 
     code = "version_required"
 

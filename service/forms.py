@@ -221,5 +221,5 @@ def _boundary(request: Request) -> bytes:
         raise UnsupportedMediaType(f"Content-Type must be {MULTIPART}.")
     boundary = options.get(b"boundary", b"")
     if not 1 <= len(boundary) <= 200:
-        raise MalformedBody("The Content-Type of a multipart body needs a boundary.")
+        raise MalformedBody("The Content-Type of a multipart body needs a boundary of 1 to 200 characters.")
     return boundary

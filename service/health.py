@@ -16,12 +16,14 @@ from service.gauges import Moment
 from service.inference.admission import QueueFull
 from service.refusals import ServingUnavailable
 from service.state import Services
-from service.store import Blobs, damage
+from service.store import Blobs, damage, figures
 
 STORE_S = 3.0
 BLOBS_EVERY_S = 5.0
 PROBE_THREADS = 4
 """A store that hangs may hold so many threads of probes; the others do not wait for it."""
+UNATTENDED_S = 60.0
+"""A job that waits so long while none is at work: no worker takes any. Twice as long as it takes to tell them again."""
 STUCK_S = 2.0
 """An image takes milliseconds: decoders that are all busy for seconds with the same ones do not come along."""
 PING_S = 0.5
@@ -107,8 +109,8 @@ async def degraded(app: Services, broker: BrokerWatch, blobs: BlobWatch) -> list
     """What does not work but does not stop the serving. Raises ServingUnavailable if the store or a pass fails."""
     try:
         async with asyncio.timeout(STORE_S):
-            damaged = await anyio.to_thread.run_sync(
-                _damaged, app, abandon_on_cancel=True, limiter=broker.threads
+            stored = await anyio.to_thread.run_sync(
+                _of_store, app, abandon_on_cancel=True, limiter=broker.threads
             )
     except Exception as error:
         logger.error("the store does not answer: %s", type(error).__name__)
@@ -124,7 +126,7 @@ async def degraded(app: Services, broker: BrokerWatch, blobs: BlobWatch) -> list
         raise ServingUnavailable("A forward pass failed.") from error
     if app.serving.decoder.stuck_s() > STUCK_S:
         found.append("decoding_stuck")
-    return found + [f"encoder_damaged: {name}" for name in damaged]
+    return found + stored
 
 
 async def _alive(watch: BrokerWatch | BlobWatch, threads: anyio.CapacityLimiter) -> bool:
@@ -136,7 +138,8 @@ async def _alive(watch: BrokerWatch | BlobWatch, threads: anyio.CapacityLimiter)
         return False
 
 
-def _damaged(app: Services) -> list[str]:
-    """``name@version`` of what any process found damaged; also asks whether the store answers."""
+def _of_store(app: Services) -> list[str]:
+    """What the database says is degraded; also asks whether it answers."""
     with app.store.session() as tx:
-        return damage.labels(tx)
+        found = [f"encoder_damaged: {name}" for name in damage.labels(tx)]
+        return [*found, "jobs_unattended"] if figures.unattended_s(tx) > UNATTENDED_S else found

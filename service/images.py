@@ -26,6 +26,8 @@ RAW = (
 TAKEN = (forms.MULTIPART, *RAW, NPY, JSON)
 FIELD = "images"
 PIECE = 1 << 18
+LONGEST_HEAD = 256
+"""Of a data URI, up to its comma."""
 """Characters of base64 that are decoded at a time."""
 
 Files = Sequence[bytes | None]
@@ -138,8 +140,8 @@ def _array_or_rows(raw: bytes, dim: int) -> tuple[Images | None, Embeddings | No
 
 
 def from_base64(texts: Sequence[str]) -> list[bytes | None]:
-    """The files; None for a text that is not base64."""
-    return [_unbase64(text) for text in texts]
+    """The files; None for a text that is not base64. It may come in lines, and as a data URI."""
+    return [_unbase64(_only_base64(text)) for text in texts]
 
 
 def _base64_images(raw: bytes) -> list[bytes | None]:
@@ -165,10 +167,15 @@ def _unbase64(text: str) -> bytes | None:
     return b"".join(pieces) if whole else None
 
 
-def from_data_uri(text: str) -> bytes | None:
-    """The bytes of ``data:image/…;base64,…``; None for anything else. Nothing is ever fetched."""
-    head, comma, data = text.partition(",")
+def is_data_uri(text: str) -> bool:
+    """Whether ``text`` begins like ``data:image/…;base64,…``. Nothing is ever fetched."""
+    head, comma, _ = text[:LONGEST_HEAD].partition(",")
     pieces = head.lower().split(";")
-    if not comma or not pieces[0].startswith("data:image/") or pieces[-1].strip() != "base64":
-        return None
-    return _unbase64(data.strip())
+    return bool(comma) and pieces[0].startswith("data:image/") and pieces[-1].strip() == "base64"
+
+
+def _only_base64(text: str) -> str:
+    """Without the head of a data URI, and without the ends of lines that many programs write."""
+    if is_data_uri(text):
+        text = text.partition(",")[2].strip()
+    return "".join(text.split("\n")).replace("\r", "") if "\n" in text else text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy.orm import Session
 
@@ -38,6 +38,15 @@ def revoke(tx: Session, by: By, key_id: str) -> Key:
     if not was_revoked:
         audit.record(tx, by, "key.revoke", key.id, name=key.name)
     return key
+
+
+def administered(tx: Session) -> bool:
+    """Whether there is a key that may create others, not revoked nor expired."""
+    now = datetime.now(UTC)
+    return any(
+        "admin" in key.scopes and key.revoked_at is None and (key.expires_at is None or key.expires_at > now)
+        for key in keys.list_(tx)
+    )
 
 
 def create_bootstrap_key(settings: Settings, store: Store) -> None:

@@ -26,6 +26,8 @@ REQUEST_ID = "nidim.request_id"
 
 CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 DATABASE_DOWN = (OperationalError, InterfaceError, PoolTimeout)
+OPENAI = "/v1/embeddings"
+"""Its clients show what stands under ``message``, and nothing else of an error."""
 NO_SUCH_TABLE = "42P01"
 """PostgreSQL's word for a database that came back empty; SQLite's is an OperationalError."""
 DETAILS = {
@@ -62,10 +64,13 @@ def headers(error: ServiceError) -> dict[str, str]:
     return found
 
 
-def response(error: ServiceError, request_id: str) -> Response:
-    """The whole answer: body, status and the headers that belong to it."""
-    body = orjson.dumps(problem(error, request_id))
-    return Response(body, error.status, headers=headers(error), media_type=MEDIA_TYPE)
+def response(error: ServiceError, request_id: str, *, path: str = "") -> Response:
+    """The whole answer to a request for ``path``: body, status and the headers that belong to it."""
+    found = problem(error, request_id)
+    if path == OPENAI:
+        places = (f"{item['pointer']}: {item['detail']}" for item in found.get("errors", [])[:3])
+        found["message"] = " ".join([found["detail"], *places])
+    return Response(orjson.dumps(found), error.status, headers=headers(error), media_type=MEDIA_TYPE)
 
 
 def answer(request: Request, error: ServiceError) -> Response:
@@ -73,7 +78,7 @@ def answer(request: Request, error: ServiceError) -> Response:
     if error.status >= 500:
         expected = error.status == 503  # whoever found out has said more
         logger.error("%s: %s", error.code, error, exc_info=None if expected else error)
-    return response(error, request.scope.get(REQUEST_ID, ""))
+    return response(error, request.scope.get(REQUEST_ID, ""), path=request.scope["path"])
 
 
 def install(app: FastAPI) -> None:

@@ -149,7 +149,10 @@ class BoundedHttp(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, error: Refusal) -> None:
-        self._write(problems.response(error, new_request_id()), close=True)
+        request_id = new_request_id()
+        answer = problems.response(error, request_id)
+        answer.headers["X-Request-Id"] = request_id
+        self._write(answer, close=True)
         self.transport.close()
 
     def _write(self, answer: Response, *, close: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -13,6 +14,7 @@ from pydantic import (
     Field,
     StringConstraints,
     Tag,
+    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -134,7 +136,7 @@ class OpenAIEmbeddingsIn(BaseModel):
 
     model: Ref
     input: ImageText | Annotated[list[ImageText], Field(max_length=MAX_ROWS)]
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Literal["float", "base64"] | None = Field(None, description="default: float")
     dimensions: int | None = Field(None, ge=1, le=MAX_DIM, description="if given, it must be the encoder's d")
 
 
@@ -191,3 +193,11 @@ class KeyIn(Body):
     name: Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[\x20-\x7e]+$")]
     scopes: list[KeyScope] = Field(min_length=1, max_length=4)
     expires_at: AwareDatetime | None = None
+
+    @field_validator("expires_at")
+    @classmethod
+    def _in_utc(cls, moment: datetime | None) -> datetime | None:
+        try:
+            return None if moment is None else moment.astimezone(UTC)
+        except OverflowError:
+            raise PydanticCustomError("moment", "must be within the years 1 to 9999 of UTC") from None

@@ -21,6 +21,7 @@ from nidim.data.zips import DAMAGED, open_zip
 from nidim.errors import DataError
 
 CHUNK = 4 * 2**20
+KEYS = ("images", "labels", "test_images", "test_labels")
 MAX_LABEL_BYTES = 1024
 
 
@@ -54,6 +55,11 @@ class ArraySource:
             return {"images": _Entry("the array", path.stat().st_size, lambda: path.open("rb"))}
         archive = self._zip = open_zip(path, self._limits)
         return {key: _zip_entry(archive, info) for key, info in _arrays(archive).items()}
+
+    @property
+    def unknown(self) -> list[str]:
+        """Arrays that are none of ours."""
+        return sorted(set(self._entries) - set(KEYS))
 
     def labels(self, key: str) -> np.ndarray | None:
         """``labels`` or ``test_labels``: (n,) of integers or strings, or None where the file has none."""
@@ -110,6 +116,8 @@ class ArraySource:
     def _check(self) -> None:
         if self.train.shape[0] == 0:
             raise DataError("The array holds no image.")
+        if "test_labels" in self._entries and self.test is None:
+            raise DataError("The .npz has test_labels without test_images.")
         if self.test is not None and self.test.shape[1:] != self.train.shape[1:]:
             raise DataError("images and test_images must have the same height, width and channels.")
         items = self.train.shape[0] + (self.test.shape[0] if self.test else 0)
@@ -142,7 +150,7 @@ def _arrays(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
         raise DataError("The .npz has two arrays of the same name.")
     if "images" not in infos:
         raise DataError(
-            'The .npz has no array "images"; name them images, labels, test_images, test_labels. It has: '
+            f'The .npz has no array "images"; name them {", ".join(KEYS)}. It has: '
             + ", ".join(sorted(infos)[:10])[:200]
         )
     return infos

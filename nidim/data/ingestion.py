@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from nidim.data import layout
-from nidim.data.arrays import ArraySource
+from nidim.data.arrays import KEYS, ArraySource
 from nidim.data.index import Format, ImageShape, Index, Splits
 from nidim.data.limits import DEFAULT_LIMITS, ImageLimits, OverLimit
 from nidim.data.members import Member
 from nidim.data.parallel import decode, map_members
 from nidim.data.progress import Progress, quiet
 from nidim.data.sources import open_source, sniff
-from nidim.data.survey import Seen, Survey, pack_members
+from nidim.data.survey import Seen, SkippedLog, Survey, pack_members
 from nidim.errors import BadImage, DataError
 
 
@@ -88,6 +88,9 @@ def _ingest_arrays(
         n_train, n_test = source.train.shape[0], source.test.shape[0] if source.test else 0
         items = n_train + n_test
         classes, labels = _array_labels(source, n_train, n_test, limits)
+        skipped = SkippedLog()
+        for name in source.unknown:
+            skipped.add(f"{name}.npy", f"not one of the arrays {', '.join(KEYS)}")
         done = 0
         for chunk in source.chunks():
             done += len(chunk)
@@ -102,6 +105,7 @@ def _ingest_arrays(
         classes=classes,
         splits=Splits(train=int((~is_test).sum()), test=int(is_test.sum())),
         image=ImageShape(height=height, width=width, channels=3 if colour else 1),
+        skipped=skipped.frozen(),
         seed=seed,
         members=pack_members(np.arange(items), labels, is_test),
     )

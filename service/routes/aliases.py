@@ -13,9 +13,9 @@ from service import views
 from service.answers import AliasMoveOut, AliasOut, ListOut
 from service.auth import needs
 from service.bodies import json_body
-from service.errors import NotFound
+from service.errors import BadCursor, NotFound
 from service.refusals import Blame, InvalidBody
-from service.routes.common import App, Author, NamePath, found, guarded
+from service.routes.common import App, Author, Cursor, Limit, NamePath, found, guarded
 from service.schemas import Alias, AliasIn
 from service.store import audit, encoders, rfc3339
 from service.store.encoders import aliases
@@ -106,13 +106,25 @@ def rollback_alias(
 
 @router.get(PATH + "/history", response_model=ListOut[AliasMoveOut])
 @needs("read")
-def alias_history(app: App, name: NamePath, alias: AliasPath) -> Response:
+def alias_history(
+    app: App, name: NamePath, alias: AliasPath, limit: Limit = 50, cursor: Cursor = None
+) -> Response:
     """Every move of the alias, newest first."""
+    before = None if cursor is None else _revision(cursor)
     with app.store.session() as tx:
-        moves = aliases.history(tx, name, alias)
-    found(moves or None, "alias")
-    items = [{"version": move.version, "etag": move.etag, "at": rfc3339(move.at)} for move in moves]
-    return views.answer({"items": items, "next_cursor": None})
+        found(aliases.history(tx, name, alias, limit=1) or None, "alias")
+        moves = aliases.history(tx, name, alias, limit=limit + 1, before=before)
+    shown = moves[:limit]
+    items = [{"version": move.version, "etag": move.etag, "at": rfc3339(move.at)} for move in shown]
+    return views.answer(
+        {"items": items, "next_cursor": str(shown[-1].revision) if len(moves) > limit else None}
+    )
+
+
+def _revision(cursor: str) -> int:
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 10):
+        raise BadCursor
+    return int(cursor)
 
 
 def _check_alias(alias: str) -> None:

@@ -66,6 +66,10 @@ async def wants_json(request: Request) -> None:
     choose(request, [JSON])
 
 
+JSON_ONLY = [Depends(wants_json)]
+"""Of a route that answers JSON and nothing else, on a router where others do not."""
+
+
 def guarded(
     prefix: str, tag: str, *, json_only: bool = False, route_class: type[APIRoute] = APIRoute
 ) -> APIRouter:
@@ -74,7 +78,7 @@ def guarded(
         prefix=prefix,
         tags=[tag],
         route_class=route_class,
-        dependencies=[Depends(authorize), *([Depends(wants_json)] if json_only else [])],
+        dependencies=[Depends(authorize), *(JSON_ONLY if json_only else [])],
         generate_unique_id_function=lambda route: route.name,
     )
 

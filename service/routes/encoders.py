@@ -16,7 +16,7 @@ from service.answers import EncoderOut, ListOut
 from service.auth import needs
 from service.degraded import Ledger
 from service.refusals import NotAcceptable
-from service.routes.common import App, Author, Cursor, EncoderAt, Limit, guarded
+from service.routes.common import JSON_ONLY, App, Author, Cursor, EncoderAt, Limit, guarded
 from service.state import Services
 from service.store import audit, encoders
 from service.store.audit import By
@@ -32,7 +32,7 @@ REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; s
 router = guarded("/v1/encoders", "encoders")
 
 
-@router.get("", response_model=ListOut[EncoderOut])
+@router.get("", response_model=ListOut[EncoderOut], dependencies=JSON_ONLY)
 @needs("read")
 def list_encoders(
     app: App,
@@ -48,7 +48,7 @@ def list_encoders(
     return views.page([views.encoder(row) for row in page.items], page)
 
 
-@router.get("/{ref}", response_model=EncoderOut)
+@router.get("/{ref}", response_model=EncoderOut, dependencies=JSON_ONLY)
 @needs("read")
 def get_encoder(encoder: EncoderAt) -> Response:
     """One version of an encoder."""
@@ -58,8 +58,9 @@ def get_encoder(encoder: EncoderAt) -> Response:
 @router.delete("/{ref}", status_code=204)
 @needs("admin")
 async def delete_encoder(app: App, by: Author, ref: VersionRef) -> Response:
-    """Delete one version, named by its id or name@version; not while an alias points to it.
+    """Delete one version, named by its id or name@version; not while an alias points to it, or a job waits for it.
 
+    Generators that were trained with it go on, but from images they can make nothing any more (409 source_gone).
     Its files go with it, unless something else refers to them; the youngest ones go later.
     """
     encoder = await anyio.to_thread.run_sync(_delete, app, by, ref)

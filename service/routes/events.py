@@ -17,6 +17,7 @@ from service.accept import EVENTS, JSON, choose
 from service.answers import EventOut, ListOut
 from service.auth import Watch, needs
 from service.channels import Reader
+from service.errors import BadCursor
 from service.refusals import Blame, InvalidBody
 from service.routes.common import App, IdPath, found, guarded
 from service.schemas import MAX_COUNT
@@ -53,12 +54,17 @@ async def read_events(
     job_id: IdPath,
     after: Annotated[int, Query(ge=0, le=MAX_COUNT, description="events with a higher id only")] = 0,
     limit: Annotated[int, Query(ge=1, le=10_000, description="events of the JSON list")] = 10_000,
+    cursor: Annotated[
+        str | None, Query(max_length=512, description="next_cursor of the list before, instead of after")
+    ] = None,
     last_event_id: Annotated[str | None, Header(max_length=20, pattern=DIGITS)] = None,
 ) -> Response:
     """Server-sent events until the job has ended; with Accept: application/json the list so far."""
     media = choose(request, (EVENTS, JSON))
     if last_event_id:
         after = max(after, _parsed(last_event_id))
+    if cursor is not None:
+        after = max(after, _place(cursor))
     if media == JSON:
         return await anyio.to_thread.run_sync(_listed, app, job_id, after, limit)
     return _Stream(app, job_id, after, Watch(request))
@@ -68,6 +74,13 @@ def _parsed(last_event_id: str) -> int:
     if not last_event_id.isascii() or not last_event_id.isdecimal():
         raise InvalidBody(errors=[Blame("", "must be the id of an event", parameter="Last-Event-ID")])
     return int(last_event_id)
+
+
+def _place(cursor: str) -> int:
+    """The id of the event after which a page begins. Raises BadCursor."""
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= len(str(MAX_COUNT))):
+        raise BadCursor
+    return int(cursor)
 
 
 def _listed(app: Services, job_id: str, after: int, limit: int) -> Response:

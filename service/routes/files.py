@@ -14,7 +14,7 @@ from service.answers import FileOut, ListOut
 from service.auth import needs
 from service.degraded import Ledger
 from service.heads import is_head
-from service.routes.common import App, OwnerAt, found, guarded
+from service.routes.common import JSON_ONLY, App, OwnerAt, found, guarded
 from service.schemas import MAX_COUNT
 from service.state import Services
 from service.store.encoders import Encoder
@@ -33,8 +33,10 @@ router = guarded("/v1/encoders", "encoders")
 of_generators = guarded("/v1/generators", "generators")
 
 
-@of_generators.get("/{ref}/files", response_model=ListOut[FileOut], name="list_generator_files")
-@router.get("/{ref}/files", response_model=ListOut[FileOut])
+@of_generators.get(
+    "/{ref}/files", response_model=ListOut[FileOut], name="list_generator_files", dependencies=JSON_ONLY
+)
+@router.get("/{ref}/files", response_model=ListOut[FileOut], dependencies=JSON_ONLY)
 @needs("read")
 def list_files(encoder: OwnerAt) -> Response:
     """Names, sizes and digests."""

@@ -24,6 +24,7 @@ from service.inference import engine, pictures
 from service.inference.room import Room
 from service.refusals import Blame, EncoderDamaged, ForwardFailed, InvalidBody, TooLarge
 from service.routes.common import (
+    JSON_ONLY,
     App,
     Author,
     Caller,
@@ -53,7 +54,12 @@ VersionRef = Annotated[
     Path(max_length=127, description="gen_… or name@3", json_schema_extra={"pattern": VERSION_PATTERN}),
 ]
 SeedQuery = Annotated[
-    int, Query(ge=0, le=MAX_SEED, description="of the noise, where the body is images or embeddings")
+    int | None,
+    Query(
+        ge=0,
+        le=MAX_SEED,
+        description="as the seed of a JSON body, for bodies that cannot hold one; default: 0",
+    ),
 ]
 PICTURES = {
     media: {"schema": {"type": "string", "format": "binary", "maxLength": 1 << 30}} for media in OFFERS
@@ -67,7 +73,7 @@ async def served_generator(ref: GeneratorRef, app: App, _: Caller) -> Encoder:
     return await app.generators.get(ref, functools.partial(look_up, app, ref, "generator"))
 
 
-@router.get("", response_model=ListOut[GeneratorOut])
+@router.get("", response_model=ListOut[GeneratorOut], dependencies=JSON_ONLY)
 @needs("read")
 def list_generators(
     app: App,
@@ -83,7 +89,7 @@ def list_generators(
     return views.page([views.generator(row) for row in page.items], page)
 
 
-@router.get("/{ref}", response_model=GeneratorOut)
+@router.get("/{ref}", response_model=GeneratorOut, dependencies=JSON_ONLY)
 @needs("read")
 def get_generator(generator: OwnerAt) -> Response:
     """One version of a generator."""
@@ -101,7 +107,7 @@ async def delete_generator(app: App, by: Author, ref: VersionRef) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/{ref}/report")
+@router.get("/{ref}/report", dependencies=JSON_ONLY)
 @needs("read")
 async def generator_report(app: App, generator: OwnerAt) -> Response:
     """The full report: samples from the prior and from held-out embeddings beside real images."""
@@ -120,7 +126,7 @@ async def generate(
     request: Request,
     app: App,
     generator: Annotated[Encoder, Depends(served_generator)],
-    seed: SeedQuery = 0,
+    seed: SeedQuery = None,
     columns: Annotated[int | None, Query(ge=1, le=1024, description="of the grid; default: a square")] = None,
 ) -> Response:
     """Images from draws of the prior (``{"n": 16, "seed": 0}``), or from embeddings or images as for embed.
@@ -147,22 +153,31 @@ class Wish:
     offset: int = 0
 
 
-async def _wish(request: Request, app: Services, generator: Encoder, room: Room, seed: int) -> Wish:
+async def _wish(request: Request, app: Services, generator: Encoder, room: Room, seed: int | None) -> Wish:
     if media_type(request) != JSON:
         given, rows = await images.images_or_embeddings(request, generator.dim, room)
         if rows is not None:
-            return Wish(rows, seed)
+            return Wish(rows, seed or 0)
         assert given is not None
-        return await _of_images(request, app, generator, given, room, seed)
+        return await _of_images(request, app, generator, given, room, seed or 0)
     raw = await bodies.read(request, app.settings.max_embed_bytes, room.arrived, marks.of_rows(app.settings))
     with room.holding(2 * len(raw)):
-        body = await bodies.off_loop(bodies.parse, GenerateIn, raw, size=len(raw))
+        body = _seeded(await bodies.off_loop(bodies.parse, GenerateIn, raw, size=len(raw)), seed)
         if body.images is not None:
             found = await bodies.off_loop(images.from_base64, body.images, size=len(raw))
             return await _of_images(request, app, generator, found, room, body.seed)
     if body.embeddings is not None:
         return Wish(vectors.as_rows(body.embeddings, generator.dim), body.seed, body.offset)
     return await anyio.to_thread.run_sync(_drawn, app, generator, body)
+
+
+def _seeded(body: GenerateIn, seed: int | None) -> GenerateIn:
+    """``body`` with the seed of the query where it has none of its own. Raises InvalidBody if there are two."""
+    if seed is None:
+        return body
+    if "seed" in body.model_fields_set and body.seed != seed:
+        raise InvalidBody(errors=[Blame("/seed", f"is not the seed of the query, {seed}; give one of them")])
+    return body.model_copy(update={"seed": seed})
 
 
 async def _of_images(

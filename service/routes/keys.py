@@ -38,7 +38,11 @@ def create_key(
     by: Author,
     body: Annotated[KeyIn, Depends(json_body(KeyIn))],
 ) -> Response:
-    """A new key. Its secret is shown this once: only the same request with the same Idempotency-Key sees it again."""
+    """A new key. Its secret is shown this once: only the same request with the same Idempotency-Key sees it again.
+
+    The first key ends the time in which everybody on this machine may do everything: let it be an admin's, for only
+    an admin's key, or `nidim keys create` on the server's machine, makes more.
+    """
     wish = body.model_dump(mode="json", exclude_unset=True)
     return issuing.issue(
         app, by, body, once(request, caller, wish, keep_hours=app.settings.idempotency_hours)

@@ -14,7 +14,7 @@ from service import bodies, marks, views
 from service.accept import JSON
 from service.answers import OpenAIEmbeddingsOut
 from service.auth import needs
-from service.images import from_data_uri
+from service.images import from_base64, is_data_uri
 from service.inference.serving import Embedded
 from service.refusals import Blame, InvalidBody, TooLarge
 from service.routes.common import App, answering, guarded, unless_gone
@@ -24,11 +24,12 @@ from service.state import Services
 from service.store import encoders
 from service.store.encoders import Encoder
 
-router = guarded("/v1", "embedding")
+PATH = "/embeddings"
+router = guarded("/v1", "embedding", json_only=True)
 
 
 @router.post(
-    "/embeddings",
+    PATH,
     response_model=OpenAIEmbeddingsOut,
     openapi_extra={"x-openai-body": True},
 )
@@ -48,11 +49,11 @@ async def create_embeddings(request: Request, app: App) -> Response:
                 done = await unless_gone(request, app.serving.embed(encoder, images, room=room))
     checked(app, done, keep_going=False)
     app.drifts.feed(encoder, done.rows)
-    body = await anyio.to_thread.run_sync(_body, done, wish.encoding_format)
+    body = await anyio.to_thread.run_sync(_body, done, wish.encoding_format or "float")
     return views.answer(body, headers=timing(done))
 
 
-def _parsed(raw: bytes, most: int) -> tuple[OpenAIEmbeddingsIn, list[bytes]]:
+def _parsed(raw: bytes, most: int) -> tuple[OpenAIEmbeddingsIn, list[bytes | None]]:
     wish = bodies.parse(OpenAIEmbeddingsIn, raw)
     many = isinstance(wish.input, list)
     texts = wish.input if isinstance(wish.input, list) else [wish.input]
@@ -60,16 +61,15 @@ def _parsed(raw: bytes, most: int) -> tuple[OpenAIEmbeddingsIn, list[bytes]]:
         raise InvalidBody(errors=[Blame("/input", "at least one image")])
     if len(texts) > most:
         raise TooLarge(f"{len(texts)} images are over the limit of {most} a request.")
-    images, blames = [], []
-    for i, text in enumerate(texts):
-        data = from_data_uri(text)
-        if data is None:
-            blames.append(Blame(f"/input/{i}" if many else "/input", "not a data:image/…;base64 URI"))
-        else:
-            images.append(data)
+    places = [f"/input/{i}" for i in range(len(texts))] if many else ["/input"]
+    blames = [
+        Blame(place, "not a data:image/…;base64 URI")
+        for place, text in zip(places, texts, strict=True)
+        if not is_data_uri(text)
+    ]
     if blames:
         raise InvalidBody("Images come as data URIs; nothing is fetched.", errors=blames[:100])
-    return wish, images
+    return wish, from_base64(texts)
 
 
 def _encoder(app: Services, wish: OpenAIEmbeddingsIn) -> Encoder:

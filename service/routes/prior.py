@@ -56,7 +56,7 @@ def sample(
         temperature=body.temperature,
     )
     head = rows.Head("samples", label(encoder), encoder.dim)
-    headers = {"X-Encoder": head.encoder}
+    headers = {"X-Encoder": head.encoder, "X-Seed": str(body.seed)}
     if media == NPY:
         headers["Content-Length"] = str(rows.npy_length(body.n, encoder.dim))
     return StreamingResponse(rows.streamed(head, pages, body.n, media), media_type=media, headers=headers)

@@ -42,6 +42,7 @@ class AliasMove:
     """One entry of the history; ``version`` is None where the alias was deleted."""
 
     version: int | None
+    revision: int
     etag: str
     at: datetime
 
@@ -125,8 +126,11 @@ def delete(tx: Session, name: str, alias: str, *, if_match: str | None = None) -
     _move(tx, name, alias, None)
 
 
-def history(tx: Session, name: str, alias: str, *, limit: int | None = None) -> list[AliasMove]:
-    """Every move, or the last few, newest first; also of an alias that was deleted, empty if there never was one."""
+def history(
+    tx: Session, name: str, alias: str, *, limit: int | None = None, before: int | None = None
+) -> list[AliasMove]:
+    """Every move, or the last few, newest first, those of a revision below ``before``; also of an alias that was
+    deleted, empty if there never was one."""
     if not (is_name(name) and is_name(alias)):
         return []
     query = (
@@ -135,7 +139,12 @@ def history(tx: Session, name: str, alias: str, *, limit: int | None = None) -> 
         .order_by(AliasMoveRow.revision.desc())
         .limit(limit)
     )
-    return [AliasMove(version=row.version, etag=_etag(row.revision), at=row.at) for row in tx.execute(query)]
+    if before is not None:
+        query = query.where(AliasMoveRow.revision < before)
+    return [
+        AliasMove(version=row.version, revision=row.revision, etag=_etag(row.revision), at=row.at)
+        for row in tx.execute(query)
+    ]
 
 
 def lock(tx: Session, name: str) -> None:

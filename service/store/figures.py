@@ -67,6 +67,12 @@ def read(tx: Session) -> Figures:
     )
 
 
+def unattended_s(tx: Session) -> float:
+    """How long the job waits that waits longest, where no job is at work; else 0."""
+    running = select(JobRow.id).where(JobRow.state == "running").limit(1)
+    return 0.0 if tx.execute(running).first() else _age_s(tx, _queued_since())
+
+
 def _by_state(tx: Session, table: type[JobRow | DatasetRow], states: tuple[str, ...]) -> dict[str, int]:
     query = select(table.state, func.count()).group_by(table.state)
     found = dict(tx.execute(query).all())

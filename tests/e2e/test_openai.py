@@ -69,5 +69,5 @@ def test_one_image_and_an_unknown_model(plain_stack: str, encoder: str) -> None:
         base_url=f"{plain_stack}/v1", api_key="unused", http_client=httpx.Client(trust_env=False)
     ) as client:
         assert len(client.embeddings.create(model=encoder, input=image).data[0].embedding) == 3
-        with pytest.raises(openai.APIStatusError):
+        with pytest.raises(openai.APIStatusError, match="/model: unknown encoder"):
             client.embeddings.create(model="nobody", input=image)

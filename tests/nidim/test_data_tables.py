@@ -66,6 +66,21 @@ def test_npz_with_every_array(tmp_path: Path, compressed: bool) -> None:
     assert np.array_equal(dataset.test.labels, LABELS[15:])
 
 
+def test_npz_arrays_of_other_names_are_skipped_by_name(tmp_path: Path) -> None:
+    index, dataset = load(save(tmp_path, images=IMAGES[:, :5], label=LABELS, names=LABELS), tmp_path)
+    assert index.skipped.count == 2
+    assert [(skip.member, "test_labels" in skip.reason) for skip in index.skipped.first] == [
+        ("label.npy", True),
+        ("names.npy", True),
+    ]
+    assert dataset.train.labels is None
+
+
+def test_npz_labels_of_test_images_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="test_labels without test_images"):
+        load(save(tmp_path, images=IMAGES[:, :5], labels=LABELS, test_labels=LABELS), tmp_path)
+
+
 def test_npz_without_a_test_split_holds_out_a_tenth(tmp_path: Path) -> None:
     index, dataset = load(save(tmp_path, images=IMAGES[:, :5], labels=LABELS), tmp_path)
     is_test = index.members.is_test.unpack().astype(bool)

@@ -67,6 +67,15 @@ def test_create_prints_the_secret_alone_and_once(run, verify) -> None:
         assert secret[11:] not in shown.output
 
 
+def test_keys_of_which_none_administers_come_with_a_warning(run) -> None:
+    assert "no admin key" in run("create", "--name", "a", "--scope", "read").stderr
+    first = run("create", "--name", "b", "--scope", "admin")
+    assert "no admin key" not in first.stderr
+    assert "no admin key" not in run("create", "--name", "c", "--scope", "read").stderr
+    run("revoke", first.stderr.split(":")[0])
+    assert "no admin key" in run("create", "--name", "d", "--scope", "read").stderr
+
+
 def test_json_is_one_object_a_line(run, verify) -> None:
     made = lines(run("create", "--name", "a", "--scope", "admin", "--json"))[0]
     assert verify(made["key"]).id == made["id"]

@@ -141,6 +141,27 @@ def test_one_bad_image_is_named_or_loses_its_row(
 
 def test_text_that_is_not_base64_is_a_bad_image(api: httpx.Client, is_problem: Any) -> None:
     is_problem(api.post(ROUTE, json={"images": ["http://127.0.0.1/x.png"]}), 422, "bad_image", "/images/0")
+    for text in ("aGk=aGk=", "a b c=", "data:text/plain;base64,aGk=", "data:image/png,aGk="):
+        is_problem(api.post(ROUTE, json={"images": [text]}), 422, "bad_image", "/images/0")
+
+
+def test_base64_may_come_in_lines_and_as_a_data_uri(
+    api: httpx.Client, pictures: Any, image_file: Any
+) -> None:
+    file = image_file(pictures[0])
+    plain = base64.b64encode(file).decode()
+    lines = base64.encodebytes(file).decode()
+    assert lines.count("\n") > 1
+    texts = [
+        plain,
+        lines,
+        lines.replace("\n", "\r\n"),
+        f"data:image/png;base64,{plain}",
+        f"DATA:image/png;base64,{lines}",
+    ]
+    rows = api.post(ROUTE, json={"images": texts}).json()["embeddings"]
+    assert len(rows) == len(texts)
+    assert all(row == rows[0] for row in rows)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])

@@ -146,6 +146,12 @@ def test_aliases_move_by_compare_and_swap(
     is_problem(api.delete(url), 404, "not_found")
     moves = api.get(f"{url}/history").json()["items"]
     assert [move["version"] for move in moves] == [None, 2, 1]
+    first = api.get(f"{url}/history", params={"limit": 2}).json()
+    assert first["items"] == moves[:2]
+    rest = api.get(f"{url}/history", params={"limit": 2, "cursor": first["next_cursor"]}).json()
+    assert (rest["items"], rest["next_cursor"]) == (moves[2:], None)
+    assert api.get(f"{url}/history", params={"limit": 3}).json() == {"items": moves, "next_cursor": None}
+    is_problem(api.get(f"{url}/history", params={"cursor": "x"}), 422, "bad_cursor")
 
 
 def test_aliases_are_created_once_and_rolled_back(

@@ -54,6 +54,20 @@ def test_the_same_seed_gives_the_same_images_and_pages_agree(make: Any) -> None:
     assert make({"n": 0}).shape == (0, 8, 8, 1)
 
 
+def test_a_seed_in_the_query_is_that_of_a_json_body_without_one(
+    make: Any, api: httpx.Client, is_problem: Any
+) -> None:
+    body = {"embeddings": [[0.0, 0.0], [1.0, -1.0]]}
+    want = make({**body, "seed": 7})
+    np.testing.assert_array_equal(make(body, params={"seed": 7}), want)
+    np.testing.assert_array_equal(make({**body, "seed": 7}, params={"seed": 7}), want)
+    np.testing.assert_array_equal(make({"n": 3}, params={"seed": 7}), make({"n": 3, "seed": 7}))
+    assert (make(body) != want).any()
+    answer = api.post(f"{URL}/generate", json={**body, "seed": 7}, params={"seed": 8})
+    is_problem(answer, 422, "invalid_value", "/seed")
+    assert api.post(f"{URL}/generate", json=body, params={"seed": 7}).headers["x-seed"] == "7"
+
+
 def test_draws_are_those_of_the_encoder_s_prior(make: Any, api: httpx.Client) -> None:
     drawn = api.post("/v1/encoders/gauss/prior/sample", json={"n": 5, "seed": 11}).json()["samples"]
     np.testing.assert_array_equal(make({"embeddings": drawn, "seed": 11}), make({"n": 5, "seed": 11}))

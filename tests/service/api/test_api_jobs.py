@@ -263,12 +263,23 @@ def test_events_stream_until_the_end_and_resume_without_loss(server: Any, api: h
     assert page["items"] == streamed[4:6]
     assert page["next_cursor"] == str(streamed[5]["id"])
     assert events_of(api, job_id, **{"Last-Event-ID": str(streamed[-1]["id"])}) == []
+    paged, params = [], {"limit": 3}
+    while True:
+        answer = api.get(f"/v1/jobs/{job_id}/events", headers={"accept": "application/json"}, params=params)
+        paged += answer.json()["items"]
+        if answer.json()["next_cursor"] is None:
+            break
+        params["cursor"] = answer.json()["next_cursor"]
+    assert paged == streamed
 
 
 def test_bad_wishes_about_events(api: httpx.Client, is_problem: Any) -> None:
     url = f"/v1/jobs/{submit(api).json()['id']}/events"
     is_problem(api.get(url, headers={"accept": "text/html"}), 406, "not_acceptable")
     is_problem(api.get(url, headers={"Last-Event-ID": "soon"}), 422, "invalid_value")
+    for cursor in ("", "soon", "-1", "9" * 100, "²"):
+        answer = api.get(url, params={"cursor": cursor}, headers={"accept": "application/json"})
+        is_problem(answer, 422, "bad_cursor")
     is_problem(
         api.get(url, params={"after": -1}, headers={"accept": "application/json"}), 422, "invalid_value"
     )

@@ -127,6 +127,26 @@ def test_a_key_expires_by_itself(locked: Any, is_problem: Any) -> None:
     is_problem(locked.client.get("/v1/jobs", headers=bearer(made["key"])), 401, "bad_key")
 
 
+@pytest.mark.parametrize(
+    ("moment", "shown"),
+    [
+        ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59.000000Z"),
+        ("9999-12-31T23:59:59+14:00", "9999-12-31T09:59:59.000000Z"),
+        ("9999-12-31T23:59:59-14:00", None),
+        ("0001-01-01T00:00:00+14:00", None),
+        ("0001-01-01T00:00:00Z", None),
+    ],
+)
+def test_the_ends_of_time(locked: Any, is_problem: Any, moment: str, shown: str | None) -> None:
+    body = {"name": "late", "scopes": ["read"], "expires_at": moment}
+    answer = locked.client.post("/v1/keys", json=body, headers=bearer(SECRET))
+    if shown is None:
+        is_problem(answer, 422, "invalid_value", "/expires_at")
+    else:
+        assert (answer.status_code, answer.json()["expires_at"]) == (201, shown)
+    assert locked.client.get("/v1/keys", headers=bearer(SECRET)).status_code == 200
+
+
 def test_an_open_stream_ends_when_its_key_is_revoked(locked: Any) -> None:
     made = create(locked, "read")
     job = locked.client.post("/v1/jobs", json=JOB, headers=bearer(SECRET)).json()["id"]

@@ -65,7 +65,9 @@ class Part:
 
 
 def test_only_the_store_or_a_forward_pass_makes_it_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.health._damaged", lambda app: app.store.ping() or ["worn@3"])
+    monkeypatch.setattr(
+        "service.health._of_store", lambda app: app.store.ping() or ["encoder_damaged: worn@3"]
+    )
 
     def ask(store: Part, serving: Part, blobs: Part = Part()) -> list[str]:
         app = SimpleNamespace(store=store, serving=serving)

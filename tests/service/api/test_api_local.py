@@ -6,6 +6,7 @@ Raw requests as browsers send them: forms, fetches, a name that was rebound to 1
 from __future__ import annotations
 
 import http.client
+import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -105,6 +106,20 @@ def untouched(server: Any) -> Any:
     before = counts()
     yield
     assert counts() == before
+
+
+def test_two_hosts_are_one_too_many(server: Any) -> None:
+    """Which of them others look at nobody can tell, so neither counts."""
+    port = urlsplit(server.url).port or 0
+    for hosts in ([f"127.0.0.1:{port}", "attacker.example"], [f"127.0.0.1:{port}"] * 2):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.putrequest("GET", "/v1/jobs", skip_host=True)
+        for host in hosts:
+            connection.putheader("Host", host)
+        connection.endheaders()
+        answer = connection.getresponse()
+        assert (answer.status, json.loads(answer.read())["code"]) == (403, "host_not_allowed")
+        connection.close()
 
 
 FORMS = (

@@ -106,6 +106,8 @@ def test_jobs_their_states_and_their_age(own: Any) -> None:
     after = Scrape(own.client)
     assert after("nidim_jobs", state="queued") == before("nidim_jobs", state="queued") + 1
     assert 90 <= after("nidim_queue_age_seconds") < 600
+    ready = own.client.get("/readyz")
+    assert (ready.status_code, "jobs_unattended" in ready.json()["degraded"]) == (200, True)
     failures = "nidim_publish_failures_total"
     assert wait_for(lambda: Scrape(own.client)(failures) > before(failures)), "there is no broker"
     assert after("nidim_broker_up") == 0
@@ -113,6 +115,7 @@ def test_jobs_their_states_and_their_age(own: Any) -> None:
     final = Scrape(own.client)
     assert final("nidim_jobs", state="cancelled") == before("nidim_jobs", state="cancelled") + 1
     assert final("nidim_queue_age_seconds") == 0
+    assert "jobs_unattended" not in own.client.get("/readyz").json()["degraded"]
 
 
 def test_a_worker_that_falls_silent_is_a_lost_lease(own: Any) -> None:

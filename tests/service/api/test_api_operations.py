@@ -15,6 +15,7 @@ from service import answers
 from service.app import create_app
 from service.routes.operations import WEB
 from service.settings import Settings
+from service.store.encoders import Encoder
 
 SVG = "http://www.w3.org/2000/svg"
 """A name, which nobody fetches."""
@@ -198,8 +199,16 @@ def test_answers_are_what_the_description_says(api: httpx.Client, encoder: Any) 
         assert set(answer.json()) >= set(model.model_fields) - {"errors"} - OPTIONAL
 
 
-@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/datasets", "/v1/datasets/digits", "/v1/keys"])
-def test_json_routes_refuse_what_cannot_be_json(api: httpx.Client, is_problem: Any, path: str) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/v1/jobs", "/v1/datasets", "/v1/datasets/digits", "/v1/keys", "/v1/encoders", "/v1/generators"),
+        *("/v1/encoders/gauss", "/v1/encoders/gauss/files"),
+    ],
+)
+def test_json_routes_refuse_what_cannot_be_json(
+    api: httpx.Client, encoder: Encoder, is_problem: Any, path: str
+) -> None:
     is_problem(api.get(path, headers={"accept": "text/csv"}), 406, "not_acceptable")
     for wanted in ("application/json", "*/*", "application/*;q=0.5, text/html"):
         assert api.get(path, headers={"accept": wanted}).status_code == 200
