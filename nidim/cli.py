@@ -19,7 +19,7 @@ import click
 
 from nidim import __version__
 from nidim.errors import NidimError
-from nidim.given import load_dataset, read_images, read_spec, save_array
+from nidim.given import NewFile, load_dataset, read_images, read_spec, require_free, save_array
 from nidim.remote.switch import GROUP, OWN, LocalOrServer
 
 if TYPE_CHECKING:
@@ -133,7 +133,12 @@ def dataset_options(command: Any) -> Any:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="An .npy file (n, d): the embeddings are to follow the law of these points, by a flow.",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory of the new encoder.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Directory of the new encoder.",
+)
 @click.option(
     "--onnx/--no-onnx", default=True, show_default=True, help="Write model.onnx, too (some seconds)."
 )
@@ -165,6 +170,7 @@ def train(
     from nidim import pipeline
     from nidim.capacity import resolve
     from nidim.ranks import join
+    from nidim.stored import FILES
 
     given = read_spec(spec_file, changes, prior_sample=prior_sample)
     world = join()
@@ -173,6 +179,7 @@ def train(
     )
     for advice in resolve(spec, dataset.facts)[1] if world.leads else ():
         click.secho(f"{advice.code}: {advice.detail}", fg="yellow", err=True)
+    require_free(out, spec.digest, FILES)
     checkpoint = out / CHECKPOINT
     resume = resume_from(checkpoint, spec.digest, ranks=world.size, tell=world.leads)
     with _hooks(checkpoint, shown=world.leads) as hooks:
@@ -272,7 +279,7 @@ def _use_threads(count: int | None) -> None:
 
 @main.command()
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the whole report as JSON.")
+@click.option("-o", "--output", type=NewFile(), help="Write the whole report as JSON.")
 @dataset_options
 def evaluate(
     directory: Path,
@@ -308,7 +315,7 @@ def evaluate(
 @click.argument(
     "images", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="float32 (n, d), .npy")
+@click.option("-o", "--output", type=NewFile(), required=True, help="float32 (n, d), .npy")
 @click.option("--noisy", is_flag=True, help="f(x) + Z instead of f(x).")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="of the noise")
 def embed(directory: Path, images: tuple[Path, ...], output: Path, noisy: bool, seed: int) -> None:
@@ -327,15 +334,16 @@ def embed(directory: Path, images: tuple[Path, ...], output: Path, noisy: bool, 
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1))
 @click.option("--offset", default=0, show_default=True, type=click.IntRange(0, 2**62), help="first row")
 @click.option("--temperature", default=1.0, show_default=True, type=click.FloatRange(0, 100))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="float32 (n, d), .npy")
+@click.option("-o", "--output", type=NewFile(), required=True, help="float32 (n, d), .npy")
 def sample(directory: Path, n: int, seed: int, offset: int, temperature: float, output: Path) -> None:
     """Draw from the law that the embeddings of the encoder in DIRECTORY follow.
 
     The draws of a seed are one infinite stream: -n and --offset are a page of it, the same on every machine.
     """
-    from nidim import bundle
+    from nidim import stored
 
-    prior = bundle.read_prior(directory, bundle.read_config(directory))
+    stored.require_kind(directory, "encoder")
+    prior = stored.read_prior(directory, stored.read_config(directory))
     if temperature != 1.0 and not prior.has_temperature:
         raise click.BadParameter(f"{prior.name} has no centre: it must be 1", param_hint="--temperature")
     save_array(output, prior.sample(n, seed=seed, offset=offset, temperature=temperature))

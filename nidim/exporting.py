@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from nidim.given import read_images
+from nidim.given import NewFile, read_images
 
 ENDINGS = (".onnx", ".pt2")
 
@@ -14,7 +14,7 @@ ENDINGS = (".onnx", ".pt2")
 @click.command()
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("images", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="FILE.onnx or FILE.pt2")
+@click.option("-o", "--output", type=NewFile(), required=True, help="FILE.onnx or FILE.pt2")
 def export(directory: Path, images: tuple[Path, ...], output: Path) -> None:
     """Export the encoder in DIRECTORY to one file that needs no nidim: uint8 images in, embeddings out.
 

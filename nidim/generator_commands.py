@@ -29,9 +29,14 @@ if TYPE_CHECKING:
     "changes",
     multiple=True,
     metavar="FIELD=VALUE",
-    help="Change a field of the spec, e.g. --set model.width=48.",
+    help="Change a field of the spec, e.g. --set epochs=20.",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory of the new generator.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Directory of the new generator.",
+)
 @dataset_options
 def generator(
     spec_file: Path,
@@ -53,8 +58,9 @@ def generator(
     """
     from nidim import bundle
     from nidim.generate import pipeline
+    from nidim.generate.bundle import FILES
     from nidim.generate.report import sentence
-    from nidim.given import read_generator_spec
+    from nidim.given import read_generator_spec, require_free
     from nidim.pipeline import Hooks
     from nidim.progress import TrainingDisplay
 
@@ -68,6 +74,7 @@ def generator(
         allow_downloads=allow_downloads,
     )
     full = spec.filled(pipeline.facts_of(source), dataset.facts)
+    require_free(out, full.digest, FILES)
     checkpoint, stop = out / CHECKPOINT, StopOnSignal()
     with TrainingDisplay() as display:
 

@@ -6,9 +6,11 @@ Raises click's exceptions, with what to do.
 from __future__ import annotations
 
 import json
+import os
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
@@ -23,6 +25,19 @@ if TYPE_CHECKING:
     from nidim.spec.generator import GeneratorSpec
 
 S = TypeVar("S", bound="Part")
+
+
+class NewFile(click.Path):
+    """A file that is going to be written, in a directory that is there: better asked before the work than after it."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, writable=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not found.parent.is_dir():
+            self.fail(f"there is no directory {found.parent}; make it first.", param, ctx)
+        return found
 
 
 def read_spec(path: Path, changes: tuple[str, ...] = (), *, prior_sample: Path | None = None) -> TrainSpec:
@@ -66,10 +81,71 @@ def _values(path: Path, changes: tuple[str, ...]) -> dict[str, Any]:
 def _validated(spec: type[S], values: dict[str, Any], path: Path) -> S:
     from pydantic import ValidationError
 
+    _name_kinds(spec, values)
     try:
         return spec.model_validate(values)
     except ValidationError as exc:
         raise click.ClickException(f"{path} is not a valid spec:\n{_problems(exc)}") from exc
+
+
+def _name_kinds(spec: type[S], values: dict[str, Any]) -> None:
+    """Name the kind of each section that has none, where one kind alone has its fields: {sigma: .2} is gaussian noise.
+
+    Raises click.ClickException where several have, or none.
+    """
+    for field, section in values.items():
+        kinds = _kinds(spec, field)
+        if not kinds or not isinstance(section, dict) or "kind" in section:
+            continue
+        fitting = [kind for kind, part in kinds.items() if section.keys() <= part.model_fields.keys()]
+        if len(fitting) != 1:
+            raise click.ClickException(
+                f"{field} needs a kind, as in {field}.kind = {(fitting or list(kinds))[0]}: one of "
+                f"{', '.join(fitting or kinds)}."
+            )
+        section["kind"] = fitting[0]
+
+
+def _kinds(spec: type[S], field: str) -> dict[str, type[Part]]:
+    """The parts that may stand in ``field`` by their kind; empty where no kinds are told apart."""
+    from nidim.spec.base import Part
+
+    if field not in spec.model_fields:
+        return {}
+    found: dict[str, type[Part]] = {}
+    waiting = [spec.model_fields[field].annotation]
+    while waiting:
+        kind = waiting.pop(0)
+        if isinstance(kind, type) and issubclass(kind, Part):
+            found[kind.model_fields["kind"].default] = kind
+        else:
+            waiting += get_args(kind)
+    return found
+
+
+def require_free(out: Path, spec_digest: str, files: Sequence[str]) -> None:
+    """Raises click.ClickException where ``out`` holds what a training of another spec has written, or a stranger."""
+    there = [name for name in files if (out / name).exists()]
+    if not there:
+        return
+    try:
+        made_by = _digest_of_stored(out)
+    except (OSError, ValueError, KeyError, TypeError):  # no config.json, or not one of ours
+        made_by = None
+    if made_by != spec_digest:
+        held = "another encoder or generator" if made_by else there[0]
+        raise click.ClickException(
+            f"{out} holds {held}, which would be lost: choose another --out, or remove it."
+        )
+
+
+def _digest_of_stored(out: Path) -> str:
+    from nidim.spec import FullSpec
+    from nidim.spec.generator import FullGeneratorSpec
+
+    values = json.loads((out / "config.json").read_text())
+    spec = FullGeneratorSpec if values.get("kind") == "generator" else FullSpec
+    return spec.model_validate(values["spec"]).digest
 
 
 def _points(path: Path) -> list[list[float]]:

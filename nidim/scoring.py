@@ -26,16 +26,19 @@ def score(directory: Path, files: tuple[Path, ...], output: Path | None, as_json
     log p is in nats; p = P(χ²_d ≥ ‖s‖²), small for an outlier, holds where embeddings follow the law exactly. The
     conformal p is the rank among held-out images, valid for the encoder as it is: decide by it.
     """
-    from nidim import bundle
+    from nidim import stored
 
     rows = embeddings_of(files)
     if rows is None:
+        from nidim import bundle
+
         encoder = bundle.load(directory)
         prior, report = encoder.prior, encoder.report
         rows = encoder.embed(read_images(encoder.preprocessing, files))
     else:
-        prior = bundle.read_prior(directory, bundle.read_config(directory))
-        report = bundle.read_report(directory)
+        stored.require_kind(directory, "encoder")
+        prior = stored.read_prior(directory, stored.read_config(directory))
+        report = stored.read_report(directory)
     if rows.shape[1] != prior.dim:
         raise click.ClickException(
             f"{files[0]} has rows of {rows.shape[1]} values; the encoder has {prior.dim}."

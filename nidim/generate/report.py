@@ -43,6 +43,12 @@ class GeneratorReport(BaseModel):
     prior_gap_sd: float | None = Field(description="over the draws")
 
 
+POOR = 10.0
+"""Times the floor from which images made from real embeddings are too poor for the gap to say much."""
+HEEDED = 0.5
+"""Share of images that have the class of their embedding, below which the same holds."""
+
+
 def sentence(report: GeneratorReport) -> str:
     """The prior gap in words."""
     share = (report.prior_gap - 1) * 100
@@ -50,5 +56,17 @@ def sentence(report: GeneratorReport) -> str:
     return (
         f"Images made from draws of the prior are {verdict} than images made from embeddings of real held-out images "
         f"(Fréchet distance {report.prior.frechet_distance:.3g} against {report.heldout.frechet_distance:.3g}, "
-        f"{report.images} images each; real images among each other {report.floor:.3g})."
+        f"{report.images} images each; real images among each other {report.floor:.3g}).{_doubt(report)}"
     )
+
+
+def _doubt(report: GeneratorReport) -> str:
+    """A generator that heeds its embedding little, or makes poor images of any, has a small gap, too."""
+    agrees = report.heldout.class_agreement
+    if report.heldout.frechet_distance > POOR * report.floor:
+        return " Both are far from real images, so this says little of the law."
+    if agrees is not None and agrees < HEEDED:
+        return (
+            f" Only {100 * agrees:.0f} % have the class of their embedding, so this says little of the law."
+        )
+    return ""

@@ -79,13 +79,20 @@ class Prior(abc.ABC):
     def _drawn(self, uniform: Floats, temperature: float) -> Floats:
         return self.from_normal_scores(temperature * special.ndtri(uniform))
 
+    def rows(self, x: ArrayLike) -> Floats:
+        """x as float64 (n, d). Raises ValueError for another shape, which NumPy would broadcast to wrong numbers."""
+        values = np.asarray(x, dtype=np.float64)
+        if values.ndim != 2 or values.shape[1] != self.dim:
+            raise ValueError(f"x must have shape (n, {self.dim}), got {values.shape}")
+        return values
+
     def p_value(self, x: ArrayLike) -> Floats:
         """P(χ²_d ≥ ‖s‖²), shape (n,): small for an outlier, uniform on (0, 1) under the law."""
         return special.chdtrc(self.dim, self.outlyingness(x))
 
     def outlyingness(self, x: ArrayLike) -> Floats:
         """‖s‖², shape (n,): by which outliers are ranked, large for one; ∞ outside the support."""
-        return np.square(self.normal_scores(x)).sum(axis=1)
+        return np.square(self.normal_scores(self.rows(x))).sum(axis=1)
 
     def interpolate(self, a: ArrayLike, b: ArrayLike, steps: int) -> Floats:
         """``steps`` points from a to b, both (d,), both included; shape (steps, d).

@@ -81,7 +81,7 @@ class FlowPrior(Prior):
         return "sha256:" + hashlib.sha256(self.data).hexdigest()
 
     def log_prob(self, x: ArrayLike) -> Floats:
-        values = np.asarray(x, dtype=np.float64)
+        values = self.rows(x)
         return self._in_blocks(lambda rows: self.flow.log_prob(rows), values, np.empty(len(values)))
 
     def normal_scores(self, x: ArrayLike) -> Floats:

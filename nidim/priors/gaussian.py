@@ -30,7 +30,7 @@ class GaussianPrior(IndependentPrior):
         return -0.5 * self.outlyingness(x) - constant
 
     def outlyingness(self, x: ArrayLike) -> Floats:
-        values = np.asarray(x, dtype=np.float64)
+        values = self.rows(x)
         squared: Floats = np.einsum("ij,ij->i", values, values)
         return squared / self.scale**2
 

@@ -49,7 +49,7 @@ class MarginalPrior(IndependentPrior):
         return f"{self.law.title} in every coordinate".replace("-", "−")
 
     def log_prob(self, x: ArrayLike) -> Floats:
-        return self._law.logpdf(np.asarray(x, dtype=np.float64)).sum(axis=1)
+        return self._law.logpdf(self.rows(x)).sum(axis=1)
 
     def cdf(self, x: ArrayLike) -> Floats:
         return np.exp(self._law.logcdf(np.asarray(x, dtype=np.float64)))

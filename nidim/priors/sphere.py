@@ -57,7 +57,7 @@ class SpherePrior(Prior):
 
     def contains(self, x: ArrayLike) -> NDArray[np.bool_]:
         """Whether each row of x (n, d) is of length 1, within 1e-5."""
-        return np.abs(_lengths(np.asarray(x, dtype=np.float64))[:, 0] - 1) <= TOLERANCE
+        return np.abs(_lengths(self.rows(x))[:, 0] - 1) <= TOLERANCE
 
     def normal_scores(self, x: ArrayLike) -> Floats:
         values = np.asarray(x, dtype=np.float64)

@@ -41,7 +41,7 @@ class UniformPrior(IndependentPrior):
         return f"U([{self.low:.4g}, {self.high:.4g}]{power})".replace("-", "−")
 
     def log_prob(self, x: ArrayLike) -> Floats:
-        values = np.asarray(x, dtype=np.float64)
+        values = self.rows(x)
         inside = ((values >= self.low) & (values <= self.high)).all(axis=1)
         return np.where(inside, -self.dim * math.log(self.high - self.low), -np.inf)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from nidim.client import Client, Generator
 from nidim.errors import NidimError
+from nidim.given import NewFile
 from nidim.remote import show
 from nidim.remote.options import asks_server
 
@@ -102,7 +103,7 @@ def generate_options(command: Any) -> Any:
         click.option(
             "-o",
             "--output",
-            type=click.Path(path_type=Path),
+            type=NewFile(),
             required=True,
             help=".png: one grid; .npy: uint8 (n, h, w, c); .zip: a PNG each.",
         ),

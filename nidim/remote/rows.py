@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from nidim.client import BadImage, Client
-from nidim.given import save_array
+from nidim.given import NewFile, save_array
 from nidim.remote import show
 from nidim.remote.options import asks_server
 from nidim.remote.scores import embeddings_of, files_argument, output_option, show_scores
@@ -17,7 +17,7 @@ from nidim.remote.scores import embeddings_of, files_argument, output_option, sh
 OUTPUT = click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=NewFile(),
     help="float32 (n, d), .npy; may be left out with --json, which then prints the rows",
 )
 

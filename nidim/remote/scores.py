@@ -9,7 +9,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from nidim.given import save_array
+from nidim.given import NewFile, save_array
 from nidim.remote import show
 
 FIGURES = ("log p / nats", "p-value", "conformal p")
@@ -20,14 +20,18 @@ files_argument = click.argument(
 output_option = click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=NewFile(),
     help="float64 (n, 3), .npy: log p in nats, p-value, conformal p-value (NaN: never calibrated)",
 )
 
 
 def embeddings_of(files: tuple[Path, ...]) -> NDArray[np.float32] | None:
     """The rows (n, d) of a single .npy file of numbers; None: these are images."""
-    if len(files) != 1 or files[0].suffix != ".npy":
+    if len(files) > 1 and any(file.suffix == ".npy" for file in files):
+        raise click.ClickException(
+            "An .npy file of embeddings stands alone; score images in a call of their own."
+        )
+    if files[0].suffix != ".npy":
         return None
     try:
         rows = np.load(files[0], allow_pickle=False)

@@ -196,6 +196,61 @@ def _is_training(pid: int) -> bool:
     return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
+def test_a_part_needs_no_kind_where_one_alone_has_its_fields(tmp_path: Path) -> None:
+    file = tmp_path / "spec.toml"
+    file.write_text('dataset = "digits"\nmethod = {neighbors = 5}')
+    spec = read_spec(file, ("noise.sigma=0.2", "prior.df=5"))
+    kinds = [part.kind for part in (spec.method, spec.noise, spec.prior) if part is not None]
+    assert kinds == ["infomax", "gaussian", "student_t"]
+    output = refused("train", file, "--set", "encoder.dim=4", "--out", tmp_path / "out")
+    assert "encoder.kind = conv: one of conv, resnet18, resnet50" in output
+    assert "noise.kind = gaussian" in refused("train", file, "--set", "noise.x=4", "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_overwritten_by_another_training(trained: Path, tmp_path: Path) -> None:
+    spec = trained.parent / "spec.toml"
+    before = {path.name: path.read_bytes() for path in trained.iterdir()}
+    assert "holds another encoder" in refused("train", spec, "--set", "seed=1", "--out", trained)
+    assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
+    (tmp_path / "README.md").write_text("mine")
+    assert "holds README.md" in refused("train", spec, "--out", tmp_path)
+    assert (tmp_path / "README.md").read_text() == "mine"
+    assert "is a file" in refused("train", spec, "--out", tmp_path / "README.md")
+
+
+@pytest.mark.parametrize("command", ["embed", "sample", "score", "evaluate", "export"])
+def test_a_place_that_is_not_there_is_noticed_before_the_work(
+    trained: Path, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle, "load", lambda _: pytest.fail("the work was begun"))
+    (tmp_path / "0.png").write_bytes(b"")
+    images = {"embed": [tmp_path / "0.png"], "score": [tmp_path / "0.png"]}.get(command, [])
+    output = refused(command, trained, *images, "-o", tmp_path / "nowhere" / "x.onnx")
+    assert "there is no directory" in output
+
+
+def test_embeddings_are_scored_by_themselves(trained: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.zeros((2, 2), np.float32), allow_pickle=False)
+    (tmp_path / "0.png").write_bytes(b"")
+    for files in (["rows.npy", "0.png"], ["0.png", "rows.npy"]):
+        assert "stands alone" in refused("score", trained, *(tmp_path / file for file in files))
+
+
+def test_drawing_and_scoring_rows_need_no_torch(trained: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.zeros((2, 2), np.float32), allow_pickle=False)
+    for words in (
+        ["sample", trained, "-n", "3", "-o", tmp_path / "d.npy"],
+        ["score", trained, tmp_path / "rows.npy"],
+    ):
+        given = [str(word) for word in words]
+        code = (
+            "import sys; from nidim.cli import main; "
+            f"main({given!r}, standalone_mode=False); assert 'torch' not in sys.modules"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -357,3 +357,11 @@ def test_uniform_noise_is_bounded_and_none_changes_nothing() -> None:
     assert (law.low, law.high) == (-0.1, 1.1)
     spec, resolved = _spec(noise={"kind": "none"})
     np.testing.assert_array_equal(add_noise(half, make_prior(spec), resolved, seed=0), half)
+
+
+@pytest.mark.parametrize("prior", [*EVERY, *SPHERES, FLOW], indirect=True, ids=name_of)
+@pytest.mark.parametrize("shape", [(), (2,), (3, 1), (3, 7), (1, 3, 2)])
+def test_another_shape_is_refused_instead_of_broadcast(prior: Prior, shape: tuple[int, ...]) -> None:
+    for method in (prior.log_prob, prior.p_value, prior.outlyingness):
+        with pytest.raises(ValueError, match=r"x must have shape \(n, \d+\), got"):
+            method(np.full(shape, 0.5))
