@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 COLUMNS = (
     ("mi_nats", "Î", ".2f"),
     ("capacity_nats", "C", ".2f"),
-    ("kl_bound_nats", "KL ≤", ".3f"),
+    ("kl_bound_nats", "KL bound", ".3f"),
     ("kl_bound_upper95_nats", "95 %", ".3f"),
     ("hz_p", "HZ p", ".3f"),
     ("hz_p_null", "true draws", ".3f"),

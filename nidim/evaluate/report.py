@@ -168,6 +168,9 @@ class Certificate(Section):
     kl_bound_se_nats: float = Field(description="standard error, delete-a-block jackknife, nats")
     kl_bound_upper95_nats: float = Field(description="upper end of the one-sided 95 % interval, nats")
     best_reachable_nats: float = Field(description="C − log n, at least 0: the least this n could certify")
+    kl_floor_nats: float | None = Field(
+        None, description="kl_bound_nats of as many true draws of the law; None for uniform noise"
+    )
     kl_flag: Literal["ok", "negative", "out_of_reach"] = Field(
         description="negative: the point estimate is below 0, within its error the law is filled; out_of_reach: "
         "C is more than d/4 nats above log n, a small bound is impossible"

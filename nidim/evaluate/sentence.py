@@ -34,6 +34,9 @@ def _statement(c: Certificate, added: str) -> str:
             f"carries {nats(c.capacity_nats)} nats and no sample of this size shows more than log n = "
             f"{nats(c.ceiling_nats)}. Nothing is shown against a good match, and little for it."
         )
+    if c.kl_floor_nats is not None:
+        floor, found = nats(c.kl_floor_nats), nats(c.kl_bound_nats)
+        return f"{bound} The point estimate is {found}; as many true draws come to {floor}."
     return bound
 
 

@@ -73,9 +73,10 @@ def _tradeoff(scale: Scale) -> Sequence[Row]:
 TRADEOFF = Table(
     name="tradeoff",
     title="Accuracy against matching, over the strength of the noise",
-    about="d = 2, noise alone. C bounds what the noisy channel carries, Î is the trained bound on what it does carry, "
-    "`KL ≤` certifies the *noisy* law; HZ p and SW2 judge the clean embedding (for the sigmoid the noisy one). Large "
-    "noise certifies nearly anything: read the certificate beside SW2.",
+    about="d = 2, noise alone. C bounds what the noisy channel carries, Î is the trained bound on what it does carry. "
+    "`KL bound` and its 95 % end certify the *noisy* law, beside what as many true draws come to. HZ p and SW2 judge "
+    "the clean embedding (for the sigmoid the noisy one). Large noise certifies nearly anything: read the certificate "
+    "beside SW2.",
     headings=("law", "σ or ε"),
     rows=_tradeoff,
     columns=(*INFORMATION, *MATCHING, *USE, *COST),

@@ -148,7 +148,7 @@ def test_the_table_shows_the_certificate_and_every_figure(console: Console) -> N
         "σ or ε": "0.3",
         "Î": "2.31",
         "C": "2.49",
-        "KL ≤": "0.741",
+        "KL bound": "0.741",
         "95 %": "0.827",
         "HZ p": "0.412",
         "true draws": "0.480",
