@@ -95,6 +95,10 @@ def reproduce(
     if not write_only:
         _run_missing(store, [row for row in rows if not only or row.name in only], seeds)
     found = [(row, [run for seed in range(seeds) if (run := store.find(row, seed))]) for row in rows]
+    if write_only and not any(runs for _, runs in found):
+        raise click.ClickException(
+            f"No run of {table} is stored below {out}; leave --write-only out to make them."
+        )
     command = " ".join(
         [
             f"nidim reproduce {table} --scale {scale} --seeds {seeds}",

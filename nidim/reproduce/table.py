@@ -166,7 +166,12 @@ def markdown(table: Table, found: Found, command: str) -> str:
         provenances |= {_provenance(run) for run in runs}
     if table.findings is not None:
         lines += ["", table.findings(found)]
-    lines += ["", *sorted(provenances), "", "Mean ± standard deviation over the seeds. Made by", ""]
+    dashes = " A dash: not made yet, does not apply, or not measured by an earlier version."
+    lines += ["", *sorted(provenances), ""]
+    lines += [
+        f"Mean ± standard deviation over the seeds.{dashes if '| – |' in ''.join(lines) else ''} Made by",
+        "",
+    ]
     return "\n".join([*lines, f"    {command}", ""])
 
 

@@ -14,7 +14,8 @@ from nidim.evaluate.certificate import gaussian_certificate, gaussian_floor
 def test_true_draws_come_to_the_floor(n: int, d: int, sigma: float) -> None:
     rng = np.random.default_rng(0)
     found = [
-        gaussian_certificate(rng.standard_normal((n, d)), sigma=sigma, law="N", seed=seed) for seed in range(12)
+        gaussian_certificate(rng.standard_normal((n, d)), sigma=sigma, law="N", seed=seed)
+        for seed in range(12)
     ]
     values = [one.kl_bound_nats for one in found]
     floor = gaussian_floor(n, d, sigma=sigma)

@@ -58,6 +58,7 @@ def test_a_table_is_made_in_pieces_and_nothing_twice(tmp_path: Path, trained: li
     assert line.startswith("| 2 | exponential | 1 |")
     assert "nidim reproduce targets --scale small --seeds 1 --set epochs=2" in page
     assert next(line for line in page.splitlines() if "Laplace" in line).count("–") > 5, "not made yet"
+    assert "A dash: not made yet" in page
     figures = {row["row"]: row for row in json.loads((tmp_path / "targets-small.json").read_text())}
     assert figures["exponential-2"]["seeds"] == [0]
     assert figures["exponential-2"]["figures"]["log p of draws"][0] == pytest.approx(-1, abs=0.1)
@@ -74,12 +75,15 @@ def test_a_table_is_made_in_pieces_and_nothing_twice(tmp_path: Path, trained: li
 
 def test_a_figure_is_drawn(tmp_path: Path) -> None:
     words = ("tradeoff", "--seeds", 1, "--out", tmp_path, *QUICK, "--set", "evaluation=full")
-    reproduce(*words, "--write-only")
-    empty = (tmp_path / "tradeoff-small.png").read_bytes()
+    nothing = CliRunner().invoke(main, ["reproduce", *map(str, words), "--write-only"])
+    assert (nothing.exit_code, list(tmp_path.iterdir())) == (1, [])
+    assert "No run of tradeoff is stored" in nothing.output
+    reproduce(*words, "--only", "gaussian-0.050")
+    first = (tmp_path / "tradeoff-small.png").read_bytes()
     reproduce(*words, "--only", "gaussian-0.200")
     drawn = (tmp_path / "tradeoff-small.png").read_bytes()
     assert drawn.startswith(b"\x89PNG")
-    assert len(drawn) > len(empty)
+    assert drawn != first
     assert "![" in (tmp_path / "tradeoff-small.md").read_text()
 
 
