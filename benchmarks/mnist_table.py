@@ -44,6 +44,11 @@ def configurations() -> dict[str, dict[str, Any]]:
             "noise": {"kind": "none", "certificate_sigma": default_sigma(dim)},
             "regularizer": {"kind": "none"},
         }
+    rows["separable-16"] = {
+        "encoder": {"kind": "conv", "dim": 16},
+        "critic": {"kind": "separable"},
+        "regularizer": {"kind": "sliced_epps_pulley", "bhep": 1.0},
+    }
     rows["alone-16"] = {
         "encoder": {"kind": "conv", "dim": 16},
         "method": {"kind": "infomax"},
@@ -65,6 +70,7 @@ def configurations() -> dict[str, dict[str, Any]]:
 
 LAWS = {
     "neighbors": "Gaussian, two stages",
+    "separable": "Gaussian, two stages, the critic learned",
     "gaussian": "Gaussian",
     "alone": "Gaussian",
     "uniform": "uniform, Φ of a Gaussian",

@@ -33,6 +33,7 @@ weight .3, .435 and .810 with 1; 8 + 16 epochs with .3: .462 and .951. At d = 16
 """
 NEIGHBORS_WEIGHT, NEIGHBORS_BHEP = 0.3, 1.0
 """Weights in two stages: of the sliced term below ``REGULARIZED_FROM``, and of BHEP beside it from there on."""
+CHANNEL_BHEP = 10.0
 
 
 def defaults(spec: TrainSpec, facts: DatasetFacts) -> dict[str, Any]:
@@ -45,17 +46,20 @@ def defaults(spec: TrainSpec, facts: DatasetFacts) -> dict[str, Any]:
     two_stages = method.kind == "infomax" and method.neighbors > 0
     prior = spec.prior or (laws.UniformPrior() if normalization.kind == "sigmoid" else laws.GaussianPrior())
     scored = method.kind == "infomax"
+    objective = spec.objective or parts.InfoNCEObjective()
+    head = spec.head or _head(method)
+    critic = spec.critic or _critic(encoder.dim, noise, method, objective, head)
     return {
         "image_size": size,
         "encoder": encoder,
         "method": method,
-        "objective": parts.InfoNCEObjective() if scored else None,
-        "critic": parts.SeparableCritic() if scored else None,
-        "head": _head(method),
+        "objective": objective if scored else None,
+        "critic": critic if scored else None,
+        "head": head,
         "noise": noise,
         "prior": prior,
         "normalization": normalization,
-        "regularizer": _regularizer(encoder.dim, noise, normalization, method),
+        "regularizer": _regularizer(encoder.dim, noise, normalization, method, critic),
         "augmentation": _augmentation(facts, size),
         "optimizer": parts.AdamWOptimizer(lr=4e-3 if encoder.kind == "conv" else 2e-3),
         "epochs": _epochs(encoder, facts) * (SECOND_STAGE if two_stages else 1),
@@ -68,6 +72,20 @@ def _method(dim: int, noise: matching.Noise, facts: DatasetFacts) -> parts.Metho
     if noise.kind == "gaussian" and dim <= NEIGHBORS_DIM and enough:
         return parts.InfoMaxMethod(neighbors=NEIGHBORS)
     return parts.InfoMaxMethod()
+
+
+def _critic(
+    dim: int, noise: matching.Noise, method: parts.Method, objective: parts.Objective, head: parts.Head
+) -> parts.Critic:
+    """The exact one of the channel where it was found to be better, and where the noise makes it exact."""
+    two_stages = method.kind == "infomax" and method.neighbors > 0
+    exact = (
+        noise.kind == "gaussian" and noise.start is None and noise.branches == "clean" and not noise.learned
+    )
+    exact = exact and objective.kind == "infonce" and head.kind == "none"
+    if two_stages and dim >= REGULARIZED_FROM and exact:
+        return parts.GaussianChannelCritic()
+    return parts.SeparableCritic()
 
 
 def _head(method: parts.Method) -> parts.Head:
@@ -111,7 +129,11 @@ def default_sigma(dim: int) -> float:
 
 
 def _regularizer(
-    dim: int, noise: matching.Noise, normalization: matching.Normalization, method: parts.Method
+    dim: int,
+    noise: matching.Noise,
+    normalization: matching.Normalization,
+    method: parts.Method,
+    critic: parts.Critic,
 ) -> matching.Regularizer:
     if method.kind == "lejepa":  # it has the term already
         return matching.NoRegularizer()
@@ -119,7 +141,8 @@ def _regularizer(
         return matching.NoRegularizer()
     two_stages = method.kind == "infomax" and method.neighbors > 0
     if dim >= REGULARIZED_FROM:
-        return matching.SlicedEppsPulley(bhep=NEIGHBORS_BHEP if two_stages else 0.0)
+        bhep = CHANNEL_BHEP if critic.kind == "gaussian_channel" else NEIGHBORS_BHEP
+        return matching.SlicedEppsPulley(bhep=bhep if two_stages else 0.0)
     return matching.SlicedEppsPulley(weight=NEIGHBORS_WEIGHT) if two_stages else matching.NoRegularizer()
 
 

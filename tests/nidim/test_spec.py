@@ -329,6 +329,34 @@ def test_few_dimensions_of_many_gray_images_are_filled_by_neighbours(
         assert (full.regularizer.bhep > 0) == (full.encoder.dim >= 8)
 
 
+@pytest.mark.parametrize(
+    ("changes", "critic"),
+    [
+        ({}, "gaussian_channel"),
+        ({"noise": {"kind": "gaussian", "sigma": 0.3, "layers": 0.1}}, "gaussian_channel"),
+        ({"encoder": {"kind": "conv", "dim": 2}}, "separable"),
+        ({"encoder": {"kind": "conv", "dim": 64}}, "separable"),
+        ({"method": {"kind": "infomax"}}, "separable"),
+        ({"noise": {"kind": "gaussian", "start": 1.0}}, "separable"),
+        ({"noise": {"kind": "gaussian", "branches": "both"}}, "separable"),
+        ({"noise": {"kind": "gaussian", "learned": True}}, "separable"),
+        ({"objective": {"kind": "nwj"}}, "separable"),
+        ({"head": {"kind": "mlp"}}, "separable"),
+        ({"critic": {"kind": "bilinear"}}, "bilinear"),
+    ],
+    ids=str,
+)
+def test_two_stages_are_scored_by_the_channel_where_it_is_exact(changes: dict, critic: str) -> None:
+    """And only there is so much kept apart: the other critics do not pull views together as it does."""
+    facts = DatasetFacts(name="mnist", n_train=60_000, n_test=10_000, height=28, width=28, channels=1)
+    full = TrainSpec.model_validate({"dataset": "mnist", **changes}).filled(facts)
+    assert full.critic is not None
+    assert full.critic.kind == critic
+    bhep = getattr(full.regularizer, "bhep", 0.0)
+    assert (bhep > 1) == (critic == "gaussian_channel")
+    resolve(full, facts)
+
+
 def test_every_part_has_a_schema_with_bounds() -> None:
     schema = TypeAdapter(TrainSpec).json_schema()
     text = str(schema)
