@@ -202,12 +202,17 @@ def footnote() -> str:
     )
 
 
+def without_sign(text: str) -> str:
+    """No minus before a zero."""
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
 def spread(values: list[float | None], form: str) -> str:
     """mean ± sd; a dash where the figure does not apply."""
     known = [v for v in values if v is not None]
     if not known:
         return "–"
-    mean = format(statistics.fmean(known), form)
+    mean = without_sign(format(statistics.fmean(known), form))
     if len(known) == 1 or format(statistics.stdev(known), form) == format(0.0, form):
         return mean
     return f"{mean} ± {format(statistics.stdev(known), form)}"

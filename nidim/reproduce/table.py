@@ -203,6 +203,8 @@ def spread(values: Sequence[float | None], form: str) -> str:
     if not known:
         return "–"
     mean = format(statistics.fmean(known), form)
+    if float(mean) == 0:
+        mean = mean.removeprefix("-")
     if len(known) == 1:
         return mean
     return f"{mean} ± {format(statistics.stdev(known), form)}"
