@@ -151,6 +151,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_config(directory: Path) -> Config:
     """What config.json of a bundle holds, without loading the weights. Raises BundleError."""
+    if not (directory / CONFIG).is_file():
+        raise BundleError(f"{directory.name} holds no {CONFIG}; give the directory of a trained encoder.")
     values = read_json(directory / CONFIG)
     version = values.get("format_version")
     if version != FORMAT_VERSION:  # before anything else is read: a newer one may have fields of its own

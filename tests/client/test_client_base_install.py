@@ -81,7 +81,7 @@ def test_commands_of_the_base_work_and_the_others_say_what_they_need(tmp_path: P
     assert listed.returncode == 0, listed.stderr[-2000:]
     assert re.search(r"^ +jobs +Trainings at a server", listed.stdout, re.MULTILINE)
     assert re.search(r"^ +up +\(needs ", listed.stdout, re.MULTILINE)
-    for words in (["up", "--port", "0"], ["sample", str(tmp_path), "-o", "x.npy"]):
+    for words in (["up", "--port", "0"], ["evaluate", str(tmp_path)]):
         done = alone(run.format(words=words))
         assert done.returncode == 1
         assert "pip install 'nidim[all]'" in done.stderr
