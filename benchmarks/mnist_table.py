@@ -13,12 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from nidim.reproduce.table import kl_floor, spread
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "mnist"
@@ -164,8 +165,6 @@ def table() -> str:
 
 
 def _floor(runs: list[dict[str, Any]]) -> str:
-    from nidim.reproduce.table import kl_floor
-
     return spread([kl_floor(run) for run in runs], ".2f")
 
 
@@ -200,22 +199,6 @@ def footnote() -> str:
         "what stands beside the noise. `two stages`: the default spec, `method.neighbors` = 15. The law of "
         "`sigmoid + U(±ε)` is that of the noisy embedding, U[−ε, 1+ε]^d, and so are its HZ p and SW2."
     )
-
-
-def without_sign(text: str) -> str:
-    """No minus before a zero."""
-    return text.removeprefix("-") if float(text) == 0 else text
-
-
-def spread(values: list[float | None], form: str) -> str:
-    """mean ± sd; a dash where the figure does not apply."""
-    known = [v for v in values if v is not None]
-    if not known:
-        return "–"
-    mean = without_sign(format(statistics.fmean(known), form))
-    if len(known) == 1 or format(statistics.stdev(known), form) == format(0.0, form):
-        return mean
-    return f"{mean} ± {format(statistics.stdev(known), form)}"
 
 
 def write_table() -> None:

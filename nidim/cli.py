@@ -19,7 +19,15 @@ import click
 
 from nidim import __version__
 from nidim.errors import NidimError
-from nidim.given import NewFile, load_dataset, read_images, read_spec, require_free, save_array
+from nidim.given import (
+    NewFile,
+    changes_option,
+    load_dataset,
+    read_images,
+    read_spec,
+    require_free,
+    save_array,
+)
 from nidim.remote.switch import GROUP, OWN, LocalOrServer
 
 if TYPE_CHECKING:
@@ -121,13 +129,7 @@ def dataset_options(command: Any) -> Any:
 
 @main.command()
 @click.argument("spec_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    metavar="FIELD=VALUE",
-    help="Change a field of the spec, e.g. --set noise.sigma=0.2.",
-)
+@changes_option("Change a field of the spec, e.g. --set noise.sigma=0.2.")
 @click.option(
     "--prior-sample",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nidim.cli import CHECKPOINT, StopOnSignal, dataset_options, keep_checkpoint, resume_from
+from nidim.given import changes_option
 from nidim.remote.generators import generate_options, require_suffix, rows_of
 from nidim.remote.switch import LocalOrServer
 
@@ -24,13 +25,7 @@ if TYPE_CHECKING:
     required=True,
     help="Directory of the encoder whose law the generator is fed from.",
 )
-@click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    metavar="FIELD=VALUE",
-    help="Change a field of the spec, e.g. --set epochs=20.",
-)
+@changes_option("Change a field of the spec, e.g. --set epochs=20.")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),

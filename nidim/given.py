@@ -40,6 +40,11 @@ class NewFile(click.Path):
         return found
 
 
+def changes_option(help_text: str) -> Any:
+    """``--set FIELD=VALUE``, as often as one likes."""
+    return click.option("--set", "changes", multiple=True, metavar="FIELD=VALUE", help=help_text)
+
+
 def read_spec(path: Path, changes: tuple[str, ...] = (), *, prior_sample: Path | None = None) -> TrainSpec:
     """A spec from TOML or JSON, with ``field.field=value`` changes; values are read as JSON, else as text.
 

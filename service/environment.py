@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+COUNTS = "PROMETHEUS_MULTIPROC_DIR"
+"""Where processes count together; prometheus_client reads it when it is imported."""
 PRIVATE = re.compile(
-    r"(NIDIM_|AWS_|PG|AZURE_|GOOGLE_|GCP_|OTEL_).*|.*(SECRET|PASSW|TOKEN|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY).*",
+    r"(NIDIM_|PROMETHEUS_|AWS_|PG|AZURE_|GOOGLE_|GCP_|OTEL_).*|.*(SECRET|PASSW|TOKEN|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY).*",
     re.IGNORECASE,
 )
 

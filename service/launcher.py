@@ -30,6 +30,7 @@ import click
 from pydantic import ValidationError
 
 from service import datalock, embedded_redis, leash, logs, slots
+from service.environment import COUNTS
 from service.exposure import check_exposure, needs_keys
 from service.parts import Part, Plan, stop
 from service.settings import Settings
@@ -245,7 +246,7 @@ def shared_counts(settings: Settings) -> dict[str, str]:
     if settings.api_processes == 1:
         return {}
     directory.mkdir(mode=0o700)
-    return {"PROMETHEUS_MULTIPROC_DIR": str(directory)}
+    return {COUNTS: str(directory)}
 
 
 def api_plans(count: int, listener: int, *, env: dict[str, str], lock: int, stop_s: float) -> list[Plan]:

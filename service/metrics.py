@@ -20,6 +20,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from nidim import __version__
+from service.environment import COUNTS
 from service.inference.runtimes import ENGINES
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -27,8 +28,6 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 CODES = frozenset({"bad_image", "image_too_large"})
 OTHER = "other"
-SHARED = "PROMETHEUS_MULTIPROC_DIR"
-"""prometheus_client reads it when it is imported."""
 
 
 class Metrics:
@@ -37,7 +36,7 @@ class Metrics:
     content_type = CONTENT_TYPE_LATEST
 
     def __init__(self) -> None:
-        self.shared = Path(os.environ[SHARED]) if SHARED in os.environ else None
+        self.shared = Path(os.environ[COUNTS]) if COUNTS in os.environ else None
         self._registry = registry = CollectorRegistry()
         self._requests = Counter(
             "nidim_requests",

@@ -135,8 +135,8 @@ def gaussian_certificate(f: NDArray[np.floating], *, sigma: float, law: str, see
     moments = squared_norms(clean) / (2 * (1 + sigma**2)) - clean.shape[1] / (2 * (1 + sigma**2))
     capacity = gaussian_capacity(clean.shape[1], sigma)
     found = jackknife(gaussian_partition(v, clean, sigma, edges), capacity + moments, edges)
-    certified = _certificate(found, clean.shape, law, capacity, float(moments.mean()), sigma=sigma)
-    return certified.model_copy(update={"kl_floor_nats": gaussian_floor(*clean.shape, sigma=sigma)})
+    floor = gaussian_floor(*clean.shape, sigma=sigma)
+    return _certificate(found, clean.shape, law, capacity, float(moments.mean()), sigma=sigma, floor=floor)
 
 
 @functools.lru_cache(maxsize=64)
@@ -184,6 +184,7 @@ def _certificate(
     *,
     sigma: float | None = None,
     epsilon: float | None = None,
+    floor: float | None = None,
 ) -> Certificate:
     n, d = shape
     ceiling = math.log(n)
@@ -200,6 +201,7 @@ def _certificate(
         kl_bound_se_nats=found.se,
         kl_bound_upper95_nats=found.value + float(special.stdtrit(BLOCKS - 1, 0.95)) * found.se,
         best_reachable_nats=max(capacity - ceiling, 0.0),
+        kl_floor_nats=floor,
         kl_flag="negative" if found.value < 0 else flag,
         n=n,
         blocks=BLOCKS,

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from nidim.client import Client, Job
-from nidim.given import read_generator_spec, read_spec
+from nidim.given import changes_option, read_generator_spec, read_spec
 from nidim.remote import show
 from nidim.remote.options import asks_server
 
@@ -48,13 +48,7 @@ def show_job(client: Client, as_json: bool, job: str) -> None:
 @click.argument("spec_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--encoder", metavar="NAME", help="under which an encoder is registered")
 @click.option("--generator", metavar="NAME", help="under which a generator is registered")
-@click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    metavar="FIELD=VALUE",
-    help="Change a field, e.g. --set noise.sigma=0.2.",
-)
+@changes_option("Change a field, e.g. --set noise.sigma=0.2.")
 @click.option("--priority", type=click.Choice(["low", "normal", "high"]), default="normal", show_default=True)
 @click.option("--watch", is_flag=True, help="Show its progress and wait until it has ended.")
 @asks_server

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from nidim.given import changes_option
+
 if TYPE_CHECKING:
     from nidim.reproduce.table import Row, Scale, Store
 
@@ -43,13 +45,7 @@ NAMES = (
 @click.option(
     "--only", multiple=True, metavar="ROW", help="These rows alone; the names are those of the stored files."
 )
-@click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    metavar="FIELD=VALUE",
-    help="Change a field of every row's spec, e.g. --set epochs=2 for a trial (power: --set sets=5).",
-)
+@changes_option("Change a field of every row's spec, e.g. --set epochs=2 for a trial (power: --set sets=5).")
 @click.option(
     "--datasets-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

@@ -11,9 +11,7 @@ regular simplex (d ≥ 9), or ten directions around a circle (d = 2). Then, each
 
 from __future__ import annotations
 
-import json
 import platform
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,14 +25,14 @@ from nidim.evaluate import probes
 from nidim.evaluate.battery import QUICK, battery
 from nidim.evaluate.draws import generator
 from nidim.priors import GaussianPrior
-from nidim.reproduce.table import MATCHING, USE, Found, Row, Run, Scale, Sources, Table
+from nidim.reproduce.kept import Kept
+from nidim.reproduce.table import MATCHING, USE, Found, Row, Scale, Sources, Table
 from nidim.spec.base import Part
 
 if TYPE_CHECKING:
     from nidim.pipeline import Hooks
 
 Floats = NDArray[np.float64]
-FORMAT = 1
 CLASSES = 10
 DIMS = (2, 16)
 BLURS = (0.05, 0.1, 0.2)
@@ -86,44 +84,17 @@ def _twisted(x: Floats, twist: float) -> Floats:
     return np.stack([turned.real, turned.imag], axis=2).reshape(x.shape)
 
 
-class Shapes:
-    """The runs below ``root``."""
+class Shapes(Kept[Shape]):
+    """The runs: figures of classifiers and of the law."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    settings = Shape
 
-    def find(self, row: Row, seed: int) -> Run | None:
-        """The stored run, if it was made by the settings that the row has now."""
-        try:
-            found: Run = json.loads(self._path(row, seed).read_text())
-        except (OSError, ValueError):
-            return None
-        wanted = (FORMAT, Shape.model_validate(dict(row.changes)).model_dump(mode="json"))
-        return found if (found.get("format"), found.get("settings")) == wanted else None
-
-    def make(self, row: Row, seed: int, hooks: Hooks) -> Run:
-        """Draw, classify, measure and store."""
+    def simulated(self, row: Row, wanted: Shape, seed: int, hooks: Hooks) -> dict[str, Any]:
+        """Draw, classify, measure."""
         hooks.phase("simulating")
-        shape = Shape.model_validate(dict(row.changes))
-        began = time.perf_counter()
         rng = generator(seed, f"separability {row.name}")
-        train, test = draw(rng, shape, shape.train), draw(rng, shape, shape.test)
-        run = {
-            "format": FORMAT,
-            "row": row.name,
-            "seed": seed,
-            "settings": shape.model_dump(mode="json"),
-            "report": _report(probes.Split(*train, *test), seed),
-            "wall_s": round(time.perf_counter() - began, 1),
-            "provenance": _provenance(shape),
-        }
-        path = self._path(row, seed)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(run, indent=1, allow_nan=False) + "\n")
-        return run
-
-    def _path(self, row: Row, seed: int) -> Path:
-        return self._root / f"{row.name}-seed{seed}.json"
+        train, test = draw(rng, wanted, wanted.train), draw(rng, wanted, wanted.test)
+        return {"report": _report(probes.Split(*train, *test), seed), "provenance": _provenance(wanted)}
 
 
 def _report(split: probes.Split, seed: int) -> dict[str, Any]:

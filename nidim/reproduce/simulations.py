@@ -6,12 +6,9 @@ A run is (n, d, seed): for every departure and effect, ``sets`` sets of n draws 
 from __future__ import annotations
 
 import functools
-import json
 import platform
-import time
 from collections.abc import Iterator
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,13 +21,13 @@ from nidim.evaluate.draws import generator
 from nidim.evaluate.epps_pulley import sliced
 from nidim.evaluate.report import FittedTests, HenzeZirkler, SimpleTests
 from nidim.reproduce.departures import BY_NAME
-from nidim.reproduce.table import Row, Run
+from nidim.reproduce.kept import Kept
+from nidim.reproduce.table import Row
 from nidim.spec.base import Part
 
 if TYPE_CHECKING:
     from nidim.pipeline import Hooks
 
-FORMAT = 1
 EFFORT = Effort(hz_subsamples=128, hz_null_sets=500, bhep_sets=1000, energy_permutations=99)
 """Rows and slices as in a full evaluation; fewer subsamples and relabellings, more true draws under Henze–Zirkler."""
 TESTS = (*SimpleTests.model_fields, *FittedTests.model_fields)
@@ -61,45 +58,18 @@ def _rejects(result: Any) -> bool:
     return result.below_null if isinstance(result, HenzeZirkler) else result.reject
 
 
-class Simulations:
-    """The runs of one table below ``root``, and how missing ones are made."""
+class Simulations(Kept[Simulation]):
+    """The runs of one table: counts of rejections."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    settings = Simulation
 
-    def find(self, row: Row, seed: int) -> Run | None:
-        """The stored run, if it was made by the settings that the row has now."""
-        try:
-            found: Run = json.loads(self._path(row, seed).read_text())
-        except (OSError, ValueError):
-            return None
-        wanted = (FORMAT, _plan(row).model_dump(mode="json"))
-        return found if (found.get("format"), found.get("settings")) == wanted else None
-
-    def make(self, row: Row, seed: int, hooks: Hooks) -> Run:
-        """Draw, test and store."""
-        plan = _plan(row)
-        began = time.perf_counter()
+    def simulated(self, row: Row, wanted: Simulation, seed: int, hooks: Hooks) -> dict[str, Any]:  # noqa: ARG002
+        """Draw and test."""
         cells = [
-            {"departure": name, "effect": effect, "rejected": _count(plan, name, effect, seed)}
-            for name, effect in self._told(plan, hooks)
+            {"departure": name, "effect": effect, "rejected": _count(wanted, name, effect, seed)}
+            for name, effect in self._told(wanted, hooks)
         ]
-        run = {
-            "format": FORMAT,
-            "row": row.name,
-            "seed": seed,
-            "settings": plan.model_dump(mode="json"),
-            "cells": cells,
-            "wall_s": round(time.perf_counter() - began, 1),
-            "provenance": _provenance(),
-        }
-        path = self._path(row, seed)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(run) + "\n")
-        return run
-
-    def _path(self, row: Row, seed: int) -> Path:
-        return self._root / f"{row.name}-seed{seed}.json"
+        return {"cells": cells, "provenance": _provenance()}
 
     def _told(self, plan: Simulation, hooks: Hooks) -> Iterator[tuple[str, float]]:
         """Every departure with every effect, the progress told before each."""
@@ -108,10 +78,6 @@ class Simulations:
             hooks.phase("simulating", i / len(cells))
             yield cell
         hooks.phase("simulating", 1.0)
-
-
-def _plan(row: Row) -> Simulation:
-    return Simulation.model_validate(dict(row.changes))
 
 
 def _count(plan: Simulation, name: str, effect: float, seed: int) -> dict[str, int]:

@@ -198,16 +198,17 @@ def _provenance(run: Run) -> str:
 
 
 def spread(values: Sequence[float | None], form: str) -> str:
-    """mean ± sd; a dash where the figure does not apply."""
+    """mean ± sd, without an sd that rounds to 0; a dash where the figure does not apply."""
     known = [value for value in values if value is not None]
     if not known:
         return "–"
-    mean = format(statistics.fmean(known), form)
-    if float(mean) == 0:
-        mean = mean.removeprefix("-")
-    if len(known) == 1:
-        return mean
-    return f"{mean} ± {format(statistics.stdev(known), form)}"
+    mean = _unsigned_zero(format(statistics.fmean(known), form))
+    deviation = format(statistics.stdev(known) if len(known) > 1 else 0.0, form)
+    return mean if float(deviation) == 0 else f"{mean} ± {deviation}"
+
+
+def _unsigned_zero(text: str) -> str:
+    return text.removeprefix("-") if float(text) == 0 else text
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,13 +13,14 @@ from service import views
 from service.answers import AliasMoveOut, AliasOut, ListOut
 from service.auth import needs
 from service.bodies import json_body
-from service.errors import BadCursor, NotFound
+from service.errors import NotFound
 from service.refusals import Blame, InvalidBody
 from service.routes.common import App, Author, Cursor, Limit, NamePath, found, guarded
 from service.schemas import Alias, AliasIn
 from service.store import audit, encoders, rfc3339
 from service.store.encoders import aliases
 from service.store.names import is_name
+from service.store.paging import number_of
 
 ALIAS_PATTERN = NAME_PATTERN.replace("^", "^(?![0-9]+$)(?!enc_|gen_|job_)", 1)
 IfMatch = Annotated[str | None, Header(max_length=1024, description="the ETag that must still hold")]
@@ -110,7 +111,7 @@ def alias_history(
     app: App, name: NamePath, alias: AliasPath, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
     """Every move of the alias, newest first."""
-    before = None if cursor is None else _revision(cursor)
+    before = None if cursor is None else number_of(cursor)
     with app.store.session() as tx:
         found(aliases.history(tx, name, alias, limit=1) or None, "alias")
         moves = aliases.history(tx, name, alias, limit=limit + 1, before=before)
@@ -119,12 +120,6 @@ def alias_history(
     return views.answer(
         {"items": items, "next_cursor": str(shown[-1].revision) if len(moves) > limit else None}
     )
-
-
-def _revision(cursor: str) -> int:
-    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 10):
-        raise BadCursor
-    return int(cursor)
 
 
 def _check_alias(alias: str) -> None:

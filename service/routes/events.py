@@ -17,12 +17,12 @@ from service.accept import EVENTS, JSON, choose
 from service.answers import EventOut, ListOut
 from service.auth import Watch, needs
 from service.channels import Reader
-from service.errors import BadCursor
 from service.refusals import Blame, InvalidBody
 from service.routes.common import App, IdPath, found, guarded
 from service.schemas import MAX_COUNT
 from service.state import Services
 from service.store import events, jobs
+from service.store.paging import number_of
 
 RETRY_MS = 1000
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -64,7 +64,7 @@ async def read_events(
     if last_event_id:
         after = max(after, _parsed(last_event_id))
     if cursor is not None:
-        after = max(after, _place(cursor))
+        after = max(after, number_of(cursor))
     if media == JSON:
         return await anyio.to_thread.run_sync(_listed, app, job_id, after, limit)
     return _Stream(app, job_id, after, Watch(request))
@@ -74,13 +74,6 @@ def _parsed(last_event_id: str) -> int:
     if not last_event_id.isascii() or not last_event_id.isdecimal():
         raise InvalidBody(errors=[Blame("", "must be the id of an event", parameter="Last-Event-ID")])
     return int(last_event_id)
-
-
-def _place(cursor: str) -> int:
-    """The id of the event after which a page begins. Raises BadCursor."""
-    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= len(str(MAX_COUNT))):
-        raise BadCursor
-    return int(cursor)
 
 
 def _listed(app: Services, job_id: str, after: int, limit: int) -> Response:

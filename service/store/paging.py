@@ -24,6 +24,7 @@ from service.store.tables import AnyRow, AnySelect
 T = TypeVar("T")
 MAX_LIMIT = 1000
 MAX_CURSOR = 512
+MOST_DIGITS = 17
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,13 @@ class Keyset:
         place = row._mapping[self.created_at.key]
         values = [to_us(place) if self._is_moment else place, row._mapping[self.key.key]]
         return base64.urlsafe_b64encode(json.dumps(values).encode()).rstrip(b"=").decode()
+
+
+def number_of(cursor: str) -> int:
+    """The place in a cursor that is only a number, as of lists that are counted through. Raises BadCursor."""
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < MOST_DIGITS):
+        raise BadCursor
+    return int(cursor)
 
 
 def _decode(cursor: str) -> tuple[int, str]:

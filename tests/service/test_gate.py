@@ -24,6 +24,10 @@ def embeddings() -> None:
     """The other."""
 
 
+RUNNING: set[asyncio.Task[None]] = set()
+"""An event loop holds its tasks weakly: a request that nobody looks at any more would be collected as garbage."""
+
+
 class Asked:
     """One request: pieces of its body are given with ``arrive``, the application ends when ``end`` is set."""
 
@@ -42,6 +46,8 @@ class Asked:
         self.headers: dict[bytes, bytes] = {}
         self._body: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.task = asyncio.create_task(gate(self.scope, self._body.get, self._send))
+        RUNNING.add(self.task)
+        self.task.add_done_callback(RUNNING.discard)
 
     async def arrive(self, *, more: bool = False) -> None:
         self._body.put_nowait({"type": "http.request", "body": b"x", "more_body": more})
