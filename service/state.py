@@ -11,6 +11,7 @@ from starlette.requests import Request
 from service.limits import KeyLimits
 from service.memo import Memo
 from service.tracing import Tracer
+from service.waiting import Waiting
 
 if TYPE_CHECKING:
     from service.auth import Caller
@@ -45,6 +46,7 @@ class Services:
     broadcaster: Broadcaster
     limits: KeyLimits
     tracer: Tracer = field(default_factory=Tracer)
+    waiting: Waiting = field(default_factory=Waiting)
     callers: Memo[str | None, Caller] = field(default_factory=Memo)
     """Secret -> whose it is."""
     encoders: Memo[str, Encoder] = field(default_factory=Memo)

@@ -51,6 +51,7 @@ def submit(app: Services, by: By, body: JobIn, once: Once) -> Response:
             priority=body.priority,
             created_by=by.who,
             origin=origin(app.tracer),
+            held=True,
         )
         audit.record(tx, by, "job.submit", job.id, **{job.makes: job.encoder})
         response = once.finish(tx, accepted(job))
@@ -202,5 +203,5 @@ def _require_dataset(app: Services, tx: Session, name: str) -> None:
 def _refuse_flood(app: Services, tx: Session, by: By) -> None:
     quotas.check_jobs(app.settings, tx, by)
     quotas.check_training(app.settings, tx, by)
-    if jobs.count_waiting(tx) >= app.settings.max_queued_jobs:
+    if not app.waiting.takes_one(tx, app.settings.max_queued_jobs):
         raise Overloaded("Too many jobs are waiting; try again when some have ended.", retry_after_s=60)

@@ -47,15 +47,17 @@ def create(
     checkpoint_step: int | None = None,
     origin: Mapping[str, str] | None = None,
     created_by: str | None = None,
+    held: bool = False,
 ) -> Job:
     """Write a queued job and its first event; until the job ends, nobody can delete ``spec["dataset"]`` or ``source``.
 
-    ``source``: the id of an encoder that is locked, see ``encoders.hold``.
+    ``source``: the id of an encoder that is locked, see ``encoders.hold``. ``held``: so is the dataset already
+    (``datasets.hold``), or it is one that nobody can delete.
     """
     if priority not in PRIORITIES:
         raise ValueError(f"priority must be one of {', '.join(PRIORITIES)}, not {priority!r}")
     dataset = spec.get("dataset")
-    if dataset is not None:
+    if dataset is not None and not held:
         datasets.hold(tx, dataset)
     values = {
         "id": new_id("job_"),

@@ -90,7 +90,7 @@ def test_only_the_store_or_a_forward_pass_makes_it_not_ready(monkeypatch: pytest
 def test_a_full_queue_answers_429_and_recovers(
     start_server: Any, tmp_path: Any, add_encoder: Any, npy: Any, pictures: Any, is_problem: Any
 ) -> None:
-    with start_server(tmp_path, serve_queue_images=1, serve_batch_images=1, max_queued_jobs=1) as server:
+    with start_server(tmp_path, serve_queue_images=1, serve_batch_images=1) as server:
         add_encoder(server, "gauss")
         url = f"{server.url}/v1/encoders/gauss/embed"
         many = npy(np.repeat(pictures, 50, axis=0))
@@ -106,9 +106,6 @@ def test_a_full_queue_answers_429_and_recovers(
             thread.start()
         for thread in threads:
             thread.join()
-        job = {"spec": {"dataset": "digits"}, "encoder": "x"}
-        assert server.client.post("/v1/jobs", json=job).status_code == 202
-        is_problem(server.client.post("/v1/jobs", json=job), 429, "overloaded")
         codes = {answer.status_code for answer in answers}
         assert codes == {200, 429}
         for answer in answers:
@@ -116,6 +113,26 @@ def test_a_full_queue_answers_429_and_recovers(
                 is_problem(answer, 429, "overloaded")
                 assert int(answer.headers["retry-after"]) >= 1
         assert httpx.post(url, content=npy(pictures[:1]), headers=KIND, timeout=60).status_code == 200
+
+
+def test_just_so_many_jobs_wait(start_server: Any, tmp_path: Any, is_problem: Any) -> None:
+    """However many come at once, and each that leaves the queue makes room at once."""
+    body = {"spec": {"dataset": "digits"}, "encoder": "x"}
+    with start_server(tmp_path, max_queued_jobs=3) as server:
+
+        def submit(_: int) -> httpx.Response:
+            return httpx.post(f"{server.url}/v1/jobs", json=body, timeout=60)
+
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(submit, range(16)))
+        refused = [answer for answer in answers if answer.status_code != 202]
+        assert len(refused) == 13
+        for answer in refused:
+            is_problem(answer, 429, "overloaded")
+            assert int(answer.headers["retry-after"]) >= 1
+        for job_id in [answer.json()["id"] for answer in answers if answer.status_code == 202][:2]:
+            assert server.client.post(f"/v1/jobs/{job_id}/cancel").status_code == 202
+        assert [submit(0).status_code for _ in range(3)] == [202, 202, 429]
 
 
 def raw(server: Any, data: bytes) -> socket.socket:
