@@ -40,10 +40,19 @@ def tradeoff(found: Found, scale: Scale, path: Path) -> None:
             law, strength = row.labels
             x, y = (statistics.fmean(values) for values in zip(*points, strict=True))
             groups.setdefault(law, []).append((strength, x, y))
-    for law, points_of in groups.items():
-        axes.plot([p[1] for p in points_of], [p[2] for p in points_of], "o-", label=law)
-        for strength, x, y in points_of:
-            axes.annotate(strength, (x, y), textcoords="offset points", xytext=(5, 4), fontsize=8)
+    for number, (law, points_of) in enumerate(groups.items()):
+        (line,) = axes.plot([p[1] for p in points_of], [p[2] for p in points_of], "o-", label=law)
+        side, ha = ((5, "left"), (-5, "right"))[number % 2]
+        for place, (strength, x, y) in enumerate(points_of):
+            axes.annotate(
+                strength,
+                (x, y),
+                textcoords="offset points",
+                xytext=(side, (5, -11)[place % 2]),
+                ha=ha,
+                color=line.get_color(),
+                fontsize=8,
+            )
     if scale == "full":
         axes.plot(
             [p for _, p, _ in RECORD],
