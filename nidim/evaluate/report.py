@@ -243,6 +243,15 @@ class TargetFit(Section):
     sw2: Distance
 
 
+class TrainedOn(Section):
+    """How near to the law the clean embeddings of images lie that were trained on; the rest is generalisation."""
+
+    n: int = Field(description="training images, drawn at random, as many as were held out")
+    sw2: Distance
+    hz_p: float | None = Field(description="Henze–Zirkler: mean p over subsamples of 64")
+    hz_reject: float | None = Field(description="share of subsamples rejected at .05")
+
+
 class Calibration(Section):
     """What a running service measures images by, from held-out images: outliers by rank, drift beyond a tolerance."""
 
@@ -289,6 +298,9 @@ class Report(Section):
     certificate: Certificate | None
     clean: Battery | None
     noisy: Battery | None
+    trained_on: TrainedOn | None = Field(
+        None, description="the clean battery's figures on training images; None also in reports from before"
+    )
     probes: Probes | None
     clustering: Clustering | None
     target_fit: TargetFit | None = Field(None, description="of a prior of kind flow")

@@ -65,6 +65,7 @@ def evaluate(
     clean = run.clean()
     with_noise = run.noisy(epsilon) if resolved.epsilon is not None and epsilon is not None else None
     certified = run.certificate(sigma, epsilon)
+    of_training = run.trained_on()
     calibration, representation = run.calibration(), run.representation()
     found, grouped = run.probes(train_max=probe_train_max), run.clustering()
     if mi_nats is not None and not math.isfinite(mi_nats):
@@ -86,6 +87,7 @@ def evaluate(
         certificate=certified,
         clean=clean,
         noisy=with_noise,
+        trained_on=of_training,
         probes=found,
         clustering=grouped,
         target_fit=target_fit(prior, effort.distances) if isinstance(prior, FlowPrior) else None,

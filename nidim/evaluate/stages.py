@@ -19,7 +19,16 @@ from nidim.evaluate import laws
 from nidim.evaluate import probes as probing
 from nidim.evaluate import representation as representing
 from nidim.evaluate.battery import MIN_ROWS, Effort, battery
-from nidim.evaluate.report import Battery, Calibration, Certificate, Clustering, Probes, Representation
+from nidim.evaluate.report import (
+    Battery,
+    Calibration,
+    Certificate,
+    Clustering,
+    Probes,
+    Representation,
+    TrainedOn,
+)
+from nidim.evaluate.trained_on import trained_on
 from nidim.priors import GaussianPrior, Prior
 
 Progress = Callable[[float], None]
@@ -28,6 +37,7 @@ _STARTS_AT = {
     "clean": 0.0,
     "noisy": 0.1,
     "certificate": 0.2,
+    "trained_on": 0.23,
     "calibration": 0.235,
     "representation": 0.24,
     "probes": 0.25,
@@ -134,6 +144,16 @@ class Stages:
         noisy = GaussianPrior(self._prior.dim, scale=float(np.hypot(1.0, sigma)))
         law = self._noisy.name if self._prior.through_normal else noisy.name
         return certificates.gaussian_certificate(scores, sigma=sigma, law=law, seed=self._seed)
+
+    def trained_on(self) -> TrainedOn | None:
+        """The match of training images, or None with the reason."""
+        train, n = self._embedded.train, min(len(self._embedded.train), len(self._embedded.test))
+        if n < MIN_ROWS or laws.is_sigmoid(self._prior):
+            few = f"{n} embeddings of training images; the tests need {MIN_ROWS}"
+            self.absent["trained_on"] = few if n < MIN_ROWS else "the promise is about the noisy embedding"
+            return None
+        with self._stage("trained_on"):
+            return trained_on(train, n, self._prior, effort=self._effort, seed=self._seed)
 
     def calibration(self) -> Calibration | None:
         """What outliers and drift are measured by, or None with the reason."""

@@ -105,13 +105,17 @@ def _law_keys(report: Report) -> list[Key]:
         keys.append(Key("Certificate", f"≤ {nats(certified.kl_bound_upper95_nats)} nats", note))
     if battery := report.promised:
         d = battery.distances.sw2
-        note = f"Sliced Wasserstein-2 of the {battery.embeddings} embedding to {battery.law}; true draws: 1."
+        own = report.trained_on if battery.embeddings == "clean" else None
+        note = f"Sliced Wasserstein-2 of the {battery.embeddings} embedding to {battery.law}; true draws: 1"
+        note += "." if own is None else f", images that were trained on: {own.sw2.ratio:.1f}."
         keys.append(Key("Distance to the law", f"{d.ratio:.1f} ×", note))
         if hz := battery.fitted.henze_zirkler:
             note = (
                 f"Mean over {hz.subsamples:,} subsamples of {hz.size}; on true draws {hz.p_null:.3f}. "
                 f"Rejects {percent(hz.reject)} of them, of true draws {percent(hz.reject_null)}."
             )
+            if own is not None and own.hz_p is not None:
+                note += f" Images that were trained on: {own.hz_p:.3f}."
             keys.append(Key("Henze–Zirkler p", f"{hz.p:.3f}", note))
     if report.mi_nats is not None:
         c = report.capacity_nats if report.trained_with_noise else None

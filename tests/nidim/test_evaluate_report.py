@@ -16,6 +16,7 @@ from scipy import special
 from nidim.capacity import Resolved, resolve
 from nidim.evaluate import Embedded, Report, evaluate, laws, sentence
 from nidim.evaluate.report import Certificate
+from nidim.evaluate.tables import key_figures
 from nidim.priors import GaussianPrior, UniformPrior, make_prior, noisy_prior
 from nidim.spec import DatasetFacts, FullSpec, TrainSpec
 
@@ -142,6 +143,7 @@ def test_the_sigmoid_construction_is_judged_with_its_noise():
     assert found.clean.simple.ks.reject  # the clean grid is far from U([0, 1]²), as it should be
     assert found.kl_bound_upper95_nats < 0.05
     assert "only as ε → 0" in sentence(found)
+    assert "noisy" in found.absent["trained_on"]
 
 
 def test_without_noise_there_is_no_certificate_unless_a_noise_is_given():
@@ -184,10 +186,35 @@ def test_views_of_held_out_images_give_a_section_and_their_absence_a_reason():
 
 
 def test_a_report_from_before_a_section_was_measured_still_loads(report):
-    old = report.model_dump(mode="json", exclude={"representation", "calibration"})
+    old = report.model_dump(mode="json", exclude={"representation", "calibration", "trained_on"})
     del old["probes"]["n_knn"], old["clustering"]["n_kmeans"], old["clean"]["own_scale"]
     read = Report.model_validate(old)
-    assert (read.representation, read.calibration) == (None, None)
+    assert (read.representation, read.calibration, read.trained_on) == (None, None, None)
+    assert key_figures(read)
+
+
+def test_what_was_trained_on_stands_beside_what_was_held_out():
+    """Training images that follow the law and held-out ones that do not: generalisation, and it is said."""
+    spec, resolved = parts(2, GAUSSIAN, "gaussian", 400)
+    law = make_prior(spec)
+    train, test = law.sample(3000, seed=1), law.sample(400, seed=2) + np.float32(0.5)
+    found = evaluate(
+        Embedded(train, None, test, None),
+        spec=spec,
+        resolved=resolved,
+        mi_nats=None,
+        prior=law,
+        noisy=noisy_prior(law, resolved),
+        level="quick",
+    )
+    assert found.trained_on is not None
+    assert found.trained_on.n == 400
+    assert found.trained_on.sw2.floor == found.clean.distances.sw2.floor
+    assert found.trained_on.sw2.ratio < 2 < 5 < found.sw2_ratio
+    assert found.trained_on.hz_p == pytest.approx(found.hz_p_null, abs=0.1)
+    said = {key.label: key.note for row in key_figures(found) for key in row}
+    assert f"images that were trained on: {found.trained_on.sw2.ratio:.1f}" in said["Distance to the law"]
+    assert f"Images that were trained on: {found.trained_on.hz_p:.3f}" in said["Henze–Zirkler p"]
 
 
 def test_a_running_service_is_calibrated_by_the_clean_held_out_embeddings(report):
@@ -206,8 +233,8 @@ def test_a_running_service_is_calibrated_by_the_clean_held_out_embeddings(report
 @pytest.mark.parametrize(
     ("n_test", "missing"),
     [
-        (0, {"clean", "certificate", "probes", "clustering"}),
-        (5, {"clean", "certificate"}),
+        (0, {"clean", "trained_on", "certificate", "probes", "clustering"}),
+        (5, {"clean", "trained_on", "certificate"}),
         (30, {"clean.fitted.henze_zirkler", "certificate"}),
         (64, set()),
     ],
