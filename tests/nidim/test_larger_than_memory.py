@@ -2,8 +2,8 @@
 
 The tests run this file in a process that limits its own data (RLIMIT_DATA: what it writes to, not the files that it
 maps) to what the imports took and a little room; the array is larger than that room. Of the training there are the
-first two steps of the epoch and, resumed near the end, its last two, because a whole one takes minutes; the statistics after
-it and the embeddings go over every image.
+first two steps of the epoch and, resumed near the end, its last two, because a whole one takes minutes; the
+statistics after it and the embeddings go over every image.
 """
 
 from __future__ import annotations
