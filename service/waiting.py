@@ -1,8 +1,8 @@
 """Whether one more job may wait: a bound on how many do, so that not every submission counts them.
 
-A count is one statement of five of a submission. Between two counts the bound grows with each job that this process
-takes and never falls, so where nobody else queues jobs it is never too low, and a refusal always comes from a new
-count. Other processes are seen at the next count, a second later at most.
+A count is one statement of four of a submission. Between two counts the bound grows with each job that this process
+takes and never falls, so it is too low only by what others queue, another process or a worker that hands a job back;
+the next count, a second later at most, sees them. A refusal always comes from a new count.
 """
 
 from __future__ import annotations
@@ -26,18 +26,23 @@ class Waiting:
         self._until = 0.0
 
     def takes_one(self, tx: Session, most: int) -> bool:
-        """Whether one more job may be queued, so that there are ``most`` at most; it is counted if so."""
+        """Whether one more job may be queued, so that there are ``most`` at most; the bound has it then."""
         with self._lock:
-            if time.monotonic() < self._until and self._bound < most:
-                return self._take()
             before = self._taken
+            if time.monotonic() < self._until and self._bound < most:
+                self._take()
+                return True
         counted = jobs.count_waiting(tx)
         with self._lock:
-            self._bound = counted + self._taken - before
+            self._bound = (
+                counted + self._taken - before
+            )  # what was taken meanwhile may be counted, or not yet
             self._until = time.monotonic() + COUNT_EVERY_S
-            return self._bound < most and self._take()
+            if counted >= most:
+                return False
+            self._take()
+            return True
 
-    def _take(self) -> bool:
+    def _take(self) -> None:
         self._bound += 1
         self._taken += 1
-        return True

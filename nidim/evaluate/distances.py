@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,21 +58,32 @@ DEFINITIONS = {
 
 
 def measure_scores(s: Floats, settings: Settings) -> dict[str, float]:
-    """Every distance of normal scores ``s`` (n, d) to N(0, I); pairs on the first ``pair_rows`` rows."""
-    a = directions(s.shape[1], settings.slices, seed=settings.seed)
+    """The distances of normal scores ``s`` (n, d) to N(0, I) in ``DEFINITIONS``; pairs on the first ``pair_rows``."""
     paired = s[: settings.pair_rows]
     energy, mmd = energy_and_mmd(paired)
-    sliced = mean_and_worst(squared_to_normal(s, a))
     narrow = math.sqrt(max(bhep.statistic(paired), 0.0) / len(paired))
-    return {**sliced, "energy": energy, "mmd": mmd, "bhep": narrow, **moment_errors(s)}
+    return {"energy": energy, "mmd": mmd, "bhep": narrow, **moment_errors(s)}
+
+
+def measure_slices(s: Floats, settings: Settings) -> dict[str, float]:
+    """Sliced Wasserstein distance of normal scores ``s`` (n, d) to N(0, I), exact."""
+    return mean_and_worst(squared_to_normal(s, directions(s.shape[1], settings.slices, seed=settings.seed)))
 
 
 @functools.lru_cache(maxsize=64)
 def score_floor(n: int, d: int, settings: Settings) -> dict[str, tuple[float, float]]:
-    """Mean and standard deviation of every distance over sets of ``n`` true draws."""
-    sets = range(settings.floor_sets)
-    draws = (generator(i, f"floor {n} {d}").standard_normal((n, d)) for i in sets)
-    return _summarise([measure_scores(x, settings) for x in draws])
+    """Mean and standard deviation of ``measure_scores`` over sets of ``n`` true draws."""
+    return _summarise([measure_scores(x, settings) for x in _true_sets(n, d, settings)])
+
+
+@functools.lru_cache(maxsize=64)
+def slice_floor(n: int, d: int, settings: Settings) -> dict[str, tuple[float, float]]:
+    """The same of ``measure_slices``."""
+    return _summarise([measure_slices(x, settings) for x in _true_sets(n, d, settings)])
+
+
+def _true_sets(n: int, d: int, settings: Settings) -> Iterator[Floats]:
+    return (generator(i, f"floor {n} {d}").standard_normal((n, d)) for i in range(settings.floor_sets))
 
 
 def measure_own_scale(x: Floats, prior: Prior, settings: Settings, *, seed: int) -> dict[str, float]:
@@ -99,32 +111,36 @@ def _summarise(sets: list[dict[str, float]]) -> dict[str, tuple[float, float]]:
 def distances(x: Floats, s: Floats, prior: Prior, epps_pulley: Distance, *, settings: Settings) -> Distances:
     """All distances of embeddings ``x`` (n, d) with normal scores ``s`` to ``prior``, with their floors."""
     n, d = s.shape
-    values, floors = measure_scores(s, settings), dict(score_floor(n, d, settings))
-    wasserstein = "one sample, exact, N(0, I)"
-    own = n
-    if prior.kind != "gaussian":
-        own = min(n, max(1, settings.own_values // d))
-        values |= measure_own_scale(x[:own], prior, settings, seed=settings.seed + 1_000_003)
-        floors |= own_scale_floor(own, prior, settings)
-        wasserstein = "against as many prior draws, the prior's own scale"
-    slices = 1 if d == 1 else settings.slices
-    definitions = DEFINITIONS | {
-        "sw2": f"Wasserstein-2, root mean square of {slices} random projections; {wasserstein}",
-        "sw2_worst": f"Wasserstein-2, largest of {slices} random projections; {wasserstein}",
-    }
+    values, floors = measure_scores(s, settings), score_floor(n, d, settings)
     few = min(n, settings.pair_rows)
-    rows = dict.fromkeys(values, int(n)) | {
-        "sw2": own,
-        "sw2_worst": own,
-        "energy": few,
-        "mmd": few,
-        "bhep": few,
-    }
+    rows = dict.fromkeys(values, int(n)) | {"energy": few, "mmd": few, "bhep": few}
     entries = {
-        name: _distance(value, floors[name], n=rows[name], definition=definitions[name])
+        name: _distance(value, floors[name], n=rows[name], definition=DEFINITIONS[name])
         for name, value in values.items()
     }
-    return Distances(epps_pulley=epps_pulley, **entries)
+    return Distances(epps_pulley=epps_pulley, **sliced_wasserstein(x, s, prior, settings=settings), **entries)
+
+
+def sliced_wasserstein(x: Floats, s: Floats, prior: Prior, *, settings: Settings) -> dict[str, Distance]:
+    """``sw2`` and ``sw2_worst`` alone: of the normal scores ``s`` (n, d) where the prior is N(0, I), else of ``x``."""
+    n, d = s.shape
+    if prior.kind == "gaussian":
+        values, floors = measure_slices(s, settings), slice_floor(n, d, settings)
+        how = "one sample, exact, N(0, I)"
+    else:
+        n = min(n, max(1, settings.own_values // d))
+        values = measure_own_scale(x[:n], prior, settings, seed=settings.seed + 1_000_003)
+        floors = own_scale_floor(n, prior, settings)
+        how = "against as many prior draws, the prior's own scale"
+    slices = 1 if d == 1 else settings.slices
+    definitions = {
+        "sw2": f"Wasserstein-2, root mean square of {slices} random projections; {how}",
+        "sw2_worst": f"Wasserstein-2, largest of {slices} random projections; {how}",
+    }
+    return {
+        name: _distance(value, floors[name], n=n, definition=definitions[name])
+        for name, value in values.items()
+    }
 
 
 def _distance(value: float, floor: tuple[float, float], *, n: int, definition: str) -> Distance:

@@ -147,13 +147,15 @@ class Stages:
 
     def trained_on(self) -> TrainedOn | None:
         """The match of training images, or None with the reason."""
-        train, n = self._embedded.train, min(len(self._embedded.train), len(self._embedded.test))
-        if n < MIN_ROWS or laws.is_sigmoid(self._prior):
-            few = f"{n} embeddings of training images; the tests need {MIN_ROWS}"
-            self.absent["trained_on"] = few if n < MIN_ROWS else "the promise is about the noisy embedding"
+        n = min(len(self._embedded.train), len(self._embedded.test))
+        if laws.is_sigmoid(self._prior):
+            self.absent["trained_on"] = "the promise is about the noisy embedding"
+            return None
+        if n < MIN_ROWS:
+            self.absent["trained_on"] = f"{n} embeddings to compare; the tests need {MIN_ROWS}"
             return None
         with self._stage("trained_on"):
-            return trained_on(train, n, self._prior, effort=self._effort, seed=self._seed)
+            return trained_on(self._embedded.train, n, self._prior, effort=self._effort, seed=self._seed)
 
     def calibration(self) -> Calibration | None:
         """What outliers and drift are measured by, or None with the reason."""

@@ -7,11 +7,10 @@ from numpy.typing import NDArray
 
 from nidim.evaluate import henze_zirkler
 from nidim.evaluate.battery import Effort
-from nidim.evaluate.distances import distances
+from nidim.evaluate.distances import sliced_wasserstein
 from nidim.evaluate.draws import generator
-from nidim.evaluate.epps_pulley import sliced
 from nidim.evaluate.laws import finite_scores
-from nidim.evaluate.report import TrainedOn
+from nidim.evaluate.report import ALPHA, TrainedOn
 from nidim.priors import Prior
 
 
@@ -23,13 +22,12 @@ def trained_on(
     rows = generator(seed, "trained on").permutation(len(train))[:n]
     x = train[rows].astype(np.float64)
     s, _ = finite_scores(x, prior)
-    slices = sliced(s, slices=effort.distances.slices, seed=effort.distances.seed)
     p = None
     if henze_zirkler.why_not(*s.shape) is None:
         p = henze_zirkler.subsample_p(s, subsamples=effort.hz_subsamples, seed=seed)
     return TrainedOn(
         n=n,
-        sw2=distances(x, s, prior, slices.distance, settings=effort.distances).sw2,
+        sw2=sliced_wasserstein(x, s, prior, settings=effort.distances)["sw2"],
         hz_p=None if p is None else float(p.mean()),
-        hz_reject=None if p is None else float((p < henze_zirkler.ALPHA).mean()),
+        hz_reject=None if p is None else float((p < ALPHA).mean()),
     )

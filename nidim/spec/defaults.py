@@ -44,7 +44,7 @@ one; with BHEP of weight 10 .973, .981, .985, .049, 4.46, of 25 .968, .979, .982
 costs the law (Henze–Zirkler p .26 instead of .45) and gains nothing.
 """
 CHANNEL_SIGMA = 1.2
-"""σ where the exact critic is the default, as a multiple of ``default_sigma``.
+"""σ of two stages with the exact critic from ``REGULARIZED_FROM`` on, as a multiple of ``default_sigma``.
 
 On the same images at d = 16, σ = .6 instead of .5, both with BHEP of weight 10: linear .975 instead of .973, kNN .983
 instead of .981, MLP .984 instead of .985, Henze–Zirkler p .054 instead of .049, sliced W2 over its floor 2.44 instead
@@ -66,7 +66,8 @@ def defaults(spec: TrainSpec, facts: DatasetFacts) -> dict[str, Any]:
     objective = spec.objective or parts.InfoNCEObjective()
     head = spec.head or _head(method)
     critic = spec.critic or _critic(encoder.dim, noise, method, objective, head)
-    if spec.noise is None and spec.critic is None and critic.kind == "gaussian_channel":
+    exact = two_stages and critic.kind == "gaussian_channel" and noise.kind == "gaussian"
+    if spec.noise is None and exact and encoder.dim >= REGULARIZED_FROM:
         noise = matching.GaussianNoise(sigma=channel_sigma(encoder.dim))
     return {
         "image_size": size,

@@ -43,18 +43,27 @@ def run(
     n_views: int = 0,
     **options: Any,
 ) -> Report:
-    spec, resolved = parts(dim, noise, prior, n_test)
-    law = make_prior(spec)
+    law = make_prior(parts(dim, noise, prior, n_test)[0])
     train, test = law.sample(600, seed=1), law.sample(n_test, seed=2)
     views = None if n_views == 0 else law.sample(50 * n_views, seed=3).reshape(50, n_views, dim)
     classes = [(law.normal_scores(x)[:, 0] > 0).astype(np.int64) if labels else None for x in (train, test)]
+    given = Embedded(train, classes[0], test, classes[1], views)
+    return judged(given, noise, prior, mi_nats=1.5, **options)
+
+
+def judged(
+    given: Embedded, noise: dict[str, Any], prior: str, *, mi_nats: float | None = None, **options: Any
+) -> Report:
+    """What ``evaluate`` says of these embeddings, in short."""
+    spec, resolved = parts(given.test.shape[1], noise, prior, len(given.test))
+    law = make_prior(spec)
     return evaluate(
-        Embedded(train, classes[0], test, classes[1], views),
+        given,
         spec=spec,
         resolved=resolved,
-        mi_nats=1.5,
+        mi_nats=mi_nats,
         prior=law,
-        noisy=noisy_prior(make_prior(spec), resolved),
+        noisy=noisy_prior(law, resolved),
         level="quick",
         **options,
     )
@@ -123,17 +132,8 @@ def test_uniform_through_phi_is_judged_on_normal_scores():
 
 
 def test_the_sigmoid_construction_is_judged_with_its_noise():
-    spec, resolved = parts(2, UNIFORM, "uniform", 3000)
-    law, grid = make_prior(spec), np.random.default_rng(0).integers(0, 6, size=(3000, 2)) / 5
-    found = evaluate(
-        Embedded(grid, None, grid, None),
-        spec=spec,
-        resolved=resolved,
-        mi_nats=None,
-        prior=law,
-        noisy=noisy_prior(make_prior(spec), resolved),
-        level="quick",
-    )
+    grid = np.random.default_rng(0).integers(0, 6, size=(3000, 2)) / 5
+    found = judged(Embedded(grid, None, grid, None), UNIFORM, "uniform")
     assert found.tested == "noisy"
     assert found.promised is found.noisy
     assert found.noisy.law == "U([−0.1, 1.1]²)"
@@ -195,18 +195,9 @@ def test_a_report_from_before_a_section_was_measured_still_loads(report):
 
 def test_what_was_trained_on_stands_beside_what_was_held_out():
     """Training images that follow the law and held-out ones that do not: generalisation, and it is said."""
-    spec, resolved = parts(2, GAUSSIAN, "gaussian", 400)
-    law = make_prior(spec)
+    law = GaussianPrior(2)
     train, test = law.sample(3000, seed=1), law.sample(400, seed=2) + np.float32(0.5)
-    found = evaluate(
-        Embedded(train, None, test, None),
-        spec=spec,
-        resolved=resolved,
-        mi_nats=None,
-        prior=law,
-        noisy=noisy_prior(law, resolved),
-        level="quick",
-    )
+    found = judged(Embedded(train, None, test, None), GAUSSIAN, "gaussian")
     assert found.trained_on is not None
     assert found.trained_on.n == 400
     assert found.trained_on.sw2.floor == found.clean.distances.sw2.floor

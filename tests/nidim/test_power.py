@@ -19,7 +19,7 @@ from nidim.reproduce.simulations import TESTS, Simulation, Simulations, rejectio
 from nidim.reproduce.table import Row
 from nidim.reproduce.tables import TABLES
 
-ROUNDS, ROWS = 50, 256
+ROUNDS, ROWS = 80, 256
 BELOW = {"worst_slice", "shapiro", "dagostino", "anderson", "mardia_skewness"}
 """At most their level: Bonferroni, and a χ² law that is reached slowly."""
 

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from nidim.capacity import resolve
 from nidim.errors import SpecError
-from nidim.spec import DatasetFacts, TrainSpec, defaults, laws, matching, parts, views
+from nidim.spec import DatasetFacts, TrainSpec, laws, matching, parts, views
 from nidim.spec.base import Part
 from nidim.spec.stages import first_stage
 from nidim.spec.targets import LEAST_POINTS, MOST_VALUES, StoredPoints
@@ -357,15 +357,26 @@ def test_two_stages_are_scored_by_the_channel_where_it_is_exact(changes: dict, c
     resolve(full, facts)
 
 
-@pytest.mark.parametrize(("dim", "sigma"), [(8, 0.44), (16, 0.6), (32, 0.75)])
-def test_the_exact_critic_has_more_noise(dim: int, sigma: float) -> None:
+@pytest.mark.parametrize(
+    ("changes", "sigma"),
+    [
+        ({"encoder": {"kind": "conv", "dim": 8}}, 0.44),
+        ({}, 0.6),
+        ({"encoder": {"kind": "conv", "dim": 32}}, 0.75),
+        ({"critic": {"kind": "gaussian_channel"}}, 0.6),
+        ({"critic": {"kind": "gaussian_channel"}, "encoder": {"kind": "conv", "dim": 2}}, 0.2),
+        ({"critic": {"kind": "gaussian_channel"}, "method": {"kind": "infomax"}}, 0.5),
+        ({"critic": {"kind": "separable"}}, 0.5),
+        ({"noise": {"kind": "gaussian", "sigma": 0.3}}, 0.3),
+    ],
+    ids=str,
+)
+def test_two_stages_with_the_exact_critic_have_more_noise(changes: dict, sigma: float) -> None:
+    """Whether that critic was given or is the default; and what is filled stays as it is when it is given again."""
     facts = DatasetFacts(name="mnist", n_train=60_000, n_test=10_000, height=28, width=28, channels=1)
-    full = TrainSpec.model_validate({"dataset": "mnist", "encoder": {"kind": "conv", "dim": dim}}).filled(
-        facts
-    )
+    full = TrainSpec.model_validate({"dataset": "mnist", **changes}).filled(facts)
     assert full.noise.sigma == sigma
-    asked = {"dataset": "mnist", "encoder": {"kind": "conv", "dim": dim}, "critic": {"kind": "separable"}}
-    assert TrainSpec.model_validate(asked).filled(facts).noise.sigma == defaults.default_sigma(dim)
+    assert TrainSpec.model_validate(full.model_dump(mode="json")).filled(facts) == full
 
 
 def test_every_part_has_a_schema_with_bounds() -> None:
