@@ -39,9 +39,9 @@ CHANNEL_BHEP = 10.0
 A learned critic can unroll what is curled up, so it does not mind how classes lie; the exact one wants views that
 belong together close to each other, and convex classes come of it (``nidim reproduce separability``). On the same 5,000
 images at d = 16 (benchmarks/results/mnist-choices), linear, kNN and MLP accuracy, Henze–Zirkler p (true draws .317) and
-the certificate in nats: .924, .980, .983, .005, 4.64 by a learned critic; .981, .986, .987, .000, 4.71 by the exact
-one; with BHEP of weight 10 .973, .981, .985, .049, 4.46, of 25 .968, .979, .982, .115, 4.40. At d = 2 the exact critic
-costs the law (Henze–Zirkler p .26 instead of .45) and gains nothing.
+the certificate in nats, all at σ = .5, with BHEP of weight 1: .955, .985, .985, .032, 4.54 by a learned critic; .981,
+.986, .987, .000, 4.71 by the exact one; with BHEP of weight 10 .973, .981, .985, .049, 4.46, of 25 .968, .979, .982,
+.115, 4.40. At d = 2 the exact critic costs the law (Henze–Zirkler p .26 instead of .45) and gains nothing.
 """
 CHANNEL_SIGMA = 1.2
 """σ of two stages with the exact critic from ``REGULARIZED_FROM`` on, as a multiple of ``default_sigma``.

@@ -46,7 +46,7 @@ def runs(sample, tolerance, *, streams: int, n: int, block: int, most: float) ->
 @pytest.mark.parametrize(
     "make",
     [lambda: PRIOR, lambda: UniformPrior(3), lambda: SpherePrior(5), fitted_arc],
-    ids=lambda make: make().kind,
+    ids=["gaussian", "uniform", "sphere", "flow"],
 )
 def test_features_have_mean_zero_and_variance_one_under_every_law(make: Callable[[], Prior]) -> None:
     prior = make()
