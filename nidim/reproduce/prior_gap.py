@@ -26,6 +26,8 @@ from nidim.warp import build_warp
 GENERATOR = "generator"
 """The key of a row's changes that holds those of the generator's spec; the others are the encoder's."""
 SHOWN = 64
+WIDER = 2
+"""Times the σ of the other rows."""
 
 ENCODERS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("noise", "noise", {"regularizer": {"kind": "none"}}),
@@ -52,7 +54,23 @@ def _rows(scale: Scale) -> Sequence[Row]:
             }
             rows.append(Row(f"{name}-{dim}", (str(dim), title, "flow matching"), spec, DATASETS[scale]))
     gan = {**rows[1].changes, GENERATOR: {"model": {"kind": "gan"}}}
-    return [*rows, Row("noise-sliced-2-gan", ("2", rows[1].labels[1], "GAN"), gan, DATASETS[scale])]
+    more = _more(rows, DATASETS[scale]) if scale == "full" else []
+    return [*rows, *more, Row("noise-sliced-2-gan", ("2", rows[1].labels[1], "GAN"), gan, DATASETS[scale])]
+
+
+def _more(rows: Sequence[Row], dataset: str) -> list[Row]:
+    """The default spec, which of digits is a row already; it and no noise, with what is fed blurred by more."""
+    plain = {row.name: row for row in rows}
+    found = []
+    for dim in (2, 16):
+        spec = {"encoder": {"kind": "conv", "dim": dim}, "evaluation": "quick"}
+        default = Row(f"default-{dim}", (str(dim), "default spec", "flow matching"), spec, dataset)
+        found.append(default)
+        for row in (default, plain[f"none-{dim}"]):
+            changes = {**row.changes, GENERATOR: {"condition_noise": WIDER * default_sigma(dim)}}
+            labels = (*row.labels[:2], f"flow matching, {WIDER} σ")
+            found.append(Row(f"{row.name}-wide", labels, changes, dataset))
+    return found
 
 
 class Gaps(Runs):
@@ -169,11 +187,11 @@ PRIOR_GAP = Table(
     name="prior-gap",
     title="The prior gap: a generator fed from the known law instead of from data",
     about="One generator, the same budget, conditioned on encoders that were made in different ways; what it is fed is "
-    "blurred by the same σ in every row. Fréchet distances between features of a classifier trained on the same "
-    "dataset, to held-out images that are in no other set: of draws of the prior, of embeddings of other held-out "
-    "images, and (floor) of as many training images. Prior gap: the first over the second; 1 is perfect. Class: share "
-    "of images made from an embedding that have the class of its image. Shares: total variation between the shares of "
-    "classes among draws of the prior and among real images.",
+    "blurred by the same σ in every row, or by twice that where it says so. Fréchet distances between features of a "
+    "classifier trained on the same dataset, to held-out images that are in no other set: of draws of the prior, of "
+    "embeddings of other held-out images, and (floor) of as many training images. Prior gap: the first over the "
+    "second; 1 is perfect. Class: share of images made from an embedding that have the class of its image. Shares: "
+    "total variation between the shares of classes among draws of the prior and among real images.",
     headings=("d", "encoder", "generator"),
     rows=_rows,
     columns=(
