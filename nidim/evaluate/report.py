@@ -69,6 +69,11 @@ class Marginals(Section):
         description="Bonferroni: worst p · d < .05; D'Agostino–Pearson by the smaller p of its two parts, doubled"
     )
     n: int = Field(description="embeddings used")
+    pass_share_of_1000: float | None = Field(
+        None,
+        description="the share when 1,000 embeddings are tested at a time, mean over ten such sets at most; comparable "
+        "between test sets of any size. None with fewer, or in an older report",
+    )
 
 
 class FittedTests(Section):

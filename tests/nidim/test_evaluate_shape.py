@@ -173,6 +173,21 @@ def test_marginals_tell_the_coordinate_that_fails():
         assert found.pass_share >= 4 / 6
 
 
+def test_a_thousand_at_a_time_say_the_same_of_a_test_set_of_any_size():
+    skew = np.random.default_rng(2).gamma(
+        60, size=(12_000, 40)
+    )  # skewness .26, of 1,000 told mostly, of 12,000 always
+    few, many = (shape.marginals(x, shape.dagostino_p) for x in (skew[:3000], skew))
+    blocks = [stats.normaltest(skew[i : i + 1000]).pvalue >= 0.05 for i in range(0, 10_000, 1000)]
+    assert many.pass_share_of_1000 == pytest.approx(np.mean(blocks))
+    assert 0.05 < many.pass_share_of_1000 < 0.4
+    assert abs(few.pass_share_of_1000 - many.pass_share_of_1000) < 0.12
+    assert many.pass_share == 0
+    law = shape.marginals(normal(5000, 64), shape.dagostino_p)
+    assert law.pass_share_of_1000 == pytest.approx(0.95, abs=0.04)
+    assert shape.marginals(normal(999, 2), shape.dagostino_p).pass_share_of_1000 is None
+
+
 def test_a_coordinate_without_variance_fails():
     x = normal(100, 3)
     x[:, 1] = 2.5
