@@ -18,7 +18,7 @@ from nidim.capacity import Resolved
 from nidim.checkpoint import Checkpoint, capture, restore
 from nidim.encoders import EncoderModel, scale
 from nidim.errors import CheckpointError
-from nidim.feed import Batch, Feed, chunks
+from nidim.feed import Batch, Feed
 from nidim.hardware import choose, to_layout
 from nidim.loop import Moment, Pace, Watch, run_steps
 from nidim.methods import Method
@@ -30,6 +30,7 @@ from nidim.world import ALONE, World
 
 WARM_UP = 0.25  # of a one-cycle schedule
 SLICES_SHOWN = 64  # of the distance that a report of progress shows
+HELD_OUT = 5  # of the stream of random numbers that orders held-out images
 
 Images = NDArray[np.uint8]
 
@@ -318,7 +319,8 @@ def heldout_information(run: _Run, heldout: Images) -> float | None:
     """The trained bound on I(f(X'); f(X)+Z) over held-out images, nats; None with fewer than two.
 
     As in training, each branch is normalised by its own statistics of the batch; none is kept. Mean over
-    batches of the training's size, so its ceiling is the log of that size.
+    batches of the training's size, so its ceiling is the log of that size. The images are taken in random order: a file
+    may be sorted by class, and to tell an image from others of its class alone is harder.
     """
     size = min(run.resolved.batch_size, len(heldout))
     if size < 2:
@@ -327,9 +329,11 @@ def heldout_information(run: _Run, heldout: Images) -> float | None:
     run.method.done = 1.0
     run.generator.manual_seed(mixed_seed(run.spec.seed, run.steps))
     layout = torch.channels_last if run.resolved.channels_last else torch.contiguous_format
+    order = np.random.default_rng([run.spec.seed, HELD_OUT]).permutation(len(heldout))
     values = []
     with _untracked(run.model):
-        for batch in chunks(heldout[: len(heldout) // size * size], size):
+        for low in range(0, len(order) // size * size, size):
+            batch = torch.from_numpy(heldout[np.sort(order[low : low + size])])
             images = scale(batch.to(run.feed.device)).contiguous(memory_format=layout)
             values.append(run.method(run.model, images, generator=run.generator).mi_nats)
     return float(torch.stack(values).mean())

@@ -62,6 +62,21 @@ def test_it_learns_and_stays_below_capacity(images: np.ndarray) -> None:
     np.testing.assert_allclose(z.var(0), 1, atol=1e-3)
 
 
+def test_information_is_the_same_of_held_out_images_in_any_order(images: np.ndarray) -> None:
+    s = spec(epochs=20)
+    rows = {
+        "by class": np.argsort(load_digits().target[1400:], kind="stable"),
+        "mixed": np.random.default_rng(0).permutation(397),
+        "as stored": np.arange(397),
+    }
+    found = {
+        name: fit(s, resolve(s, FACTS)[0], images[:1400], heldout=images[1400:][order]).mi_nats
+        for name, order in rows.items()
+    }
+    assert found["by class"] == pytest.approx(found["mixed"], abs=0.15), found
+    assert found["as stored"] == pytest.approx(found["mixed"], abs=0.15), found
+
+
 MODES = [
     {},
     *(
