@@ -41,12 +41,24 @@ class GeneratorReport(BaseModel):
         description="Fréchet distance of the first over that of the second: 1 is perfect"
     )
     prior_gap_sd: float | None = Field(description="over the draws")
+    prior_gap_above_floor: float | None = Field(
+        None,
+        description="the same of what either distance is above the floor, which as many real images have, too: "
+        "comparable between numbers of images. None where the second is hardly above it, or in an older report",
+    )
 
 
+ABOVE = 1.2
+"""Times the floor from which a distance is above it by more than the floor itself scatters."""
 POOR = 10.0
 """Times the floor from which images made from real embeddings are too poor for the gap to say much."""
 HEEDED = 0.5
 """Share of images that have the class of their embedding, below which the same holds."""
+
+
+def above_floor(prior: float, heldout: float, floor: float) -> float | None:
+    """The prior gap of Fréchet distances without what finitely many images add to both; None where nothing is left."""
+    return max(prior - floor, 0.0) / (heldout - floor) if heldout > ABOVE * floor else None
 
 
 def sentence(report: GeneratorReport) -> str:

@@ -1,6 +1,6 @@
 """The table ``predict``: can the trade-off be told before training?
 
-What is known then: the capacity C of the channel, and the ceiling log B of InfoNCE in a batch of B. The rule, with five
+What is known then: the capacity C of the channel, and the ceiling log B of InfoNCE in a batch of B. The rule, with six
 numbers in all, found by least squares on some settings and tested on others:
 
     Î ≈ (C^{−p} + L^{−p})^{−1/p}, L = λ log B         a soft minimum of both limits
@@ -64,7 +64,7 @@ class Setting:
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """The five numbers and two more: sharpness p, share λ, and (a, b) of either straight line."""
+    """The six numbers: sharpness p, share λ, and (a, b) of either straight line."""
 
     sharpness: float
     share: float
@@ -142,6 +142,8 @@ def _setting(row: Row, runs: Sequence[Run]) -> Setting:
     )
 
 
+TOLD = 0.5
+"""A figure is told before training if the rule errs at most this share of what one number for all settings errs."""
 FIGURES = (("mi", "Î, nats"), ("log_sw2", "log SW2 / floor"), ("accuracy", "MLP accuracy"))
 
 
@@ -158,13 +160,25 @@ def _findings(found: Found) -> str:
         "| predicted before training | mean error, found | mean error, tested | that of the mean of what was found |",
         "|---|---|---|---|",
     ]
+    told: list[str] = []
+    rest: list[str] = []
     for name, title in FIGURES:
         usual = statistics.fmean(getattr(s, name) for s in base)
         own = statistics.fmean(abs(getattr(rule, name)(s) - getattr(s, name)) for s in base)
         new = statistics.fmean(abs(getattr(rule, name)(s) - getattr(s, name)) for s in tested)
         null = statistics.fmean(abs(usual - getattr(s, name)) for s in tested)
         lines.append(f"| {title} | {own:.3f} | {new:.3f} | {null:.3f} |")
+        (told if new <= TOLD * null else rest).append(title)
+    lines += [
+        "",
+        f"Told before training, with less than half the error of one number for all: {_listed(told)}.",
+    ]
+    lines[-1] += f" Not: {_listed(rest)}."
     return "\n".join(lines)
+
+
+def _listed(titles: Sequence[str]) -> str:
+    return "; ".join(titles) or "nothing"
 
 
 def _formula(line: tuple[float, float]) -> str:

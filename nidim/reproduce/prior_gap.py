@@ -12,6 +12,7 @@ from nidim import bundle, machine
 from nidim.embedding import embed
 from nidim.generate import draw, pictures
 from nidim.generate.pipeline import evaluate, facts_of
+from nidim.generate.report import above_floor
 from nidim.generate.train import fit_generator
 from nidim.pipeline import Hooks, embed_dataset, evaluate_fitted, provenance_of
 from nidim.priors import Prior, make_prior, noisy_prior
@@ -183,6 +184,12 @@ def _of(*path: str) -> Callable[[Run], float | None]:
     return value
 
 
+def _above_floor(run: Run) -> float | None:
+    found = run["quality"]
+    prior, heldout = (found[fed]["frechet_distance"] for fed in ("prior", "heldout"))
+    return above_floor(prior, heldout, found["floor"])
+
+
 PRIOR_GAP = Table(
     name="prior-gap",
     title="The prior gap: a generator fed from the known law instead of from data",
@@ -190,13 +197,16 @@ PRIOR_GAP = Table(
     "blurred by the same σ in every row, or by twice that where it says so. Fréchet distances between features of a "
     "classifier trained on the same dataset, to held-out images that are in no other set: of draws of the prior, of "
     "embeddings of other held-out images, and (floor) of as many training images. Prior gap: the first over the "
-    "second; 1 is perfect. Class: share of images made from an embedding that have the class of its image. Shares: "
-    "total variation between the shares of classes among draws of the prior and among real images.",
+    "second; 1 is perfect. Above floor: the same without the floor, which finitely many images add to both; a dash "
+    "where nothing is left of the second. Class: share of images made from an embedding that have the class of its "
+    "image; with few of them a small gap says little. Shares: total variation between the shares of classes among "
+    "draws of the prior and among real images.",
     headings=("d", "encoder", "generator"),
     rows=_rows,
     columns=(
         Column("SW2 / floor", lambda run: run["report"].get("sw2_ratio"), ".1f"),
         Column("prior gap", _of("prior_gap"), ".2f"),
+        Column("above floor", _above_floor, ".2f"),
         Column("FD prior", _of("prior", "frechet_distance"), ".1f"),
         Column("FD held-out", _of("heldout", "frechet_distance"), ".1f"),
         Column("FD floor", _of("floor"), ".1f"),

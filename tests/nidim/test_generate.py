@@ -21,6 +21,7 @@ from nidim.errors import BundleError, CheckpointError, SpecError
 from nidim.generate import bundle, draw, gap, pictures, pipeline
 from nidim.generate.features import Features
 from nidim.generate.models import AdversarialTraining, build_generator, build_training
+from nidim.generate.report import above_floor
 from nidim.generate.train import FittedGenerator, fit_generator
 from nidim.priors import prior_from_dict
 from nidim.spec import DatasetFacts
@@ -174,6 +175,22 @@ def test_what_does_not_go_together_is_refused() -> None:
 # ---- the figures -------------------------------------------------------------------------------------
 
 
+def test_few_images_pull_the_gap_towards_one_and_what_is_above_the_floor_stays() -> None:
+    rng = np.random.default_rng(0)
+    shift = np.eye(64)[0] * np.sqrt(6.0)  # so the distances of many images are 6 and 12, and the gap is 2
+    plain, above = [], []
+    for _ in range(20):
+        real, training, heldout, prior = rng.standard_normal((4, 200, 64))
+        floor = gap.frechet_distance(real, training)
+        near = gap.frechet_distance(real, heldout + shift)
+        far = gap.frechet_distance(real, prior + shift * np.sqrt(2))
+        plain.append(far / near)
+        above.append(above_floor(far, near, floor))
+    assert np.mean(plain) < 1.7
+    assert np.mean(above) == pytest.approx(2, abs=0.15)
+    assert above_floor(9.0, 7.0, 6.9) is None
+
+
 def test_the_frechet_distance_is_that_of_the_closed_form() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((400, 6)) @ rng.standard_normal((6, 6)), rng.standard_normal((300, 6)) + 0.4
@@ -271,6 +288,7 @@ def test_what_is_loaded_makes_what_was_trained(stored: tuple[Path, FittedGenerat
     np.testing.assert_array_equal(loaded.generate(20, seed=4), expected)
     np.testing.assert_array_equal(loaded.from_embeddings(loaded.prior.sample(20, seed=4), seed=4), expected)
     assert loaded.report["prior_gap"] > 0
+    assert "prior_gap_above_floor" in loaded.report
     card = (directory / "README.md").read_text()
     assert "N(0, 1.00 I)" in card or "N(0, I)" in card
     assert "e@1" in card
