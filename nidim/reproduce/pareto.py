@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,7 +60,22 @@ def findings(found: Found) -> str:
             beaten = [p for p in all_points if p not in best and p.name.startswith("noise")]
             lines.append(f"- d = {dim}, accuracy of {title}: {words}.")
             lines += [f"  Not among them: {_beaten(p, all_points)}" for p in beaten]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_resolution(found)])
+
+
+def _resolution(found: Found) -> list[str]:
+    """How far apart two accuracies have to be before their order means something: two standard errors."""
+    runs = [run["report"] for _, runs in found for run in runs if run["report"]["mlp"] is not None]
+    if not runs:
+        return []
+    seeds = min(len(runs) for _, runs in found if runs)
+    n, p = runs[0]["n_heldout"], statistics.fmean(report["mlp"] for report in runs)
+    apart = 2 * math.sqrt(2 * p * (1 - p) / (n * seeds))
+    of = f"{n:,} test images and " + ("one seed" if seeds == 1 else f"{seeds} seeds")
+    return [
+        "",
+        f"Of {of}, accuracies that are less than {apart:.3f} apart have no order yet, nor have such fronts.",
+    ]
 
 
 def _beaten(point: Point, all_points: Sequence[Point]) -> str:
