@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from service.errors import BlobDamaged
+from service.errors import BlobDamaged, PreconditionFailed
 from service.refusals import EncoderDamaged, RangeNotSatisfiable
 from service.store import Blobs
 from service.store.encoders import Encoder, EncoderFile
@@ -60,6 +60,12 @@ def not_modified(if_none_match: str | None, tag: str) -> bool:
         return False
     known = [entry.strip().removeprefix("W/") for entry in if_none_match.split(",")]
     return "*" in known or tag in known
+
+
+def check_match(if_match: str | None, tag: str) -> None:
+    """Raises PreconditionFailed unless the client asks for this content; a weak tag never does (RFC 9110, 13.1.1)."""
+    if if_match is not None and not {"*", tag} & {entry.strip() for entry in if_match.split(",")}:
+        raise PreconditionFailed
 
 
 def wanted_range(header: str | None, if_range: str | None, file: EncoderFile) -> Range | None:

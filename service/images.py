@@ -149,9 +149,16 @@ def _base64_images(raw: bytes) -> list[bytes | None]:
 
 
 def _base64_or_rows(raw: bytes, dim: int) -> tuple[Images | None, Embeddings | None]:
-    if b'"embeddings"' not in raw:  # neither base64 nor numbers have a quote: it is a key
+    if b'"embeddings"' in raw:  # neither base64 nor numbers have a quote: it is a key
+        return None, vectors.read(raw, dim)
+    try:
         return _base64_images(raw), None
-    return None, vectors.read(raw, dim)
+    except InvalidBody:
+        if b'"images"' in raw:
+            raise
+        raise InvalidBody(
+            errors=[Blame("", 'Send "images", as base64, or "embeddings", rows of numbers.')]
+        ) from None
 
 
 def _unbase64(text: str) -> bytes | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from service.refusals import Blame
 
@@ -54,6 +55,17 @@ def blames(error: ValidationError, body: Any, *, prefix: Sequence[str | int] = (
         elif item["type"].startswith("union_tag_"):
             path.append("kind")
         details = found.setdefault(pointer([*prefix, *path]), [])
-        if (detail := item["msg"][:MAX_DETAIL]) not in details:
+        if (detail := _words(item)[:MAX_DETAIL]) not in details:
             details.append(detail)
     return [Blame(place, " or ".join(details)) for place, details in found.items()]
+
+
+def _words(item: ErrorDetails) -> str:
+    """What is wrong, without the names of pydantic's own parts."""
+    match item["type"]:
+        case "union_tag_not_found":
+            return "Field required"
+        case "union_tag_invalid":
+            return f"{item['ctx']['tag']!r} is none of {item['ctx']['expected_tags']}"
+        case _:
+            return item["msg"].removeprefix("Value error, ")

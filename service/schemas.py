@@ -59,8 +59,7 @@ Alias = Annotated[Name, AfterValidator(_not_digits)]
 
 def _kind(spec: Any) -> str:
     """Of a spec, where none is given an encoder's."""
-    kind = spec.get("kind", "train") if isinstance(spec, dict) else getattr(spec, "kind", "train")
-    return "generator" if kind == "generator" else "train"
+    return str(spec.get("kind", "train") if isinstance(spec, dict) else getattr(spec, "kind", "train"))
 
 
 AnySpec = Annotated[
@@ -160,7 +159,7 @@ class InterpolateIn(Body):
 class GenerateIn(Body):
     """Images of n draws of the prior, rows [offset, offset + n) of the stream ``seed``; or of embeddings or images."""
 
-    n: int | None = Field(None, ge=0, le=MAX_ROWS, description="draws of the prior; default: 16")
+    n: int | None = Field(None, ge=0, le=MAX_COUNT, description="draws of the prior; default: 16")
     embeddings: Annotated[list[Vector], Field(max_length=MAX_ROWS)] | None = Field(
         None, description="to be turned into images"
     )

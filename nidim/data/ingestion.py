@@ -137,4 +137,6 @@ def _as_text_or_int(values: np.ndarray) -> np.ndarray:
         return values
     if values.size and int(values.min()) < 0:
         raise DataError("Labels must not be negative; leave the array out where there are none.")
+    if values.size and int(values.max()) > np.iinfo(np.int64).max:
+        raise DataError("Labels must be below 2^63.")
     return values.astype(np.int64)

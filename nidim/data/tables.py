@@ -117,8 +117,12 @@ def _label_column(schema: pa.Schema) -> str | None:
     for name in LABEL_NAMES:
         if name in schema.names:
             kind = schema.field(name).type
-            if pa.types.is_integer(kind) or _is_text(kind):
-                return name
+            if not (pa.types.is_integer(kind) or _is_text(kind)):
+                raise DataError(
+                    f'The column "{name}" holds {kind}; labels are integers or strings. '
+                    "Give it another name to have it ignored."
+                )
+            return name
     return None
 
 

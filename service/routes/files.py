@@ -64,6 +64,7 @@ async def get_file(
     app: App,
     encoder: OwnerAt,
     file: Annotated[str, Path(max_length=100)],
+    if_match: HeaderText = None,
     if_none_match: HeaderText = None,
     if_range: HeaderText = None,
     range: HeaderText = None,  # noqa: A002 - the header's name
@@ -79,6 +80,7 @@ async def get_file(
         "Cache-Control": "private, no-cache",
         "Content-Disposition": f'attachment; filename="{file}"',
     }
+    files.check_match(if_match, headers["ETag"])
     if files.not_modified(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     part = None if is_head(request) else files.wanted_range(range, if_range, entry)

@@ -104,8 +104,6 @@ def interpolate(
 
 
 def _bound(body: SampleIn, dim: int, media: str, settings: Settings) -> None:
-    if body.offset + body.n > MAX_SEED:
-        raise InvalidBody(errors=[Blame("/offset", f"offset + n must be at most {MAX_SEED}")])
     if media == JSON and body.n > settings.max_json_rows:
         raise TooLarge(
             f"JSON takes at most {settings.max_json_rows} rows; use Accept: {NPY}.",
@@ -116,6 +114,8 @@ def _bound(body: SampleIn, dim: int, media: str, settings: Settings) -> None:
             f"n times d must be at most {settings.max_npy_values}; draw pages with offset.",
             errors=[Blame("/n", f"at most {settings.max_npy_values // dim}")],
         )
+    if body.offset + body.n > MAX_SEED:
+        raise InvalidBody(errors=[Blame("/offset", f"offset + n must be at most {MAX_SEED}")])
 
 
 def _end(prior: Any, name: str, values: list[float]) -> NDArray[np.float64]:

@@ -141,6 +141,7 @@ def test_labels_of_every_kind(tmp_path: Path, labels: np.ndarray, classes: tuple
         ({"images": IMAGES, "labels": LABELS[:5]}, r"must have shape \(20,\)"),
         ({"images": IMAGES, "labels": LABELS / 2}, "integers or short strings"),
         ({"images": IMAGES, "labels": LABELS - 1}, "negative"),
+        ({"images": IMAGES, "labels": LABELS.astype(np.uint64) + 2**63}, "below 2"),
         ({"images": IMAGES, "test_images": IMAGES[:, :3]}, "same height"),
     ],
 )
@@ -327,6 +328,12 @@ def test_parquet_without_labels(tmp_path: Path) -> None:
     _, dataset = load(write_table(tmp_path, {"image": PNGS, "label": [-1] * 20}), tmp_path)
     assert dataset.train.labels is None
     assert dataset.classes == ()
+
+
+@pytest.mark.parametrize("label", [[True, False] * 10, [1.0, 2.0] * 10, [[1], [2]] * 10])
+def test_parquet_labels_of_another_kind_are_refused_with_advice(tmp_path: Path, label: list[Any]) -> None:
+    with pytest.raises(DataError, match=r'column "label" holds .*integers or strings'):
+        ingest(write_table(tmp_path, {"image": PNGS, "label": label}))
 
 
 def test_parquet_without_images_is_refused(tmp_path: Path) -> None:

@@ -99,6 +99,12 @@ def test_conditions_of_files(api: httpx.Client, is_problem: Any) -> None:
     for known in (tag, f'"x", {tag}', "*", f"W/{tag}"):
         assert api.get(url, headers={"if-none-match": known}).status_code == 304
     assert api.get(url, headers={"if-none-match": '"x"'}).status_code == 200
+    for same in (tag, f'"x", {tag}', "*"):
+        assert api.get(url, headers={"if-match": same, "range": "bytes=0-1"}).status_code == 206
+    for other in ('"x"', f"W/{tag}", ""):
+        is_problem(
+            api.get(url, headers={"if-match": other, "range": "bytes=0-1"}), 412, "precondition_failed"
+        )
     assert api.get(url, headers={"range": "bytes=0-1", "if-range": tag}).status_code == 206
     assert api.get(url, headers={"range": "bytes=0-1", "if-range": '"x"'}).status_code == 200
     assert api.get(url, headers={"range": "bytes=0-1,4-5"}).content == whole.content
@@ -136,6 +142,9 @@ def test_aliases_move_by_compare_and_swap(
     stale = api.put(url, json={"version": 1}, headers={"If-Match": first.headers["etag"]})
     is_problem(stale, 412, "precondition_failed")
     assert api.get(url).headers["etag"] == second.headers["etag"]
+    known = api.get(url, headers={"If-None-Match": second.headers["etag"]})
+    assert (known.status_code, known.content, known.headers["etag"]) == (304, b"", second.headers["etag"])
+    assert api.get(url, headers={"If-None-Match": first.headers["etag"]}).json()["version"] == 2
     assert api.get("/v1/encoders/moving:best").json()["aliases"] == ["best"]
     assert api.get("/v1/encoders/moving%3Abest").json()["version"] == 2
     is_problem(api.delete("/v1/encoders/moving@2"), 409, "encoder_aliased")

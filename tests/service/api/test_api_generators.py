@@ -111,6 +111,7 @@ def test_a_grid_and_a_zip_hold_the_same_images(make: Any, api: httpx.Client) -> 
     ("body", "status", "pointer"),
     [
         ({"n": 1025}, 413, "/n"),
+        ({"n": 10**12}, 413, "/n"),
         ({"n": -1}, 422, "/n"),
         ({"n": "4"}, 422, "/n"),
         ({"n": 4, "embeddings": [[0, 0]]}, 422, "/embeddings"),

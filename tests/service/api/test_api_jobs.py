@@ -93,6 +93,23 @@ def test_a_bad_spec_is_refused_with_its_place(
 
 
 @pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({**SPEC, "encoder": {"dim": 2}}, "Field required"),
+        ({**SPEC, "encoder": {"kind": "vgg"}}, "'vgg' is none of 'conv', 'resnet18', 'resnet50'"),
+        ({**SPEC, "kind": "sculptor"}, "'sculptor' is none of 'train', 'generator'"),
+        ({**SPEC, "kind": 5}, "'5' is none of 'train', 'generator'"),
+    ],
+)
+def test_a_kind_that_is_none_is_told_which_there_are(api: httpx.Client, spec: Any, words: str) -> None:
+    assert [error["detail"] for error in submit(api, spec=spec).json()["errors"]] == [words]
+
+
+def test_a_name_is_refused_in_words_of_its_own(api: httpx.Client) -> None:
+    assert "Value error" not in submit(api, encoder="enc_x").text
+
+
+@pytest.mark.parametrize(
     "name",
     ["", "Big", "-x", "enc_x", "gen_x", "job_x", "x" * 64, "a/b", "a\n", "é", "..", "a b", "a@1", "a:b"],
 )

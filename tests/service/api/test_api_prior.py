@@ -59,6 +59,8 @@ def test_json_and_arrow_hold_the_same(api: httpx.Client) -> None:
 def test_large_draws_are_bounded(api: httpx.Client, is_problem: Any) -> None:
     is_problem(api.post(f"{GAUSS}/sample", json={"n": 100_001}), 413, "too_large", "/n")
     assert api.post(f"{GAUSS}/sample", json={"n": 100_000}).status_code == 200
+    both = {"n": 100_001, "offset": 2**63 - 3}
+    is_problem(api.post(f"{GAUSS}/sample", json=both), 413, "too_large", "/n")
     too_many = api.post(f"{GAUSS}/sample", json={"n": 5_000_001}, headers={"accept": NPY})
     is_problem(too_many, 413, "too_large", "/n")
     assert sample(api, n=5_000_000).shape == (5_000_000, 2)
@@ -136,6 +138,10 @@ def test_images_are_scored_by_their_embedding(
 def test_bad_rows_are_refused(api: httpx.Client, npy: Any, is_problem: Any) -> None:
     url, kind = f"{GAUSS}/score", {"content-type": NPY}
     is_problem(api.post(url, json={"embeddings": [[1, 2], [1]]}), 422, "invalid_value", "/embeddings/1")
+    for neither in ({}, {"embedding": [[1, 2]]}):
+        refused = api.post(url, json=neither)
+        is_problem(refused, 422, "invalid_value", "")
+        assert '"embeddings"' in refused.json()["errors"][0]["detail"]
     is_problem(api.post(url, json={"embeddings": [[1, "x"]]}), 422, "invalid_value", "/embeddings/0/1")
     is_problem(api.post(url, json={"embeddings": [[1, 1e300]]}), 422, "invalid_value", "/embeddings")
     for rows in (
