@@ -62,6 +62,13 @@ def configurations() -> dict[str, dict[str, Any]]:
         "critic": {"kind": "separable"},
         "regularizer": {"kind": "sliced_epps_pulley", "bhep": 1.0},
     }
+    for dim, like in ((2, rows["neighbors-2"]), (16, rows["separable-16"])):
+        rows[f"quiet-{dim}"] = {
+            "regularizer": {"kind": "sliced_epps_pulley", "weight": 0.3},  # of the default at d = 2
+            **like,
+            "method": {"kind": "infomax", "neighbors": 15},
+            "noise": {"kind": "none", "certificate_sigma": BASELINE_SIGMA[dim]},
+        }
     rows["alone-16"] = {
         "encoder": {"kind": "conv", "dim": 16},
         "method": {"kind": "infomax"},
@@ -86,6 +93,7 @@ LAWS = {
     "neighbors": "Gaussian, two stages",
     "weaker": "Gaussian, two stages",
     "separable": "Gaussian, two stages, the critic learned",
+    "quiet": "no noise, two stages, the critic learned",
     "gaussian": "Gaussian",
     "alone": "Gaussian",
     "uniform": "uniform, Φ of a Gaussian",
