@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 
 from nidim import FORMAT_VERSION
 from nidim.build import build_encoder
@@ -121,7 +122,7 @@ def save(
         provenance=provenance,
     )
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    save_file(state, directory / WEIGHTS)
+    (directory / WEIGHTS).write_bytes(to_bytes(state))  # save_file makes it readable by its owner alone
     if isinstance(prior, FlowPrior):
         (directory / PRIOR).write_bytes(prior.data)
     (directory / CONFIG).write_text(config.model_dump_json(indent=1))

@@ -60,6 +60,10 @@ class _Commands(click.Group):
             raise click.ClickException(str(exc)) from exc
         except ModuleNotFoundError as exc:
             raise _lacking(exc) from exc
+        except OSError as exc:
+            if exc.filename is None:  # a closed pipe is click's to handle
+                raise
+            raise click.ClickException(f"{exc.filename}: {exc.strerror}.") from exc
 
 
 def _loaded(point: EntryPoint) -> click.Command:
@@ -317,7 +321,7 @@ def evaluate(
 @click.argument(
     "images", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
-@click.option("-o", "--output", type=NewFile(), required=True, help="float32 (n, d), .npy")
+@click.option("-o", "--output", type=NewFile(".npy"), required=True, help="float32 (n, d), .npy")
 @click.option("--noisy", is_flag=True, help="f(x) + Z instead of f(x).")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="of the noise")
 def embed(directory: Path, images: tuple[Path, ...], output: Path, noisy: bool, seed: int) -> None:
@@ -336,7 +340,7 @@ def embed(directory: Path, images: tuple[Path, ...], output: Path, noisy: bool, 
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1))
 @click.option("--offset", default=0, show_default=True, type=click.IntRange(0, 2**62), help="first row")
 @click.option("--temperature", default=1.0, show_default=True, type=click.FloatRange(0, 100))
-@click.option("-o", "--output", type=NewFile(), required=True, help="float32 (n, d), .npy")
+@click.option("-o", "--output", type=NewFile(".npy"), required=True, help="float32 (n, d), .npy")
 def sample(directory: Path, n: int, seed: int, offset: int, temperature: float, output: Path) -> None:
     """Draw from the law that the embeddings of the encoder in DIRECTORY follow.
 

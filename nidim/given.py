@@ -5,8 +5,10 @@ Raises click's exceptions, with what to do.
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
+import tempfile
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,13 +32,18 @@ S = TypeVar("S", bound="Part")
 class NewFile(click.Path):
     """A file that is going to be written, in a directory that is there: better asked before the work than after it."""
 
-    def __init__(self) -> None:
+    def __init__(self, ending: str | None = None) -> None:
         super().__init__(dir_okay=False, writable=True, path_type=Path)
+        self._ending = ending
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         found = Path(os.fsdecode(super().convert(value, param, ctx)))
         if not found.parent.is_dir():
             self.fail(f"there is no directory {found.parent}; make it first.", param, ctx)
+        if not os.access(found.parent, os.W_OK):
+            self.fail(f"{found.parent} cannot be written; choose another place.", param, ctx)
+        if self._ending is not None and found.suffix != self._ending:
+            self.fail(f"what is written is {self._ending}; call it {found.stem}{self._ending}.", param, ctx)
         return found
 
 
@@ -54,7 +61,9 @@ def read_spec(path: Path, changes: tuple[str, ...] = (), *, prior_sample: Path |
 
     values = _values(path, changes)
     if values.get("kind") == "generator":
-        raise click.ClickException(f"{path} describes a generator; use nidim generator.")
+        raise click.ClickException(
+            f"{path} describes a generator; use nidim generator, or of a server nidim jobs submit --generator NAME."
+        )
     if prior_sample is not None:
         values["prior"] = {"kind": "flow", "points": _points(prior_sample)}
     return _validated(TrainSpec, values, path)
@@ -67,7 +76,8 @@ def read_generator_spec(path: Path, changes: tuple[str, ...] = ()) -> GeneratorS
     values = _values(path, changes)
     if values.get("kind", "train") == "train":
         raise click.ClickException(
-            f'{path} describes an encoder (kind = "generator" is missing); use nidim train.'
+            f'{path} describes an encoder (kind = "generator" is missing); use nidim train, or of a server '
+            "nidim jobs submit --encoder NAME."
         )
     return _validated(GeneratorSpec, values, path)
 
@@ -77,7 +87,10 @@ def _values(path: Path, changes: tuple[str, ...]) -> dict[str, Any]:
         text = path.read_text()
         values: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except (ValueError, UnicodeDecodeError) as exc:
-        raise click.ClickException(f"{path} cannot be read: {exc}") from exc
+        kind = "" if path.suffix in (".json", ".toml") else " A spec is a .toml or a .json file."
+        raise click.ClickException(f"{path} cannot be read: {exc}.{kind}") from exc
+    if not isinstance(values, dict):
+        raise click.ClickException(f'{path} must hold an object of fields, such as {{"dataset": "digits"}}.')
     for change in changes:
         apply_change(values, change)
     return values
@@ -90,7 +103,7 @@ def _validated(spec: type[S], values: dict[str, Any], path: Path) -> S:
     try:
         return spec.model_validate(values)
     except ValidationError as exc:
-        raise click.ClickException(f"{path} is not a valid spec:\n{_problems(exc)}") from exc
+        raise click.ClickException(f"{path} is not a valid spec:\n{_problems(exc, spec, values)}") from exc
 
 
 def _name_kinds(spec: type[S], values: dict[str, Any]) -> None:
@@ -129,7 +142,18 @@ def _kinds(spec: type[S], field: str) -> dict[str, type[Part]]:
 
 
 def require_free(out: Path, spec_digest: str, files: Sequence[str]) -> None:
-    """Raises click.ClickException where ``out`` holds what a training of another spec has written, or a stranger."""
+    """Make the directory ``out``, where a training will leave ``files``.
+
+    Raises click.ClickException where it cannot be written, or holds what another spec or a stranger has written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as exc:
+        raise click.ClickException(
+            f"{out} cannot be written ({exc.strerror}); choose another --out."
+        ) from exc
     there = [name for name in files if (out / name).exists()]
     if not there:
         return
@@ -178,11 +202,46 @@ def filled(spec: TrainSpec, facts: DatasetFacts) -> FullSpec:
     try:
         return spec.filled(facts)
     except ValidationError as exc:
-        raise click.ClickException(f"The spec does not fit its defaults:\n{_problems(exc)}") from exc
+        raise click.ClickException(
+            f"The spec does not fit its defaults:\n{_problems(exc, type(spec), spec.model_dump(mode='json'))}"
+        ) from exc
 
 
-def _problems(error: ValidationError) -> str:
-    return "\n".join(f"  {'.'.join(map(str, e['loc'])) or 'spec'}: {e['msg']}" for e in error.errors())
+def _problems(error: ValidationError, spec: type[Part], values: dict[str, Any]) -> str:
+    """A line a place, named as it is written: pydantic also names the branches of unions that it tried."""
+    found: dict[str, list[str]] = {}
+    for item in error.errors():
+        place: list[str] = []
+        here: Any = values
+        for step in item["loc"]:
+            last = item["type"] == "missing" and step == item["loc"][-1]
+            if isinstance(here, dict) and (step in here or last):
+                here = here.get(step)
+            elif isinstance(here, list) and isinstance(step, int):
+                here = here[step] if step < len(here) else None
+            else:
+                continue
+            place.append(str(step))
+        words = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            words = _no_such_field(spec, values, place)
+        lines = found.setdefault(".".join(place) or "spec", [])
+        if words not in lines:
+            lines.append(words)
+    return "\n".join(f"  {place}: {' or '.join(lines)}" for place, lines in found.items())
+
+
+def _no_such_field(spec: type[Part], values: dict[str, Any], place: list[str]) -> str:
+    """With the field that was probably meant, or those that there are."""
+    *parents, name = place
+    fields: list[str] = list(spec.model_fields)
+    if parents:
+        part = _kinds(spec, parents[0]).get(values[parents[0]].get("kind"))
+        fields = list(part.model_fields) if part and len(parents) == 1 else []
+    near = difflib.get_close_matches(name, fields, n=1)
+    if near:
+        return f"there is no such field; did you mean {near[0]}?"
+    return "there is no such field" + (f"; there are {', '.join(fields)}." if fields else ".")
 
 
 def apply_change(values: dict[str, Any], change: str) -> None:
@@ -220,7 +279,16 @@ def load_dataset(
     full = filled(spec, dataset.facts)
     if full.image_size != dataset.facts.height:
         dataset = open_path(data, name=spec.dataset, image_size=full.image_size)
+    tell_skipped(dataset)
     return full, dataset
+
+
+def tell_skipped(dataset: Dataset) -> None:
+    """Say which files of a folder or archive are not among the images."""
+    skipped = dataset.skipped
+    if skipped is not None and skipped.count:
+        first = f"; the first: {skipped.first[0].member}: {skipped.first[0].reason}" if skipped.first else ""
+        click.secho(f"{skipped.count} files are not used{first}.", fg="yellow", err=True)
 
 
 def read_images(preprocessing: Any, paths: tuple[Path, ...]) -> NDArray[np.uint8]:

@@ -70,6 +70,7 @@ def load_archive(
         classes=index.classes,
         license=license,
         digest=index.digest,
+        skipped=index.skipped,
     )
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nidim.spec import DatasetFacts
+
+if TYPE_CHECKING:
+    from nidim.data.index import Skipped
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Dataset:
     classes: tuple[str, ...]
     license: str | None
     digest: str
+    skipped: Skipped | None = None
+    """What could not be used of the file that they are from."""
 
     @property
     def facts(self) -> DatasetFacts:

@@ -17,7 +17,7 @@ from nidim.remote.scores import embeddings_of, files_argument, output_option, sh
 OUTPUT = click.option(
     "-o",
     "--output",
-    type=NewFile(),
+    type=NewFile(".npy"),
     help="float32 (n, d), .npy; may be left out with --json, which then prints the rows",
 )
 

@@ -20,7 +20,7 @@ files_argument = click.argument(
 output_option = click.option(
     "-o",
     "--output",
-    type=NewFile(),
+    type=NewFile(".npy"),
     help="float64 (n, 3), .npy: log p in nats, p-value, conformal p-value (NaN: never calibrated)",
 )
 

@@ -97,7 +97,7 @@ def reproduce(
         )
     command = " ".join(
         [
-            f"nidim reproduce {table} --scale {scale} --seeds {seeds}",
+            f"nidim reproduce {table} --scale {scale} --seeds {max(len(runs) for _, runs in found)}",
             *(f"--set {change}" for change in changes),
         ]
     )

@@ -70,6 +70,7 @@ def test_training_leaves_a_whole_bundle_and_no_checkpoint(trained: Path) -> None
         "model.onnx",
         "manifest.json",
     }
+    assert len({path.stat().st_mode for path in trained.iterdir()}) == 1, "one is not for everybody"
     report = json.loads((trained / "report.json").read_text())
     for key in (
         "mi_nats",
@@ -159,9 +160,12 @@ def test_a_class_folder_trains(tmp_path: Path) -> None:
         folder = tmp_path / "mine" / str(digits.labels[i])
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(digits.images[i, ..., 0]).save(folder / f"{i}.png")
+    Image.fromarray(digits.images[0, ..., 0]).save(tmp_path / "mine" / "loose.png")
+    (tmp_path / "mine" / "notes.txt").write_text("no picture")
     (tmp_path / "spec.json").write_text(json.dumps({"dataset": "mine", "epochs": 1}))
-    nidim("train", tmp_path / "spec.json", "--data", tmp_path / "mine", "--out", tmp_path / "out", "--no-onnx",
+    told = nidim("train", tmp_path / "spec.json", "--data", tmp_path / "mine", "--out", tmp_path / "out", "--no-onnx",
           "--set", "encoder={\"kind\": \"conv\", \"dim\": 2, \"width\": 4}")  # fmt: skip
+    assert "2 files are not used; the first: notes.txt: not a PNG" in told
     assert bundle.load(tmp_path / "out").spec.dataset == "mine"
     assert not (tmp_path / "out" / bundle.ONNX).exists()
 
@@ -228,6 +232,55 @@ def test_a_place_that_is_not_there_is_noticed_before_the_work(
     images = {"embed": [tmp_path / "0.png"], "score": [tmp_path / "0.png"]}.get(command, [])
     output = refused(command, trained, *images, "-o", tmp_path / "nowhere" / "x.onnx")
     assert "there is no directory" in output
+    monkeypatch.setattr(
+        "nidim.given.os.access", lambda path, mode: path != tmp_path
+    )  # root may write anywhere
+    assert f"{tmp_path} cannot be written" in " ".join(
+        refused(command, trained, *images, "-o", tmp_path / "x.onnx").replace("\n", "").split()
+    )
+
+
+def test_a_directory_that_cannot_be_made_is_noticed_before_the_training(trained: Path) -> None:
+    answer = refused("train", trained.parent / "spec.toml", "--out", "/proc/nowhere")
+    assert "/proc/nowhere cannot be written (No such file or directory); choose another --out." in answer
+
+
+def test_an_array_is_not_called_otherwise(trained: Path, tmp_path: Path) -> None:
+    assert "call it rows.npy" in refused("sample", trained, "-n", "2", "-o", tmp_path / "rows.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.json", "[1]", 'must hold an object of fields, such as {"dataset": "digits"}'),
+        ("a.yaml", "dataset: digits", "A spec is a .toml or a .json file."),
+        (
+            "a.json",
+            '{"dataset": "digits", "epoch": 3}',
+            "epoch: there is no such field; did you mean epochs?",
+        ),
+        (
+            "a.json",
+            '{"dataset": "digits", "colour": 3}',
+            "colour: there is no such field; there are format_version,",
+        ),
+        (
+            "a.json",
+            '{"dataset": "digits", "encoder": {"kind": "conv", "dims": 3}}',
+            "encoder.dims: there is no such field; did you mean dim?",
+        ),
+        (
+            "a.json",
+            '{"dataset": "digits", "noise": {"kind": "gaussian", "sigma": "much"}}',
+            "noise.sigma: Input should be a valid number, unable to parse string as a number or Input should be 'auto'",
+        ),
+    ],
+)
+def test_a_spec_that_is_none_is_told_in_the_words_of_its_writer(
+    tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    assert message in " ".join(refused("train", tmp_path / name, "--out", tmp_path / "out").split())
 
 
 def test_embeddings_are_scored_by_themselves(trained: Path, tmp_path: Path) -> None:
@@ -333,7 +386,7 @@ def test_a_law_on_the_sphere(tmp_path: Path) -> None:
         (np.zeros((100, 2), dtype="U3"), "one array of numbers"),
         (np.zeros((60_000, 2)), "over the limit"),
         (np.zeros((100, 2)), "coordinate 0 is the same"),
-        (np.full((100, 2), np.nan), "prior.flow.points.given.0.0: Input should be a finite number"),
+        (np.full((100, 2), np.nan), "prior.points.0.0: Input should be a finite number"),
         (np.zeros((100, 3)), "has 3 coordinates"),
     ],
     ids=["shape", "text", "size", "flat", "nan", "dimension"],
