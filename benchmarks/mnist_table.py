@@ -202,12 +202,13 @@ def footnote() -> str:
         for p in (r["provenance"] for r in runs)
     }
     return (
-        f"\n{'; '.join(sorted(found))}. Mean ± sd over seeds; `min`: minutes with the evaluation. `no noise` alone is "
-        "plain InfoMax, its certificate evaluated at the σ in brackets. `KL bound` in nats, with its one-sided 95 % "
-        "end and what 10,000 true draws come to. `term`: what stands beside the noise: EP is Epps–Pulley, BHEP the "
-        "distance behind the Henze–Zirkler test. Epochs: 8 in one stage; 16 after the 8 of a first stage in "
-        "`two stages` (`method.neighbors` = 15); LeJEPA 24. Of two stages σ = .2 at d = 2 and σ = .6 at d = 16 are the "
-        "default spec; where they say `no noise`, the second has none. The law of `sigmoid + U(±ε)` is that of the noisy "
+        f"\n{'; '.join(sorted(found))}. Mean "
+        " ± sd over seeds; `min`: minutes with the evaluation. `no noise` alone is plain InfoMax, its certificate "
+        "evaluated at the σ in brackets. `KL bound` in nats, with its one-sided 95 % end and what 10,000 true "
+        "draws come to. `term`: what stands beside the noise: EP is Epps–Pulley, BHEP the distance behind the "
+        "Henze–Zirkler test. Epochs: 8 in one stage; 16 after the 8 of a first stage in `two stages` "
+        "(`method.neighbors` = 15); LeJEPA 24. Of two stages σ = .2 at d = 2 and σ = .6 at d = 16 are the default "
+        "spec; where they say `no noise`, the second has none. The law of `sigmoid + U(±ε)` is that of the noisy "
         "embedding, U[−ε, 1+ε]^d, and so are its HZ p and SW2."
     )
 
