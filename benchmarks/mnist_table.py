@@ -202,7 +202,7 @@ def footnote() -> str:
         for p in (r["provenance"] for r in runs)
     }
     return (
-        f"\n{'; '.join(sorted(found))}. Mean "
+        f"\n{'; '.join(sorted(found))}. Mean"
         " ± sd over seeds; `min`: minutes with the evaluation. `no noise` alone is plain InfoMax, its certificate "
         "evaluated at the σ in brackets. `KL bound` in nats, with its one-sided 95 % end and what 10,000 true "
         "draws come to. `term`: what stands beside the noise: EP is Epps–Pulley, BHEP the distance behind the "
