@@ -33,7 +33,7 @@ from service import datalock, embedded_redis, leash, logs, slots
 from service.environment import COUNTS
 from service.exposure import check_exposure, needs_keys
 from service.parts import Part, Plan, stop
-from service.settings import Settings
+from service.settings import Settings, shown_errors
 
 log = logging.getLogger("nidim.up")
 
@@ -275,11 +275,6 @@ def settings_from(given: dict[str, Any]) -> Settings:
     places = {name: getattr(settings, name) for name in ("data_dir", "datasets_dir")}
     absolute = {name: Path(path).expanduser().absolute() for name, path in places.items() if path}
     return settings.model_copy(update=absolute)
-
-
-def shown_errors(error: ValidationError) -> str:
-    """What is wrong with which setting."""
-    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
 
 
 FOLDER = click.Path(file_okay=False, path_type=Path)

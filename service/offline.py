@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 from pydantic import ValidationError
 
-from service.launcher import FOLDER, settings_from, shown_errors
-from service.settings import Settings
+from service.launcher import FOLDER, settings_from
+from service.settings import Settings, shown_errors
 
 if TYPE_CHECKING:
     from service.store import Store

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1 << 20
@@ -386,6 +386,11 @@ def rows(settings: Settings) -> list[tuple[str, str, str]]:
     ]
 
 
+def shown_errors(error: ValidationError) -> str:
+    """What is wrong with which setting."""
+    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+
+
 @click.command("settings")
 def settings_command() -> None:
     """Print every setting with its value and meaning.
@@ -395,5 +400,11 @@ def settings_command() -> None:
       NIDIM_LEASE_S=60 nidim up
     Secrets are hidden; docs/settings.md is the same list with the defaults.
     """
-    for variable, value, meaning in rows(Settings()):
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        raise click.ClickException(
+            f"{shown_errors(error)} (set as NIDIM_ and the name in capitals)."
+        ) from error
+    for variable, value, meaning in rows(settings):
         click.echo(f"{variable}={value}\n    {meaning}")

@@ -24,7 +24,8 @@ def _statement(c: Certificate, added: str) -> str:
         return (
             f"The certificate is not usable: its point estimate ({nats(c.kl_bound_nats)} nats) and its 95 % end "
             f"({nats(c.kl_bound_upper95_nats)}) are negative, which a distance cannot be; "
-            "check that the held-out images are independent of each other."
+            "an exact match comes out so about once in twenty times, otherwise check that the held-out images are "
+            "independent of each other."
         )
     if c.kl_flag == "negative":
         return f"{bound} The point estimate is {nats(c.kl_bound_nats)}: zero within its error."

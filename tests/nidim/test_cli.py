@@ -408,3 +408,8 @@ def test_samples_that_are_none(values: np.ndarray, message: str, tmp_path: Path)
     assert message.replace("has 3", "have 3") in " ".join(answer.split())
     (tmp_path / "points.npy").write_bytes(b"no array")
     assert "cannot be used" in refused(*words)
+
+
+def test_a_setting_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIDIM_LEASE_S", "abc")
+    assert "lease_s: Input should be a valid number" in refused("settings")
