@@ -157,7 +157,7 @@ def _base64_or_rows(raw: bytes, dim: int) -> tuple[Images | None, Embeddings | N
         if b'"images"' in raw:
             raise
         raise InvalidBody(
-            errors=[Blame("", 'Send "images", as base64, or "embeddings", rows of numbers.')]
+            errors=[Blame(f"/{FIELD}", 'Send "images", as base64, or "embeddings", rows of numbers.')]
         ) from None
 
 

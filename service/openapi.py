@@ -200,7 +200,7 @@ def _errors_of(operation: dict[str, Any], path: str, method: str) -> Iterator[tu
         "406": path.startswith("/v1") and path != "/v1/embeddings",
         "408": has_body,
         "409": method == "delete" or path.endswith(CONFLICTING),
-        "412": "/aliases/" in path and method != "get",
+        "412": ("/aliases/" in path and method != "get") or path.endswith("/files/{file}"),
         "413": has_body,
         "415": has_body,
         "416": path.endswith("/files/{file}"),

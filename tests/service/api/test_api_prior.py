@@ -140,7 +140,7 @@ def test_bad_rows_are_refused(api: httpx.Client, npy: Any, is_problem: Any) -> N
     is_problem(api.post(url, json={"embeddings": [[1, 2], [1]]}), 422, "invalid_value", "/embeddings/1")
     for neither in ({}, {"embedding": [[1, 2]]}):
         refused = api.post(url, json=neither)
-        is_problem(refused, 422, "invalid_value", "")
+        is_problem(refused, 422, "invalid_value", "/images")
         assert '"embeddings"' in refused.json()["errors"][0]["detail"]
     is_problem(api.post(url, json={"embeddings": [[1, "x"]]}), 422, "invalid_value", "/embeddings/0/1")
     is_problem(api.post(url, json={"embeddings": [[1, 1e300]]}), 422, "invalid_value", "/embeddings")
