@@ -30,7 +30,10 @@ HINTS: tuple[tuple[type[NidimError], str], ...] = (
     (ServerUnreachable, f"Start one with `nidim up`, or name it: --server URL, or {URL}."),
     (Unauthorized, f"Give a key in {KEY}; `nidim keys create` makes one at the server."),
     (Forbidden, "Another key may do it: `nidim keys list` at the server shows what each may do."),
-    (NotFound, "`nidim jobs list`, and list of encoders, generators or datasets, show what there is."),
+    (
+        NotFound,
+        "`nidim jobs list`, `nidim encoders list`, `nidim generators list` and `nidim datasets list` show what there is.",
+    ),
     (Busy, "Try again later."),
     (JobEnded, "`nidim jobs retry JOB` goes on from the last checkpoint."),
 )
