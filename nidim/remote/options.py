@@ -32,7 +32,8 @@ HINTS: tuple[tuple[type[NidimError], str], ...] = (
     (Forbidden, "Another key may do it: `nidim keys list` at the server shows what each may do."),
     (
         NotFound,
-        "`nidim jobs list`, `nidim encoders list`, `nidim generators list` and `nidim datasets list` show what there is.",
+        "`nidim jobs list`, `nidim encoders list`, `nidim generators list` and `nidim datasets list` show what "
+        "there is.",
     ),
     (Busy, "Try again later."),
     (JobEnded, "`nidim jobs retry JOB` goes on from the last checkpoint."),
