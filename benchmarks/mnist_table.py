@@ -202,8 +202,8 @@ def footnote() -> str:
         for p in (r["provenance"] for r in runs)
     }
     return (
-        f"\n{'; '.join(sorted(found))}. Mean"
-        " ± sd over seeds; `min`: minutes with the evaluation. `no noise` alone is plain InfoMax, its certificate "
+        f"\n{'; '.join(sorted(found))}. "
+        "Mean ± sd over seeds; `min`: minutes with the evaluation. `no noise` alone is plain InfoMax, its certificate "
         "evaluated at the σ in brackets. `KL bound` in nats, with its one-sided 95 % end and what 10,000 true "
         "draws come to. `term`: what stands beside the noise: EP is Epps–Pulley, BHEP the distance behind the "
         "Henze–Zirkler test. Epochs: 8 in one stage; 16 after the 8 of a first stage in `two stages` "

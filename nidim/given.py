@@ -208,27 +208,17 @@ def filled(spec: TrainSpec, facts: DatasetFacts) -> FullSpec:
 
 
 def _problems(error: ValidationError, spec: type[Part], values: dict[str, Any]) -> str:
-    """A line a place, named as it is written: pydantic also names the branches of unions that it tried."""
+    """A line a place."""
+    from nidim.spec.problems import place, words
+
     found: dict[str, list[str]] = {}
     for item in error.errors():
-        place: list[str] = []
-        here: Any = values
-        for step in item["loc"]:
-            last = item["type"] == "missing" and step == item["loc"][-1]
-            if isinstance(here, dict) and (step in here or last):
-                here = here.get(step)
-            elif isinstance(here, list) and isinstance(step, int):
-                here = here[step] if step < len(here) else None
-            else:
-                continue
-            place.append(str(step))
-        words = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            words = _no_such_field(spec, values, place)
-        lines = found.setdefault(".".join(place) or "spec", [])
-        if words not in lines:
-            lines.append(words)
-    return "\n".join(f"  {place}: {' or '.join(lines)}" for place, lines in found.items())
+        path = [str(step) for step in place(item, values)]
+        unknown = item["type"] == "extra_forbidden"
+        lines = found.setdefault(".".join(path) or "spec", [])
+        if (line := _no_such_field(spec, values, path) if unknown else words(item)) not in lines:
+            lines.append(line)
+    return "\n".join(f"  {at}: {' or '.join(lines)}" for at, lines in found.items())
 
 
 def _no_such_field(spec: type[Part], values: dict[str, Any], place: list[str]) -> str:
@@ -279,11 +269,11 @@ def load_dataset(
     full = filled(spec, dataset.facts)
     if full.image_size != dataset.facts.height:
         dataset = open_path(data, name=spec.dataset, image_size=full.image_size)
-    tell_skipped(dataset)
+    _tell_skipped(dataset)
     return full, dataset
 
 
-def tell_skipped(dataset: Dataset) -> None:
+def _tell_skipped(dataset: Dataset) -> None:
     """Say which files of a folder or archive are not among the images."""
     skipped = dataset.skipped
     if skipped is not None and skipped.count:

@@ -33,7 +33,8 @@ from service import datalock, embedded_redis, leash, logs, slots
 from service.environment import COUNTS
 from service.exposure import check_exposure, needs_keys
 from service.parts import Part, Plan, stop
-from service.settings import Settings, shown_errors
+from service.settings import Settings
+from service.settings_command import shown_errors
 
 log = logging.getLogger("nidim.up")
 

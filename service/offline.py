@@ -11,7 +11,8 @@ import click
 from pydantic import ValidationError
 
 from service.launcher import FOLDER, settings_from
-from service.settings import Settings, shown_errors
+from service.settings import Settings
+from service.settings_command import shown_errors
 
 if TYPE_CHECKING:
     from service.store import Store

@@ -34,9 +34,8 @@ class Waiting:
                 return True
         counted = jobs.count_waiting(tx)
         with self._lock:
-            self._bound = (
-                counted + self._taken - before
-            )  # what was taken meanwhile may be counted, or not yet
+            # what was taken meanwhile may be counted, or not yet
+            self._bound = counted + self._taken - before
             self._until = time.monotonic() + COUNT_EVERY_S
             if counted >= most:
                 return False

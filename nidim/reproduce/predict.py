@@ -169,12 +169,8 @@ def _findings(found: Found) -> str:
         null = statistics.fmean(abs(usual - getattr(s, name)) for s in tested)
         lines.append(f"| {title} | {own:.3f} | {new:.3f} | {null:.3f} |")
         (told if new <= TOLD * null else rest).append(title)
-    lines += [
-        "",
-        f"Told before training, with less than half the error of one number for all: {_listed(told)}.",
-    ]
-    lines[-1] += f" Not: {_listed(rest)}."
-    return "\n".join(lines)
+    less = f"Told before training, with at most {TOLD:.0%} of the error of one number for all"
+    return "\n".join([*lines, "", f"{less}: {_listed(told)}. Not: {_listed(rest)}."])
 
 
 def _listed(titles: Sequence[str]) -> str:

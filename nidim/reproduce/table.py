@@ -160,13 +160,17 @@ def markdown(table: Table, found: Found, command: str) -> str:
     lines += ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
     provenances: set[str] = set()
     for row, runs in found:
-        cells = [*row.labels, str(len(runs)) if runs else "–"]
+        if not runs:
+            continue
+        cells = [*row.labels, str(len(runs))]
         cells += [spread([column.value(run) for run in runs], column.form) for column in table.columns]
         lines.append("| " + " | ".join(cells) + " |")
         provenances |= {_provenance(run) for run in runs}
     if table.findings is not None:
         lines += ["", table.findings(found)]
-    dashes = " A dash: not made yet, does not apply, or not measured by an earlier version."
+    if waiting := [row.name for row, runs in found if not runs]:
+        lines += ["", f"Not made yet: {', '.join(waiting)}."]
+    dashes = " A dash: does not apply, or not measured by an earlier version."
     lines += ["", *sorted(provenances), ""]
     lines += [
         f"Mean ± standard deviation over the seeds.{dashes if '| – |' in ''.join(lines) else ''} Made by",

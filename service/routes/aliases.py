@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.responses import Response
 
 from nidim.spec import NAME_PATTERN
+from nidim.spec.problems import words
 from service import files, views
 from service.answers import AliasMoveOut, AliasOut, ListOut
 from service.auth import needs
@@ -37,20 +38,18 @@ AliasPath = Annotated[
 ]
 PATH = "/encoders/{name}/aliases/{alias}"
 
-Known = Annotated[
-    str | None, Header(alias="If-None-Match", max_length=1024, description="the ETag of what is known")
-]
+Known = Annotated[str | None, Header(max_length=1024, description="the ETag of what is known")]
 
 router = guarded("/v1", "encoders", json_only=True)
 
 
 @router.get(PATH, response_model=AliasOut, responses={304: {}})
 @needs("read")
-def get_alias(app: App, name: NamePath, alias: AliasPath, known: Known = None) -> Response:
+def get_alias(app: App, name: NamePath, alias: AliasPath, if_none_match: Known = None) -> Response:
     """Where the alias points."""
     with app.store.session() as tx:
         answer = _answer(found(aliases.get(tx, name, alias), "alias"))
-    if files.not_modified(known, answer.headers["ETag"]):
+    if files.not_modified(if_none_match, answer.headers["ETag"]):
         return Response(status_code=304, headers={"ETag": answer.headers["ETag"]})
     return answer
 
@@ -133,9 +132,7 @@ def _check_alias(alias: str) -> None:
     try:
         TypeAdapter(Alias).validate_python(alias)
     except ValidationError as error:
-        raise InvalidBody(
-            errors=[Blame("", error.errors()[0]["msg"].removeprefix("Value error, "), parameter="alias")]
-        ) from None
+        raise InvalidBody(errors=[Blame("", words(error.errors()[0]), parameter="alias")]) from None
 
 
 def _answer(row: aliases.Alias) -> Response:

@@ -271,6 +271,11 @@ def test_an_array_is_not_called_otherwise(trained: Path, tmp_path: Path) -> None
         ),
         (
             "a.json",
+            '{"dataset": "digits", "encoder": {"kind": "vgg"}}',
+            "encoder.kind: 'vgg' is none of 'conv', 'resnet18', 'resnet50'",
+        ),
+        (
+            "a.json",
             '{"dataset": "digits", "noise": {"kind": "gaussian", "sigma": "much"}}',
             "noise.sigma: Input should be a valid number, unable to parse string as a number or Input should be 'auto'",
         ),

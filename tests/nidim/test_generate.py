@@ -288,7 +288,8 @@ def test_what_is_loaded_makes_what_was_trained(stored: tuple[Path, FittedGenerat
     np.testing.assert_array_equal(loaded.generate(20, seed=4), expected)
     np.testing.assert_array_equal(loaded.from_embeddings(loaded.prior.sample(20, seed=4), seed=4), expected)
     assert loaded.report["prior_gap"] > 0
-    assert "prior_gap_above_floor" in loaded.report
+    fed = [loaded.report[name]["frechet_distance"] for name in ("prior", "heldout")]
+    assert loaded.report["prior_gap_above_floor"] == above_floor(*fed, loaded.report["floor"])
     card = (directory / "README.md").read_text()
     assert "N(0, 1.00 I)" in card or "N(0, I)" in card
     assert "e@1" in card

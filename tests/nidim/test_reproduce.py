@@ -57,8 +57,10 @@ def test_a_table_is_made_in_pieces_and_nothing_twice(tmp_path: Path, trained: li
     line = next(line for line in page.splitlines() if "exponential" in line)
     assert line.startswith("| 2 | exponential | 1 |")
     assert "nidim reproduce targets --scale small --seeds 1 --set epochs=2" in page
-    assert next(line for line in page.splitlines() if "Laplace" in line).count("–") > 5, "not made yet"
-    assert "A dash: not made yet" in page
+    assert "Laplace" not in page, "a row of dashes says nothing"
+    waiting = next(line for line in page.splitlines() if line.startswith("Not made yet: "))
+    names = {row.name for row in TABLES["targets"].rows("small")} - {"gaussian-2", "exponential-2"}
+    assert set(waiting.removeprefix("Not made yet: ").rstrip(".").split(", ")) == names
     figures = {row["row"]: row for row in json.loads((tmp_path / "targets-small.json").read_text())}
     assert figures["exponential-2"]["seeds"] == [0]
     assert figures["exponential-2"]["figures"]["log p of draws"][0] == pytest.approx(-1, abs=0.1)
@@ -68,7 +70,8 @@ def test_a_table_is_made_in_pieces_and_nothing_twice(tmp_path: Path, trained: li
     reproduce(*words, "--only", "gaussian-2", "--set", "epochs=1")
     assert len(trained) == 2, "another spec is another run"
     before = (tmp_path / "targets-small.json").read_text()
-    reproduce(*words, "--set", "epochs=1", "--write-only")
+    page = reproduce("targets", "--out", tmp_path, *QUICK, "--set", "epochs=1", "--write-only")
+    assert "--seeds 1 --set" in page, "as many as there are, not as many as could have been"
     assert len(trained) == 2
     assert (tmp_path / "targets-small.json").read_text() == before
 
@@ -185,6 +188,17 @@ def test_the_front_is_what_nothing_beats_in_both() -> None:
     assert "near (1.00, 0.700), noise and more (1.20, 0.800), useful (2.00, 0.900)." in words
     assert "noise alone (1.50, 0.700), beaten by near, noise and more." in words
     assert "MLP" not in words
+
+
+def test_a_front_says_how_far_apart_accuracies_have_an_order() -> None:
+    report = {"sw2_ratio": 1.0, "linear": 0.9, "mlp": 0.9, "n_heldout": 400}
+    row = Row("noise", ("2", "noise alone"), {}, "digits")
+    # two standard errors of a difference: 2 √(2 · .9 · .1 / 400) = .06, and of four seeds half of it
+    assert "one seed, accuracies that are less than 0.060 apart" in pareto.findings(
+        [(row, [{"report": report}])]
+    )
+    four = pareto.findings([(row, [{"report": report}] * 4), (Row("x", ("2", "x"), {}, "digits"), [])])
+    assert "400 test images and 4 seeds, accuracies that are less than 0.030 apart" in four
 
 
 def test_a_row_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -341,6 +355,14 @@ def test_predictions_stand_beside_the_mean_of_what_was_found(tmp_path: Path) -> 
     _, _, own, new, null, _ = line.split("|")
     assert float(own) == float(new) == 0
     assert float(null) > 0.3
+    assert (
+        "50% of the error of one number for all: Î, nats; log SW2 / floor; MLP accuracy. Not: nothing."
+        in text
+    )
+    noise = np.random.default_rng(0)
+    for _, runs_ in found:
+        runs_[0]["report"]["mlp"] = float(noise.uniform())
+    assert "for all: Î, nats; log SW2 / floor. Not: MLP accuracy." in predict.PREDICT.findings(found)
     assert "when all rows" in predict.PREDICT.findings([(row, []) for row, _ in found])
     predict.PREDICT.figure(found, "small", tmp_path / "predict.png")
     drawn = (tmp_path / "predict.png").stat().st_size

@@ -149,7 +149,7 @@ def test_a_weak_bootstrap_key_is_refused_without_being_shown(monkeypatch: pytest
 def test_settings_hide_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     from click.testing import CliRunner
 
-    from service.settings import settings_command
+    from service.settings_command import settings_command
 
     monkeypatch.setenv("NIDIM_BOOTSTRAP_KEY", SECRET)
     monkeypatch.setenv("NIDIM_DATABASE_URL", "postgresql://me:hidden@db/nidim")

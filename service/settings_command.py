@@ -1,0 +1,53 @@
+"""The settings as people read them: ``nidim settings``, and what is wrong with one."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+from pydantic import SecretStr, ValidationError
+
+from service.settings import Settings
+
+
+def shown(value: Any) -> str:
+    """A value as ``nidim settings`` prints it; secrets are hidden."""
+    if isinstance(value, SecretStr):
+        return "********"
+    if value is None or value in ("", ()):
+        return "(none)"
+    return re.sub(r"://([^/@]*)@", "://********@", str(value))
+
+
+def rows(settings: Settings) -> list[tuple[str, str, str]]:
+    """(environment variable, value, meaning) of every setting."""
+    fields = type(settings).model_fields
+    return [
+        (f"NIDIM_{name.upper()}", shown(getattr(settings, name)), field.description or "")
+        for name, field in fields.items()
+    ]
+
+
+def shown_errors(error: ValidationError) -> str:
+    """What is wrong with which setting."""
+    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+
+
+@click.command("settings")
+def settings_command() -> None:
+    """Print every setting with its value and meaning.
+
+    \b
+    A setting is an environment variable, read when a process starts:
+      NIDIM_LEASE_S=60 nidim up
+    Secrets are hidden; docs/settings.md is the same list with the defaults.
+    """
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        raise click.ClickException(
+            f"{shown_errors(error)} (set as NIDIM_ and the name in capitals)."
+        ) from error
+    for variable, value, meaning in rows(settings):
+        click.echo(f"{variable}={value}\n    {meaning}")
