@@ -68,7 +68,16 @@ def sentence(report: GeneratorReport) -> str:
     return (
         f"Images made from draws of the prior are {verdict} than images made from embeddings of real held-out images "
         f"(Fréchet distance {report.prior.frechet_distance:.3g} against {report.heldout.frechet_distance:.3g}, "
-        f"{report.images} images each; real images among each other {report.floor:.3g}).{_doubt(report)}"
+        f"{report.images} images each; real images among each other {report.floor:.3g})."
+        f"{_above(report)}{_doubt(report)}"
+    )
+
+
+def _above(report: GeneratorReport) -> str:
+    """The gap that few images hide."""
+    gap = report.prior_gap_above_floor
+    return (
+        "" if gap is None else f" Above what so many real images show of each other: {gap:.2f} times as far."
     )
 
 

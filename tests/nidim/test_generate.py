@@ -21,7 +21,7 @@ from nidim.errors import BundleError, CheckpointError, SpecError
 from nidim.generate import bundle, draw, gap, pictures, pipeline
 from nidim.generate.features import Features
 from nidim.generate.models import AdversarialTraining, build_generator, build_training
-from nidim.generate.report import above_floor
+from nidim.generate.report import GeneratorReport, Quality, above_floor, sentence
 from nidim.generate.train import FittedGenerator, fit_generator
 from nidim.priors import prior_from_dict
 from nidim.spec import DatasetFacts
@@ -189,6 +189,42 @@ def test_few_images_pull_the_gap_towards_one_and_what_is_above_the_floor_stays()
     assert np.mean(plain) < 1.7
     assert np.mean(above) == pytest.approx(2, abs=0.15)
     assert above_floor(9.0, 7.0, 6.9) is None
+
+
+def test_the_gap_is_said_with_and_without_the_floor() -> None:
+    def quality(distance: float, agreement: float | None = None) -> Quality:
+        return Quality(
+            frechet_distance=distance,
+            precision=0.9,
+            recall=0.9,
+            class_distance=None,
+            class_agreement=agreement,
+        )
+
+    def said(prior: float, heldout: float, agreement: float = 0.9) -> str:
+        return sentence(
+            GeneratorReport(
+                images=179,
+                draws=1,
+                features="classifier",
+                classifier_accuracy=0.99,
+                floor=6.0,
+                prior=quality(prior),
+                heldout=quality(heldout, agreement),
+                prior_gap=prior / heldout,
+                prior_gap_sd=None,
+                prior_gap_above_floor=above_floor(prior, heldout, 6.0),
+            )
+        )
+
+    assert said(9.0, 8.0).endswith(
+        "among each other 6). Above what so many real images show of each other: 1.50 times as far."
+    )
+    assert "12 % farther" in said(9.0, 8.0)
+    assert said(7.0, 7.0).endswith("among each other 6).")
+    assert "no farther" in said(7.0, 7.0)
+    assert said(70.0, 65.0).endswith("Both are far from real images, so this says little of the law.")
+    assert "Only 30 % have the class" in said(9.0, 8.0, 0.3)
 
 
 def test_the_frechet_distance_is_that_of_the_closed_form() -> None:
