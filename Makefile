@@ -9,7 +9,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check --no-compile --constraint const
 # Where the environment forbids to keep what was compiled, every process would compile all of torch again.
 unexport PYTHONDONTWRITEBYTECODE
 # Most tests wait for real servers to start, so a few at a time cost little; a file stays in one process.
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 4
 FAULTS ?= 100
 SEED ?= 0
 MINUTES ?= 60

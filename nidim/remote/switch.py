@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -47,4 +48,12 @@ class LocalOrServer(click.Command):
         if any(word == "--server" or word.startswith("--server=") for word in options):
             other: click.Command = self._remote.load()
             return other.make_context(info_name, args, parent, **extra)
-        return super().make_context(info_name, args, parent, **extra)
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.BadParameter as error:
+            if error.param is None or error.param.name != "directory":
+                raise
+            from nidim.client.client import DEFAULT_URL, URL
+
+            there = f"What a server has is asked for with --server {os.environ.get(URL, DEFAULT_URL)}."
+            raise click.BadParameter(f"{error.message} {there}", error.ctx, error.param) from error

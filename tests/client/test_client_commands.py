@@ -105,6 +105,12 @@ def test_rows_are_those_of_the_client(
     nidim("embed", "gauss", *files, "-o", out, "--skip-bad", "--server", server.url)
     assert np.isnan(np.load(out, allow_pickle=False)[3]).all()
     assert "--output" in nidim("sample", "gauss", "--server", server.url, exit_code=2).stderr
+    for words in (
+        ("embed", "gauss", files[0], "-o", out),
+        ("sample", "gauss", "-o", out),
+        ("score", "gauss", out),
+    ):
+        assert f"asked for with --server {server.url}" in nidim(*words, exit_code=2).stderr
 
 
 def test_downloaded_files_work_without_the_server(
