@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import tempfile
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from starlette.responses import Response
@@ -50,6 +52,7 @@ class Upload:
     """A dataset as it arrived: a file of ours that nobody else uses, and what the client said about it.
 
     Not ``kept``: the request had been answered before, so that only the digest was wanted and there is no file.
+    ``made_at``: when its name was reserved; whoever has the name later has another time.
     """
 
     path: Path
@@ -58,6 +61,7 @@ class Upload:
     name: Name
     license: str | None
     kept: bool = True
+    made_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ class Ingestions:
         """
         if upload.name in builtins.NAMES:
             raise NameTaken(f"{upload.name} is built in; choose another name.")
+        self._bury(upload.name)
         if len(self._work) >= self._settings.max_ingestions + MAX_WAITING or self._stopping:
             raise Overloaded("Too many datasets are being read; try again later.", retry_after_s=60)
         with self._store.begin() as tx:
@@ -100,6 +105,7 @@ class Ingestions:
                 tx, name=upload.name, license=upload.license, size_bytes=upload.size, created_by=by.who
             )
             audit.record(tx, by, "dataset.create", row.name, digest=upload.digest, bytes=upload.size)
+            upload = dataclasses.replace(upload, made_at=row.created_at)
             headers = {"Location": f"/v1/datasets/{row.name}", "Preference-Applied": "respond-async"}
             response = views.answer(views.dataset(row), 202, headers)
             if detached:
@@ -115,6 +121,14 @@ class Ingestions:
         if work := self._work.get(name):
             work.cancel.set()
             wait([work.future])
+
+    def _bury(self, name: str) -> None:
+        """Wait for the end of an ingestion whose dataset has failed already: its name is about to be taken."""
+        if name in self._work:
+            with self._store.session() as tx:
+                row = datasets.get(tx, name)
+            if row is not None and row.state == "failed":
+                self.cancel(name)
 
     @property
     def at_work(self) -> int:
@@ -148,7 +162,7 @@ class Ingestions:
     def _turn_of(self, upload: Upload) -> Iterator[None]:
         """Wait for a turn, showing signs of life."""
         while not self._turn.acquire(timeout=TOUCH_WAITING_S):
-            self._note(upload.name, 0, None)
+            self._note(upload, 0, None)
         try:
             yield
         finally:
@@ -162,7 +176,7 @@ class Ingestions:
                 limits=image_limits(self._settings),
                 digest=upload.digest,
                 timeout_s=self._settings.ingest_timeout_s,
-                on_progress=_Throttled(lambda done, total: self._note(upload.name, done, total)),
+                on_progress=_Throttled(lambda done, total: self._note(upload, done, total)),
                 cancel=cancel,
             )
             blob_digest, _ = self._store.blobs.put_file(upload.path)
@@ -174,15 +188,16 @@ class Ingestions:
                 tx,
                 upload.name,
                 "ready",
+                made_at=upload.made_at,
                 digest=index.digest,
                 blob_digest=blob_digest,
                 index_digest=index_digest,
                 **{field: facts[field] for field in ("items", "classes", "image", "splits", "skipped")},
             )
 
-    def _note(self, name: str, done: int, total: int | None) -> None:
+    def _note(self, upload: Upload, done: int, total: int | None) -> None:
         with self._store.begin() as tx:
-            datasets.set_progress(tx, name, {"done": done, "total": total})
+            datasets.set_progress(tx, upload.name, {"done": done, "total": total}, made_at=upload.made_at)
 
     def _undo(self, by: By, upload: Upload, once: Once, refusal: ServiceError, *, detached: bool) -> None:
         """A detached upload ends ``failed``; one whose client waits leaves nothing behind."""
@@ -193,10 +208,10 @@ class Ingestions:
         with suppress(NotFound, StateConflict), self._store.begin() as tx:
             if detached:
                 error = {"code": refusal.code, "message": str(refusal)}
-                datasets.set_state(tx, upload.name, "failed", error=error)
+                datasets.set_state(tx, upload.name, "failed", made_at=upload.made_at, error=error)
                 audit.record(tx, by, "dataset.fail", upload.name, because=refusal.code)
             else:
-                datasets.delete(tx, upload.name)
+                datasets.delete(tx, upload.name, made_at=upload.made_at)
                 audit.record(tx, by, "dataset.delete", upload.name, because=refusal.code)
         if not detached:
             with self._store.begin() as tx:

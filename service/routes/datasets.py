@@ -44,7 +44,8 @@ def get_dataset(app: App, name: NamePath) -> Response:
 async def upload_dataset(request: Request, app: App, caller: Caller, by: Author) -> Response:
     """Upload an archive of images, an .npz, .npy or .parquet file.
 
-    201 when it is read; with Prefer: respond-async 202 at once, and state and progress at the dataset.
+    201 when it is read; with Prefer: respond-async 202 at once, and state and progress at the dataset. The name of one
+    whose reading failed is free.
     """
     again = await anyio.to_thread.run_sync(is_answered, request, caller, app.store)
     upload = await _received(request, app, by, keep=not again)

@@ -1,7 +1,7 @@
 """Uploaded datasets. The built-in ones are no rows; they live in ``nidim.data``.
 
 ingesting ──set_state──▶ ready
-    └──set_state, fail_silent──▶ failed
+    └──set_state, fail_silent──▶ failed ──create──▶ ingesting
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import ColumnElement, bindparam, func, null, select, update
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.orm import Session
 
@@ -26,6 +26,8 @@ from service.store.upsert import insert
 COLUMNS = tuple(column for column in DatasetRow.__table__.columns if column.name != "touched_at")
 NEWEST_FIRST = Keyset(DatasetRow.created_at, DatasetRow.name)
 SILENT = "ingest_interrupted"
+BLANK: dict[str, Any] = {"items": 0, "classes": []}
+"""What is not null in a dataset of which nothing is known yet."""
 ONE = select(*COLUMNS).where(DatasetRow.metadata.tables["datasets"].c.name == bindparam("wanted"))
 ONE_HELD = ONE.with_for_update(read=True)
 
@@ -77,8 +79,8 @@ def create(
     size_bytes: int = 0,
     created_by: str | None = None,
 ) -> Dataset:
-    """Reserve the name, state ``ingesting``. Raises NameTaken."""
-    values = {
+    """Reserve the name, state ``ingesting``; one whose ingestion failed is free again. Raises NameTaken."""
+    values: dict[str, Any] = {
         "name": name,
         "kind": "uploaded",
         "state": "ingesting",
@@ -89,7 +91,15 @@ def create(
         "created_at": now(),
         "touched_at": now(),
     }
-    statement = insert(tx, DatasetRow).values(values).on_conflict_do_nothing().returning(*COLUMNS)
+    fresh = {column.name: null() for column in DatasetRow.__table__.columns} | BLANK | values
+    statement = (
+        insert(tx, DatasetRow)
+        .values(fresh)
+        .on_conflict_do_update(
+            index_elements=[DatasetRow.name], set_=fresh, where=DatasetRow.state == "failed"
+        )
+        .returning(*COLUMNS)
+    )
     row = tx.execute(statement).one_or_none()
     if row is None:
         raise NameTaken(f"There is a dataset {name} already; choose another name or delete it first.")
@@ -125,11 +135,13 @@ def hold(tx: Session, name: str) -> Dataset | None:
     return None if row is None else _read(row)
 
 
-def set_progress(tx: Session, name: str, progress: Mapping[str, Any]) -> None:
+def set_progress(
+    tx: Session, name: str, progress: Mapping[str, Any], *, made_at: datetime | None = None
+) -> None:
     """Store the progress of an ingestion; also its sign of life (see ``fail_silent``)."""
     statement = (
         update(DatasetRow)
-        .where(DatasetRow.name == name, DatasetRow.state == "ingesting")
+        .where(_is(name, made_at), DatasetRow.state == "ingesting")
         .values(progress=dict(progress), touched_at=now())
     )
     tx.execute(statement, execution_options={"synchronize_session": False})
@@ -140,6 +152,7 @@ def set_state(
     name: str,
     state: str,
     *,
+    made_at: datetime | None = None,
     items: int | None = None,
     classes: Sequence[str] | None = None,
     image: Mapping[str, int] | None = None,
@@ -151,7 +164,11 @@ def set_state(
     skipped: Mapping[str, Any] | None = None,
     error: Mapping[str, Any] | None = None,
 ) -> Dataset:
-    """Move on from ``ingesting``; what is None stays as it is. Raises NotFound, StateConflict if it had moved on."""
+    """Move on from ``ingesting``; what is None stays as it is.
+
+    ``made_at``: of the dataset that is meant, whose name another one may have by now. Raises NotFound, StateConflict if
+    it had moved on.
+    """
     given = {
         "items": items,
         "classes": None if classes is None else list(classes),
@@ -167,7 +184,7 @@ def set_state(
     values = {field: value for field, value in given.items() if value is not None}
     statement = (
         update(DatasetRow)
-        .where(DatasetRow.name == name, DatasetRow.state == "ingesting")
+        .where(_is(name, made_at), DatasetRow.state == "ingesting")
         .values(state=state, touched_at=now(), progress=None, **values)
         .returning(*COLUMNS)
     )
@@ -182,19 +199,19 @@ def set_index(tx: Session, name: str, digest: str, *, instead_of: str | None) ->
     tx.execute(statement, execution_options={"synchronize_session": False})
 
 
-def delete(tx: Session, name: str) -> Dataset:
-    """Delete the row and return it. Raises NotFound, DatasetInUse.
+def delete(tx: Session, name: str, *, made_at: datetime | None = None) -> Dataset:
+    """Delete the row, if it is the one that was made then, and return it. Raises NotFound, DatasetInUse.
 
     Its blobs may be shared: ask ``references.unused`` which of them may go, after the commit.
     """
     if not is_name(name):
         raise _unknown(name)
-    query = select(*COLUMNS).where(DatasetRow.name == name).with_for_update()
+    query = select(*COLUMNS).where(_is(name, made_at)).with_for_update()
     row = tx.execute(query).one_or_none()
     if row is None:
         raise _unknown(name)
     _require_unused(tx, name)
-    tx.execute(sql_delete(DatasetRow).where(DatasetRow.name == name))
+    tx.execute(sql_delete(DatasetRow).where(_is(name, made_at)))
     return _read(row)
 
 
@@ -202,7 +219,7 @@ def fail_silent(tx: Session, *, silent_s: float) -> list[str]:
     """Mark ingestions ``failed`` that gave no sign of life for so long: their process is gone."""
     error = {
         "code": SILENT,
-        "message": "The server stopped during the ingestion; delete the dataset, upload it again.",
+        "message": "The server stopped during the ingestion; upload it again.",
     }
     statement = (
         update(DatasetRow)
@@ -211,6 +228,12 @@ def fail_silent(tx: Session, *, silent_s: float) -> list[str]:
         .returning(DatasetRow.name)
     )
     return list(tx.scalars(statement, execution_options={"synchronize_session": False}))
+
+
+def _is(name: str, made_at: datetime | None) -> ColumnElement[bool]:
+    """The dataset of this name; with ``made_at`` only if it is still that one."""
+    same = DatasetRow.name == name
+    return same if made_at is None else same & (DatasetRow.created_at == made_at)
 
 
 def _read(row: AnyRow) -> Dataset:
@@ -225,6 +248,8 @@ def _refuse(tx: Session, name: str) -> Dataset:
     found = get(tx, name)
     if found is None:
         raise _unknown(name)
+    if found.state == "ingesting":
+        raise StateConflict(f"The dataset {name} is another one by now.")
     raise StateConflict(f"The dataset {name} is {found.state}, no longer ingesting.")
 
 

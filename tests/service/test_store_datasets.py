@@ -51,6 +51,30 @@ def test_a_name_is_taken_once(store):
         datasets.create(tx, name="cats")
 
 
+def test_the_name_of_one_that_failed_is_free(store):
+    with store.begin() as tx:
+        first = datasets.create(tx, name="cats", license="CC0", size_bytes=7, created_by="a")
+        datasets.set_progress(tx, "cats", {"done": 1, "total": None})
+        datasets.set_state(tx, "cats", "failed", error={"code": "no_images", "message": ""})
+    with store.begin() as tx:
+        again = datasets.create(tx, name="cats", created_by="b")
+        assert again == datasets.get(tx, "cats")
+    assert (again.state, again.error, again.progress, again.license) == ("ingesting", None, None, None)
+    assert (again.size_bytes, again.items, again.classes, again.created_by) == (0, 0, [], "b")
+    assert again.created_at > first.created_at
+    with store.begin() as tx:  # what comes late from the reading of the first says nothing of the second
+        datasets.set_progress(tx, "cats", {"done": 9, "total": None}, made_at=first.created_at)
+    with pytest.raises(StateConflict, match="another one"), store.begin() as tx:
+        datasets.set_state(tx, "cats", "ready", made_at=first.created_at)
+    with pytest.raises(NotFound), store.begin() as tx:
+        datasets.delete(tx, "cats", made_at=first.created_at)
+    with store.begin() as tx:
+        assert datasets.get(tx, "cats") == again
+        datasets.set_state(tx, "cats", "ready", made_at=again.created_at)
+    with pytest.raises(NameTaken), store.begin() as tx:
+        datasets.create(tx, name="cats")
+
+
 def test_a_dataset_moves_on_once(store):
     with store.begin() as tx:
         datasets.create(tx, name="cats")

@@ -107,7 +107,9 @@ def test_who_prefers_not_to_wait_gets_202(api: httpx.Client, archive: bytes) -> 
     assert (dataset["state"], dataset["items"]) == ("ready", 40)
 
 
-def test_what_holds_no_image_is_refused_and_leaves_nothing(api: httpx.Client, is_problem: Any) -> None:
+def test_what_holds_no_image_is_refused_and_leaves_nothing(
+    api: httpx.Client, archive: bytes, is_problem: Any
+) -> None:
     empty = io.BytesIO()
     zipfile.ZipFile(empty, "w").close()
     for data in (b"", b"hello", b"PK\x03\x04", empty.getvalue(), b"\x80\x04K\x01."):
@@ -120,6 +122,10 @@ def test_what_holds_no_image_is_refused_and_leaves_nothing(api: httpx.Client, is
     assert failed["error"]["code"]
     job = api.post("/v1/jobs", json={"spec": {"dataset": "bad-later"}, "encoder": "x"})
     is_problem(job, 409, "dataset_unavailable")
+    assert upload(api, "bad-later", archive).status_code == 201, "the name of one that failed is free"
+    ready = api.get(f"{URL}/bad-later").json()
+    assert (ready["state"], ready["items"], ready.get("error")) == ("ready", 40, None)
+    is_problem(upload(api, "bad-later", archive), 409, "name_taken")
     assert api.delete(f"{URL}/bad-later").status_code == 204
 
 
