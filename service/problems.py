@@ -131,13 +131,18 @@ def _framework_error(app: FastAPI, request: Request, error: HTTPException) -> Se
 
 
 def _allowed(app: FastAPI, request: Request) -> set[str]:
-    """Every method that the path of ``request`` takes, over all routes that share it."""
+    """Every method that the path of ``request`` takes, over all routes that share it.
+
+    A route that is this very path is not what another one has room for: /v1/jobs/check is no job.
+    """
     path = request.scope["path"]
-    methods: set[str] = set()
+    shared, own = set[str](), set[str]()
     for route in iter_route_contexts(app.routes):
         regex = getattr(route, "path_regex", None)
         if regex is not None and regex.match(path):
-            methods |= route.methods or set()
+            shared |= route.methods or set()
+            own |= (route.methods or set()) if route.path == path else set()
+    methods = own or shared
     return methods | ({"HEAD"} if "GET" in methods else set())
 
 

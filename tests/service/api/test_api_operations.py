@@ -81,6 +81,7 @@ def test_errors_of_the_framework_have_our_format(api: httpx.Client, is_problem: 
     wrong = api.put("/v1/datasets/digits")
     is_problem(wrong, 405, "method_not_allowed")
     assert wrong.headers["allow"] == "DELETE, GET, HEAD"
+    assert api.options("/v1/jobs/check").headers["allow"] == "POST", "a path of its own, not that of a job"
     is_problem(api.delete("/healthz"), 405, "method_not_allowed")
     is_problem(api.post("/"), 405, "method_not_allowed")
     is_problem(api.request("PROPFIND", "/v1/jobs"), 405, "method_not_allowed")
