@@ -1,14 +1,8 @@
-"""Plain arithmetic of the noisy channel: capacity, σ "auto", what a certificate can reach. No torch.
+"""What a spec means before it is trained: σ "auto", sizes, the capacity of its channel, warnings of physics. No torch.
 
-Adding independent noise Z to a constrained embedding f(X) bounds the information that survives:
-
-    f with zero mean and unit variance, Z ~ N(0, σ²I_d):      I(f(X); f(X)+Z) ≤ C = d/2 · log(1 + 1/σ²)
-    f with support [0, 1]^d,            Z ~ U([−ε, ε]^d):     I(f(X); f(X)+Z) ≤ C = d · log(1 + 1/(2ε))
-
-Equality holds only when the noisy embedding has the maximum-entropy law, which is why maximising the
-information matches the law. All values in nats.
-
-References: arXiv 2410.06993; for the ceiling log n of sample bounds, McAllester & Stratos 2020.
+Adding independent noise Z to a constrained embedding f(X) bounds the information that survives by the capacity of the
+channel (:mod:`nidim.spec.channel`). Equality holds only when the noisy embedding has the maximum-entropy law, which is
+why maximising the information matches the law (arXiv 2410.06993).
 """
 
 from __future__ import annotations
@@ -21,6 +15,17 @@ from pydantic import Field
 from nidim.errors import SpecError
 from nidim.spec import DatasetFacts, FullSpec
 from nidim.spec.base import Part
+from nidim.spec.channel import (
+    LEAST_HELDOUT,
+    MOST_HELDOUT,
+    SLACK_PER_DIM,
+    ceiling,
+    certifiable,
+    epsilon_for,
+    gaussian_capacity,
+    sigma_for,
+    uniform_capacity,
+)
 from nidim.spec.matching import Noise
 from nidim.spec.targets import StoredPoints
 
@@ -28,33 +33,6 @@ SIGMA_RANGE = (0.05, 0.75)
 """σ "auto" stays within; below, the loss saturates before the law is filled, above, little is left."""
 FILL = 0.8
 """σ "auto" aims at this fraction of log n, the ceiling of what n candidates can show."""
-SLACK_PER_DIM = 0.25
-"""Nats per dimension above log n from which a certificate is out of reach."""
-
-LEAST_HELDOUT = 64
-"""Held-out images from which there is a certificate: two for each block of its jackknife."""
-MOST_HELDOUT = 1 << 16
-"""Held-out images that a certificate compares at most, each with all others."""
-
-
-def gaussian_capacity(dim: int, sigma: float) -> float:
-    """d/2 · log(1 + 1/σ²), nats; ``dim`` = d, ``sigma`` = σ > 0 in units of the embedding's deviation."""
-    return dim / 2 * math.log1p(sigma**-2)
-
-
-def uniform_capacity(dim: int, epsilon: float) -> float:
-    """d · log(1 + 1/(2ε)), nats; ``epsilon`` = ε > 0 in units of the support [0, 1]."""
-    return dim * math.log1p(1 / (2 * epsilon))
-
-
-def sigma_for(dim: int, capacity_nats: float) -> float:
-    """The σ at which d/2 · log(1 + 1/σ²) is ``capacity_nats`` > 0."""
-    return 1 / math.sqrt(math.expm1(2 * capacity_nats / dim))
-
-
-def epsilon_for(dim: int, capacity_nats: float) -> float:
-    """The ε at which d · log(1 + 1/(2ε)) is ``capacity_nats`` > 0."""
-    return 1 / (2 * math.expm1(capacity_nats / dim))
 
 
 def capacity_nats(noise: Noise, dim: int, sigma: float | None = None) -> float | None:
@@ -188,17 +166,15 @@ def out_of_reach(kind: str, dim: int, capacity: float | None, n_heldout: int) ->
     if n_heldout < LEAST_HELDOUT:
         few = f"{n_heldout} held-out images are too few for a certificate; it needs at least {LEAST_HELDOUT}."
         return [Advice(code="certificate_out_of_reach", detail=few)]
-    n_heldout = min(n_heldout, MOST_HELDOUT)
-    ceiling = math.log(n_heldout)
-    if (capacity - ceiling) / dim <= SLACK_PER_DIM:
+    enough = certifiable(dim, n_heldout)
+    if capacity <= enough:
         return []
-    enough = ceiling + SLACK_PER_DIM * dim
     if kind == "gaussian":
         fits = f"sigma at least {sigma_for(dim, enough):.3g}"
     else:
         fits = f"epsilon at least {epsilon_for(dim, enough):.3g}"
     detail = (
-        f"The channel can carry {capacity:.1f} nats, but {n_heldout} held-out images show at most "
-        f"{ceiling:.1f}: no certificate within {SLACK_PER_DIM} nats a dimension is possible. Use {fits}."
+        f"The channel can carry {capacity:.1f} nats, but {min(n_heldout, MOST_HELDOUT)} held-out images show at most "
+        f"{ceiling(n_heldout):.1f}: no certificate within {SLACK_PER_DIM} nats a dimension is possible. Use {fits}."
     )
     return [Advice(code="certificate_out_of_reach", detail=detail)]

@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nidim.capacity import Resolved, gaussian_capacity
+from nidim.capacity import Resolved
 from nidim.normalize import EPS
+from nidim.spec.channel import gaussian_capacity
 from nidim.world import ALONE, World
 
 MOST_SHARE = 4.0

@@ -36,16 +36,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from nidim.capacity import (
-    LEAST_HELDOUT,
-    MOST_HELDOUT,
-    SLACK_PER_DIM,
-    gaussian_capacity,
-    uniform_capacity,
-)
 from nidim.evaluate.draws import generator
 from nidim.evaluate.moments import squared_norms
 from nidim.evaluate.report import Certificate
+from nidim.spec.channel import LEAST_HELDOUT, MOST_HELDOUT, SLACK_PER_DIM, gaussian_capacity, uniform_capacity
 
 Floats = NDArray[np.float64]
 

@@ -85,8 +85,18 @@ TRADEOFF = Table(
 
 
 def _targets(scale: Scale) -> Sequence[Row]:
+    """At scale small with the σ of the other tables, not that which the few images of digits can certify."""
+
+    def noise(dim: int) -> dict[str, Any]:
+        return {"noise": {"kind": "gaussian", "sigma": default_sigma(dim)}} if scale == "small" else {}
+
     return [
-        Row(f"{prior['kind']}-{dim}", (str(dim), title), {**_encoder(dim), "prior": prior}, DATASETS[scale])
+        Row(
+            f"{prior['kind']}-{dim}",
+            (str(dim), title),
+            {**_encoder(dim), **noise(dim), "prior": prior},
+            DATASETS[scale],
+        )
         for dim in (2, 16)
         for title, prior in (
             *LAWS,

@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nidim.capacity import gaussian_capacity
 from nidim.data import BUILTINS, load_builtin
 from nidim.demo import SIGMA
+from nidim.spec.channel import gaussian_capacity
 
 pytestmark = [
     pytest.mark.slow,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 
 from nidim import capacity
-from nidim.spec import DatasetFacts, TrainSpec
+from nidim.spec import DatasetFacts, TrainSpec, channel
 from nidim.spec.matching import GaussianNoise, NoNoise, UniformNoise
 
 
@@ -32,7 +32,7 @@ def test_gaussian_capacity_is_the_information_of_the_channel(dim: int, sigma: fl
     log_channel = -(np.square(v - y) / (2 * sigma**2)).sum(1) - dim * math.log(sigma)
     log_marginal = -(np.square(v) / (2 * (1 + sigma**2))).sum(1) - dim / 2 * math.log(1 + sigma**2)
     assert (log_channel - log_marginal).mean() == pytest.approx(
-        capacity.gaussian_capacity(dim, sigma), rel=0.01
+        channel.gaussian_capacity(dim, sigma), rel=0.01
     )
 
 
@@ -40,7 +40,7 @@ def test_gaussian_capacity_is_the_information_of_the_channel(dim: int, sigma: fl
 def test_uniform_capacity_is_reached_by_a_grid(epsilon: float) -> None:
     """1/(2ε) whole: equally likely points at distance 2ε fill [−ε, 1+ε]; their information is log of their number."""
     points = 1 + round(1 / (2 * epsilon))
-    assert capacity.uniform_capacity(1, epsilon) == pytest.approx(math.log(points))
+    assert channel.uniform_capacity(1, epsilon) == pytest.approx(math.log(points))
     grid = np.linspace(0, 1, points)
     assert grid.var() == pytest.approx((1 + 4 * epsilon) / 12)
 
@@ -53,25 +53,25 @@ def test_an_exactly_uniform_embedding_stays_below_capacity(epsilon: float) -> No
     entropy = -(density * np.log(density)).mean() * (1 + 2 * epsilon)
     information = entropy - math.log(2 * epsilon)
     assert information == pytest.approx(epsilon - math.log(2 * epsilon), abs=1e-4)
-    assert information < capacity.uniform_capacity(1, epsilon)
+    assert information < channel.uniform_capacity(1, epsilon)
 
 
 def test_large_sigma_carries_little() -> None:
     for sigma in (1.2417, 2.0, 5.0):
-        assert capacity.gaussian_capacity(64, sigma) <= 0.25 * 64
+        assert channel.gaussian_capacity(64, sigma) <= 0.25 * 64
 
 
 @given(dim=st.integers(1, 512), nats=st.floats(0.01, 50))
 def test_inverses(dim: int, nats: float) -> None:
-    assert capacity.gaussian_capacity(dim, capacity.sigma_for(dim, nats)) == pytest.approx(nats, rel=1e-6)
-    assert capacity.uniform_capacity(dim, capacity.epsilon_for(dim, nats)) == pytest.approx(nats, rel=1e-6)
+    assert channel.gaussian_capacity(dim, channel.sigma_for(dim, nats)) == pytest.approx(nats, rel=1e-6)
+    assert channel.uniform_capacity(dim, channel.epsilon_for(dim, nats)) == pytest.approx(nats, rel=1e-6)
 
 
 @given(dim=st.integers(1, 512), p=st.floats(1e-3, 0.999))
 def test_mixing_by_p_keeps_the_variance_and_carries_minus_d_log_p(dim: int, p: float) -> None:
     """√(1−p²)·f + p·n is f + σn in other units, σ = p/√(1−p²): the form of the authors' table."""
     sigma = p / math.sqrt(1 - p**2)
-    assert capacity.gaussian_capacity(dim, sigma) == pytest.approx(-dim * math.log(p), rel=1e-9)
+    assert channel.gaussian_capacity(dim, sigma) == pytest.approx(-dim * math.log(p), rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_the_published_capacities(exponent: float, sigma: float, nats: float) ->
     """p = 10^−exponent, d = 2; METHOD.md section 5."""
     p = 10**-exponent
     assert p / math.sqrt(1 - p**2) == pytest.approx(sigma, abs=6e-4)
-    assert capacity.gaussian_capacity(2, p / math.sqrt(1 - p**2)) == pytest.approx(nats, abs=6e-4)
+    assert channel.gaussian_capacity(2, p / math.sqrt(1 - p**2)) == pytest.approx(nats, abs=6e-4)
 
 
 @given(dim=st.integers(1, 1024), n=st.integers(2, 100_000), batch=st.integers(2, 4096))
@@ -100,7 +100,7 @@ def test_auto_sigma_fills_eight_tenths_of_log_n_or_says_that_it_is_clipped(
     if clipped:
         assert sigma in capacity.SIGMA_RANGE
     else:
-        assert capacity.gaussian_capacity(dim, sigma) == pytest.approx(wanted)
+        assert channel.gaussian_capacity(dim, sigma) == pytest.approx(wanted)
 
 
 def test_no_sample_bound_exceeds_log_n() -> None:
@@ -111,7 +111,20 @@ def test_no_sample_bound_exceeds_log_n() -> None:
     scores = -np.square(v[:, None] - y[None]).sum(2) / 0.02
     shown = math.log(500) + (scores.diagonal() - logsumexp(scores, axis=1)).mean()
     assert shown <= math.log(500) + 1e-9
-    assert capacity.gaussian_capacity(64, 0.1) > 100
+    assert channel.gaussian_capacity(64, 0.1) > 100
+
+
+@pytest.mark.parametrize("n_test", [64, 150, 359, 1000, 10_000])
+@pytest.mark.parametrize("dim", [2, 8, 16])
+def test_a_default_sigma_is_one_that_the_held_out_images_can_certify(dim: int, n_test: int) -> None:
+    for n_train in (1438, 20_000):  # in one stage, and in two
+        found, advice = resolved(n_train, n_test, encoder={"kind": "conv", "dim": dim})
+        assert found.sigma is not None
+        assert found.sigma <= 0.75
+        reach = channel.sigma_for(dim, channel.certifiable(dim, n_test)) <= 0.75
+        assert [each.code for each in advice] == ([] if reach else ["certificate_out_of_reach"])
+    few, _ = resolved(1438, 63, encoder={"kind": "conv", "dim": 16})
+    assert few.sigma == 0.5, "there is no certificate to be had"
 
 
 def test_out_of_reach_names_a_sigma_that_fits() -> None:

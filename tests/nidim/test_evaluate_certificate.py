@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import integrate, special
 
-from nidim.capacity import gaussian_capacity, uniform_capacity
 from nidim.evaluate import certificate as certificates
 from nidim.evaluate.certificate import gaussian_certificate, uniform_certificate
+from nidim.spec.channel import gaussian_capacity, uniform_capacity
 
 MU = np.array([0.3, -0.2])
 COVARIANCE = np.array([[1.3, 0.4], [0.4, 0.8]])

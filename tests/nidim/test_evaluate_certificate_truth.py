@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from nidim.capacity import gaussian_capacity
 from nidim.evaluate.certificate import gaussian_certificate, uniform_certificate
 from nidim.evaluate.report import Certificate
+from nidim.spec.channel import gaussian_capacity
 
 REPETITIONS, N = 200, 256
 MOST_MISSES = int(stats.binom(REPETITIONS, 0.05).ppf(0.999))

@@ -12,13 +12,14 @@ import torch
 
 from nidim import bundle, pipeline
 from nidim.build import build_encoder, build_method
-from nidim.capacity import gaussian_capacity, resolve, sigma_for
+from nidim.capacity import resolve
 from nidim.data import load_builtin
 from nidim.methods import base
 from nidim.noise import MOST_SHARE, SharedCapacity, perturb, sigma_carrying
 from nidim.noisy import add_noise
 from nidim.priors import make_prior
 from nidim.spec import DatasetFacts, TrainSpec
+from nidim.spec.channel import gaussian_capacity, sigma_for
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nidim.capacity import gaussian_capacity, resolve, uniform_capacity
+from nidim.capacity import resolve
 from nidim.data import load_builtin
 from nidim.evaluate import Embedded, Report
 from nidim.pipeline import embed_dataset, evaluate_fitted
 from nidim.priors import MarginalPrior, UniformPrior, make_prior
 from nidim.spec import TrainSpec, laws
+from nidim.spec.channel import gaussian_capacity, uniform_capacity
 from nidim.train import Fitted, fit
 
 CONSTRUCTIONS: dict[str, dict[str, Any]] = {

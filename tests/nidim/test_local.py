@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from nidim.build import build_encoder, build_method
-from nidim.capacity import gaussian_capacity, resolve, sigma_for
+from nidim.capacity import resolve
 from nidim.critics import SeparableCritic
 from nidim.encoders import after_blocks, build_network
 from nidim.methods import LocalBound, mean_over_cells
 from nidim.objectives import NWJ, DonskerVaradhan, InfoNCE, JensenShannon
 from nidim.spec import DatasetFacts, TrainSpec, parts
+from nidim.spec.channel import gaussian_capacity, sigma_for
 from nidim.spec.maps import LocalMap, feature_maps, local_map
 from nidim.spec.stages import first_stage
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from nidim.capacity import gaussian_capacity, sigma_for
 from nidim.critics import gaussian_channel_scores
 from nidim.objectives import (
     NWJ,
@@ -27,6 +26,7 @@ from nidim.objectives import (
     smile,
 )
 from nidim.objectives.base import check_square, off_diagonal
+from nidim.spec.channel import gaussian_capacity, sigma_for
 
 BOUNDS = {"infonce": infonce, "donsker_varadhan": donsker_varadhan, "nwj": nwj}
 """Tight with the exact critic."""
