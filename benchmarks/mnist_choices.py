@@ -15,27 +15,39 @@ import json
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from nidim.data import Dataset
 
 RESULTS = Path(__file__).resolve().parent / "results" / "mnist-choices"
 HELD_OUT = 5000
 
 
+def with_held_out(whole: Dataset, train: NDArray[np.int64], held_out: NDArray[np.int64]) -> Dataset:
+    """The training images of ``whole`` alone, some of them held out instead of its test set."""
+    from nidim.data import ImageSet
+
+    images, labels = whole.train.images, whole.train.labels
+    assert labels is not None
+    parts = [ImageSet(images[rows], labels[rows]) for rows in (train, held_out)]
+    return dataclasses.replace(whole, train=parts[0], test=parts[1])
+
+
 def run(name: str, overrides: dict[str, object], datasets_dir: Path) -> None:
     """One training on the first 55,000 images, one file."""
     from nidim import pipeline
-    from nidim.data import Dataset, ImageSet, load_builtin
+    from nidim.data import load_builtin
     from nidim.progress import TrainingDisplay
     from nidim.spec import TrainSpec
 
     spec = TrainSpec.model_validate({"dataset": "mnist", **overrides})
     whole = load_builtin("mnist", root=datasets_dir)
-    train, held_out = slice(None, -HELD_OUT), slice(-HELD_OUT, None)
-    assert whole.train.labels is not None
-    dataset: Dataset = dataclasses.replace(
-        whole,
-        train=ImageSet(whole.train.images[train], whole.train.labels[train]),
-        test=ImageSet(whole.train.images[held_out], whole.train.labels[held_out]),
-    )
+    rows = np.arange(len(whole.train.images))
+    dataset = with_held_out(whole, rows[:-HELD_OUT], rows[-HELD_OUT:])
     began = time.monotonic()
     with TrainingDisplay() as display, tempfile.TemporaryDirectory() as out:
         hooks = pipeline.Hooks(on_step=display.step, on_phase=display.phase)
