@@ -249,7 +249,10 @@ class TargetFit(Section):
 
 
 class TrainedOn(Section):
-    """How near to the law the clean embeddings of images lie that were trained on; the rest is generalisation."""
+    """How near to the law the clean embeddings of images lie that were trained on.
+
+    What held-out ones are farther away is generalisation, or they are images of another kind.
+    """
 
     n: int = Field(description="training images, drawn at random, as many as were held out")
     sw2: Distance

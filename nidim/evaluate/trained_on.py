@@ -1,4 +1,8 @@
-"""How near to the law the images lie that were trained on: what held-out ones are farther away is generalisation."""
+"""How near to the law the images lie that were trained on.
+
+What held-out ones are farther away is generalisation, or they are images of another kind: of MNIST it is nearly all that
+(``benchmarks/mnist_writers.py``).
+"""
 
 from __future__ import annotations
 
