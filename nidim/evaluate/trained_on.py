@@ -1,6 +1,6 @@
 """How near to the law the images lie that were trained on.
 
-What held-out ones are farther away is generalisation, or they are images of another kind: of MNIST it is nearly all that
+What held-out ones are farther away is generalisation, or they are images of another kind: of MNIST, by other writers
 (``benchmarks/mnist_writers.py``).
 """
 
