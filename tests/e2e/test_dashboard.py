@@ -131,7 +131,9 @@ def test_the_form_shows_defaults_physics_and_faults_while_one_types(tab: Tab) ->
     tab.open("#/train?dataset=scans")
     dim = tab.page.get_by_role("group", name="Network").get_by_label("Dimensions d")
     assert dim.get_attribute("placeholder") == "16 (default)"
-    assert tab.page.get_by_text("certificate out of reach").is_visible()
+    tab.page.get_by_text("The physics has no objection.").wait_for()
+    dim.fill("64")
+    tab.page.get_by_text("certificate out of reach").wait_for()
     dim.fill("2")
     tab.page.get_by_text("The physics has no objection.").wait_for()
     dim.fill("0")

@@ -121,7 +121,7 @@ def test_previews_wait_for_each_other_and_not_without_end() -> None:
 
 def test_a_spec_is_filled_and_judged_and_nothing_is_kept(api: httpx.Client, is_problem: Any) -> None:
     before = api.get("/v1/jobs").json()
-    spec = {"dataset": "digits", "encoder": {"kind": "conv", "dim": 16}}
+    spec = {"dataset": "digits", "encoder": {"kind": "conv", "dim": 64}}
     found = api.post("/v1/jobs/check", json={"spec": spec}).json()
     answers.CheckOut.model_validate(found)
     assert api.get("/v1/jobs").json() == before
