@@ -39,7 +39,7 @@ from scipy import special
 from nidim.evaluate.draws import generator
 from nidim.evaluate.moments import squared_norms
 from nidim.evaluate.report import Certificate
-from nidim.spec.channel import LEAST_HELDOUT, MOST_HELDOUT, SLACK_PER_DIM, gaussian_capacity, uniform_capacity
+from nidim.spec.channel import LEAST_HELDOUT, MOST_HELDOUT, certifiable, gaussian_capacity, uniform_capacity
 
 Floats = NDArray[np.float64]
 
@@ -182,7 +182,7 @@ def _certificate(
 ) -> Certificate:
     n, d = shape
     ceiling = math.log(n)
-    flag = "out_of_reach" if (capacity - ceiling) / d > SLACK_PER_DIM else "ok"
+    flag = "out_of_reach" if capacity > certifiable(d, n) else "ok"
     return Certificate(
         law=law,
         sigma=sigma,

@@ -31,7 +31,7 @@ def _statement(c: Certificate, added: str) -> str:
         return f"{bound} The point estimate is {nats(c.kl_bound_nats)}: zero within its error."
     if c.kl_flag == "out_of_reach":
         return (
-            f"{bound} {c.n:,} images cannot show less than {nats(c.best_reachable_nats)} nats here: the channel "
+            f"{bound} {c.n:,} images can hardly show less than {nats(c.best_reachable_nats)} nats here: the channel "
             f"carries {nats(c.capacity_nats)} nats and no sample of this size shows more than log n = "
             f"{nats(c.ceiling_nats)}. Nothing is shown against a good match, and little for it."
         )

@@ -81,7 +81,8 @@ SCALE = Table(
     about="d = 64: noise with the sliced term that the default adds from d = 8 on, and the same training with neither. "
     "Small: the conv net, so that two cores suffice, and 240,000 images shown (digits: 150 epochs); full: ResNet-18 "
     "and 150 epochs on color images. Normal: share of coordinates that pass D'Agostino's test on all test images, and "
-    "on 1,000 at a time (.95 under the law). The certificate cannot go below C − log n.",
+    "on 1,000 at a time (.95 under the law). n images show at most log n of C: beyond that the certificate falls only "
+    "as far as held-out variances fall short of 1.",
     headings=("dataset", "pixels", "classes", "noise"),
     rows=_rows,
     columns=(

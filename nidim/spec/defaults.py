@@ -143,9 +143,9 @@ def _certifiable(sigma: float, dim: int, n_heldout: int) -> float:
     """σ, or a larger one, ``MOST_SIGMA`` at most, that so many held-out images can certify.
 
     A few hundred cannot show what a channel of many nats carries: there the certificate would say nothing, and its law
-    is what a user came for. Digits have 359, hence .64 instead of .5 at d = 16; on them, three seeds: certificate 4.3
-    instead of 7.1 nats, MLP .978 instead of .960, linear .953 instead of .937, kNN .976 instead of .974, sliced W2 over
-    its floor 1.25 instead of 1.19.
+    is what a user came for. Digits have 359, hence .64 instead of .5 at d = 16; on them, three seeds
+    (benchmarks/results/digits-sigma.json): certificate 4.3 instead of 7.1 nats, MLP .978 instead of .960, linear .954
+    instead of .937, kNN .976 instead of .974, sliced W2 over its floor 1.25 instead of 1.19.
     """
     if n_heldout < channel.LEAST_HELDOUT:
         return sigma

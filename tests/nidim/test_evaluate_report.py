@@ -302,7 +302,7 @@ def certified(**change: Any) -> Certificate:
         ),
         (
             {"kl_flag": "out_of_reach", "best_reachable_nats": 45.5},
-            ["cannot show less than 45.50 nats", "log n", "little for it"],
+            ["can hardly show less than 45.50 nats", "log n", "little for it"],
         ),
         ({"sigma": 1.5}, ["At so much noise", "clean law"]),
         ({"sigma": None, "epsilon": 0.1}, ["uniform noise ε = 0.1"]),
