@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from nidim import __version__
-from service import openapi, problems, queue
+from service import openapi, problems, queue, whereabouts
 from service.bell import Bell
 from service.blob_threads import BlobThreads
 from service.broadcast import Broadcaster
@@ -129,6 +129,7 @@ async def _lifespan(
             _in_a_thread("drift", services.drifts.run_forever),
             _in_a_thread("siblings", app.state.siblings.run_forever),
             _noticing_signals(services.stopping),
+            whereabouts.told_on_request(),
         ):
             yield
             services.stopping.set()

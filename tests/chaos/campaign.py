@@ -186,6 +186,7 @@ class _Campaign:
             self._violated(words)
         self._result.counts = counts | {
             "embeddings": tally.embedded,
+            "slowest_embedding_s": round(tally.slowest_s, 1),
             "embed_failures": verdicts.by_fault(tally.embed_failures, self._windows),
             "submit_failures": tally.submit_failures,
             "seconds": round(time.monotonic() - self._began, 1),

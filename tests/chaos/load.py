@@ -7,8 +7,11 @@ an embedding must be the same vectors as the first. Beside it datasets are uploa
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import random
+import signal
 import threading
 import time
 from collections import Counter
@@ -19,7 +22,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from tests.chaos.processes import wait_for
+from tests.chaos.processes import catches, wait_for
 from tests.chaos.readers import Readers
 from tests.chaos.stacks import Stack
 
@@ -31,6 +34,8 @@ UPLOAD_EVERY_S = 10.0
 TWICE, CANCELLED = 0.25, 0.1
 """The shares of submissions that are sent twice at once, and that are cancelled."""
 CLOSE = 1e-5
+PATIENCE_S = 20.0
+"""Of a client; half-way, who does not answer is asked where it is (``service.whereabouts``)."""
 
 
 def spec(seed: int, epochs: int) -> dict[str, Any]:
@@ -45,7 +50,7 @@ def spec(seed: int, epochs: int) -> dict[str, Any]:
     }
 
 
-def client(stack: Stack, timeout: float = 20) -> httpx.Client:
+def client(stack: Stack, timeout: float = PATIENCE_S) -> httpx.Client:
     """A client without the proxies of this machine."""
     return httpx.Client(base_url=stack.url, trust_env=False, timeout=timeout)
 
@@ -107,6 +112,8 @@ class Tally:
     """How many ended so: a status, or the name of an error of the connection."""
     embedded: int = 0
     embed_failures: list[Failure] = field(default_factory=list)
+    slowest_s: float = 0.0
+    """Until an embedding was answered or given up."""
     wrong_vectors: int = 0
     submit_failures: int = 0
     refusal: str = ""
@@ -287,11 +294,15 @@ class Load:
 
     def _embed(self, http: httpx.Client) -> bool:
         headers = {"Content-Type": "application/x-npy", "Accept": "application/x-npy"}
-        began = time.monotonic()
+        began, asking = time.monotonic(), threading.Timer(PATIENCE_S / 2, self._ask_where)
+        asking.start()
         try:
             answer = http.post("/v1/encoders/reference@1/embed", content=self._images, headers=headers)
         except httpx.HTTPError as error:
             return self._failed(began, kind_of(error), repr(error))
+        finally:
+            asking.cancel()
+            self.tally.slowest_s = max(self.tally.slowest_s, time.monotonic() - began)
         if answer.status_code != 200:
             return self._failed(began, kind_of_answer(answer), f"{answer.status_code} {answer.text[:200]}")
         vectors = np.load(io.BytesIO(answer.content), allow_pickle=False)
@@ -302,6 +313,12 @@ class Load:
         self.tally.embedded += 1
         self.tally.last_embedded = time.monotonic()
         return True
+
+    def _ask_where(self) -> None:
+        for pid in self.stack.pids("api"):
+            with contextlib.suppress(ProcessLookupError):
+                if catches(pid, signal.SIGUSR1):
+                    os.kill(pid, signal.SIGUSR1)
 
     def _failed(self, began: float, kind: str, words: str) -> bool:
         self.tally.embed_failures.append(Failure(began, time.monotonic(), kind, words))

@@ -45,6 +45,15 @@ def name(pid: int) -> str:
     return ""
 
 
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether it has a handler for the signal; one that is still starting has none, and would die of it."""
+    with contextlib.suppress(OSError):
+        status = Path(f"/proc/{pid}/status").read_text()
+        caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+        return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+    return False
+
+
 def parent(pid: int) -> int:
     """Its parent; 0 if it is gone."""
     with contextlib.suppress(OSError):

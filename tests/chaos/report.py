@@ -16,6 +16,8 @@ from typing import Any
 
 from tests.chaos.campaign import Hit, Result
 
+ASKED = "asked where this process is"
+"""In a log, by ``service.whereabouts``."""
 VERSIONS = (
     "torch",
     "celery",
@@ -82,6 +84,14 @@ def table(result: Result) -> str:
     lines += [f"- note, {name}: {value}" for name, value in result.notes.items()]
     lines += [f"- VIOLATED: {violation}" for violation in result.violations]
     return "\n".join(lines) + "\n"
+
+
+def whereabouts(directory: Path) -> str:
+    """Where processes were that let a client wait too long: what their logs say of it, the threads and the tasks."""
+    told = [(path, path.read_text(errors="replace")) for path in sorted(directory.glob("*.log"))]
+    return "\n".join(
+        f"{path.name}:\n{text[text.find(ASKED) :][:20_000]}" for path, text in told if ASKED in text
+    )
 
 
 class Keeper:

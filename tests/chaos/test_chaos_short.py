@@ -33,8 +33,8 @@ def test_nothing_is_lost_doubled_torn_or_orphaned(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor() as both:
         results = list(both.map(shake, FAULTS))
-    for result in results:
-        assert not result.violations, report.table(result)
+    for column, result in zip(FAULTS, results, strict=True):
+        assert not result.violations, report.table(result) + report.whereabouts(tmp_path / column)
         assert len(result.hits) == len(result.plan["names"]), result.missed
         assert result.counts["weights_compared"] >= 1
         assert set(result.counts["states"]) <= {"succeeded", "cancelled"}, report.table(result)
