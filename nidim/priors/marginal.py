@@ -20,6 +20,8 @@ from nidim.spec import laws
 SCIPY_NAMES = {"student_t": "t", "exponential": "expon"}
 """Where scipy.stats has another name than we."""
 _ROUNDS = 80
+_NEAR = 1e-10
+"""The last step of Newton's method, relative: the error after it is about its square, far below a double's rounding."""
 _LOG_2PI = np.log(2 * np.pi)
 
 
@@ -135,7 +137,9 @@ class Mixture:
             step = np.divide(wanted - found, slope, out=np.full_like(at, np.inf), where=slope > 0)
             inside = (at + step >= low[open_]) & (at + step <= high[open_])
             x[open_] = np.where(inside, at + step, (low[open_] + high[open_]) / 2)
-            settled = np.abs(x[open_] - at) <= 4e-16 * (np.abs(at) + self._scales.min())
+            settled = np.abs(x[open_] - at) <= np.where(inside, _NEAR, 4e-16) * (
+                np.abs(at) + self._scales.min()
+            )
             open_ = open_[~settled]
         return np.where(np.isfinite(flat), x, flat).reshape(np.shape(s))
 

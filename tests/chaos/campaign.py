@@ -15,7 +15,7 @@ from sqlalchemy import text
 from service.store import Store
 from tests.chaos import invariants, verdicts
 from tests.chaos.faults import Fault, NotInjected, Scene, of_column
-from tests.chaos.load import Load
+from tests.chaos.load import PATIENCE_S, Load
 from tests.chaos.processes import wait_for
 from tests.chaos.stacks import COLUMNS, FULL, SHORT, Stack
 
@@ -25,6 +25,8 @@ TRIES = 3
 """So often a fault is tried that did not happen."""
 BROKEN_S = 180.0
 """Not recovered by then: a violation."""
+BUSY_PATIENCE_S = 60.0
+"""Of a client in the short form, beside other tests on the same cores; ``slowest_embedding_s`` says what it took."""
 SNAPSHOT = """
 SELECT id, state, attempt, (
     SELECT COALESCE(MAX(events.id), 0) FROM events WHERE events.job_id = jobs.id
@@ -117,7 +119,14 @@ class _Campaign:
     def __init__(self, stack: Stack, plan: Plan, result: Result, say: Say, keep: Keep) -> None:
         self._stack, self._plan, self._result, self._say, self._keep = stack, plan, result, say, keep
         self._dice = random.Random(plan.seed)
-        self._load = Load(stack, seed=plan.seed, seeds=plan.seeds, epochs=plan.epochs, in_flight=plan.jobs)
+        self._load = Load(
+            stack,
+            seed=plan.seed,
+            seeds=plan.seeds,
+            epochs=plan.epochs,
+            in_flight=plan.jobs,
+            patience_s=BUSY_PATIENCE_S if plan.short else PATIENCE_S,
+        )
         self._windows: list[verdicts.Window] = []
 
     def run(self) -> None:

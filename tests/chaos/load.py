@@ -35,7 +35,7 @@ TWICE, CANCELLED = 0.25, 0.1
 """The shares of submissions that are sent twice at once, and that are cancelled."""
 CLOSE = 1e-5
 PATIENCE_S = 20.0
-"""Of a client; half-way, who does not answer is asked where it is (``service.whereabouts``)."""
+"""Of a client; half-way, an API that has not answered an embedding is asked where it is (``service.whereabouts``)."""
 
 
 def spec(seed: int, epochs: int) -> dict[str, Any]:
@@ -126,8 +126,16 @@ class Load:
     """``prepare`` once, then ``start`` … ``stop``."""
 
     def __init__(
-        self, stack: Stack, *, seed: int, seeds: int = 2, epochs: int = 12, in_flight: int = 2
+        self,
+        stack: Stack,
+        *,
+        seed: int,
+        seeds: int = 2,
+        epochs: int = 12,
+        in_flight: int = 2,
+        patience_s: float = PATIENCE_S,
     ) -> None:
+        self.patience_s = patience_s
         self.stack, self.epochs, self.in_flight = stack, epochs, in_flight
         self.seed, self.random = seed, random.Random(seed)
         self.seeds = tuple(range(1, seeds + 1))
@@ -285,16 +293,16 @@ class Load:
                 self.tally.upload_failures[str(answer.status_code)] += 1
 
     def _embedding(self) -> None:
-        http = client(self.stack)
+        http = client(self.stack, self.patience_s)
         while not self._over.wait(EMBED_EVERY_S):
             if not self._embed(http):
                 http.close()
-                http = client(self.stack)
+                http = client(self.stack, self.patience_s)
         http.close()
 
     def _embed(self, http: httpx.Client) -> bool:
         headers = {"Content-Type": "application/x-npy", "Accept": "application/x-npy"}
-        began, asking = time.monotonic(), threading.Timer(PATIENCE_S / 2, self._ask_where)
+        began, asking = time.monotonic(), threading.Timer(self.patience_s / 2, self._ask_where)
         asking.start()
         try:
             answer = http.post("/v1/encoders/reference@1/embed", content=self._images, headers=headers)

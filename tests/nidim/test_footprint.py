@@ -26,11 +26,11 @@ from nidim.spec.generator import (
 
 FACTOR = 1.6
 SPECS: dict[str, dict[str, Any]] = {
-    "conv": {"image_size": 28, "batch_size": 512, "encoder": {"kind": "conv", "width": 32}},
+    "conv": {"image_size": 28, "batch_size": 256, "encoder": {"kind": "conv", "width": 32}},
     "wide conv": {"image_size": 32, "batch_size": 64, "encoder": {"kind": "conv", "width": 256}},
     "concat critic": {
         "image_size": 8,
-        "batch_size": 320,
+        "batch_size": 224,
         "encoder": {"kind": "conv", "width": 4},
         "critic": {"kind": "concat", "hidden": 256},
     },
@@ -40,7 +40,7 @@ SPECS: dict[str, dict[str, Any]] = {
         "encoder": {"kind": "conv", "width": 4},
         "objective": {"kind": "nwj"},
     },
-    "blocks of pairs": {"image_size": 8, "batch_size": 8192, "encoder": {"kind": "conv", "width": 4}},
+    "blocks of pairs": {"image_size": 8, "batch_size": 6144, "encoder": {"kind": "conv", "width": 4}},
     "slices": {
         "image_size": 8,
         "batch_size": 1024,
@@ -52,7 +52,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "large images": {"image_size": 224, "batch_size": 32, "encoder": {"kind": "resnet18"}},
     "local maps": {
         "image_size": 28,
-        "batch_size": 256,
+        "batch_size": 128,
         "encoder": {"kind": "conv", "width": 32},
         "method": {"kind": "infomax", "local": 1},
     },
@@ -74,8 +74,8 @@ SPECS: dict[str, dict[str, Any]] = {
 TRIED = ("conv", "concat critic", "blocks of pairs", "local maps")
 """What the suite trains; to try another, name it here."""
 GENERATORS: dict[str, dict[str, Any]] = {
-    "flow matching": {"model": {"kind": "flow_matching", "width": 64}, "batch_size": 512, "image_size": 8},
-    "gan": {"model": {"kind": "gan"}, "batch_size": 256, "image_size": 28},
+    "flow matching": {"model": {"kind": "flow_matching", "width": 64}, "batch_size": 256, "image_size": 8},
+    "gan": {"model": {"kind": "gan"}, "batch_size": 128, "image_size": 28},
 }
 
 
@@ -215,6 +215,8 @@ def test_the_peak_of_a_generator_is_about_what_is_said(name: str, measured: dict
 
 
 if __name__ == "__main__":
+    import torch._dynamo  # noqa: F401 - of the first optimiser
+
     import nidim.embedding
     import nidim.generate.train
     import nidim.train  # noqa: F401 - so that the forks need not
