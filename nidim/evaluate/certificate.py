@@ -48,7 +48,7 @@ MIN_ROWS = LEAST_HELDOUT
 MAX_ROWS = MOST_HELDOUT
 """Of more, as many at random: the work grows with the square, the ceiling log n with the logarithm."""
 BLOCKS = MIN_ROWS // 2
-MOST_FLOOR_SETS, FLOOR_PAIRS = 16, 4 * 10**8
+MOST_FLOOR_SETS, FLOOR_PAIRS = 16, 6 * 10**8
 """Sets of true draws: many where they are few and scatter, one where each takes long and hardly does."""
 _ENTRIES = 1 << 17  # scores held at a time: a megabyte stays in the cache
 _EXP_MAX = 700.0
@@ -138,7 +138,7 @@ def gaussian_floor(n: int, d: int, *, sigma: float) -> float:
     """``kl_bound_nats`` of ``n`` true draws of N(0, I_d) under noise N(0, σ²I), a mean over the same few sets."""
     rng = generator(0, "certificate floor")
     edges, found = np.array([0, n]), []
-    for _ in range(max(1, min(MOST_FLOOR_SETS, FLOOR_PAIRS // n**2))):
+    for _ in range(max(1, min(MOST_FLOOR_SETS, MAX_ROWS // n, FLOOR_PAIRS // n**2))):
         clean = rng.standard_normal((n, d))
         v = clean + sigma * rng.standard_normal(clean.shape)
         moments = float(squared_norms(clean).mean() - d) / (2 * (1 + sigma**2))
