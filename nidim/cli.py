@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
@@ -324,13 +325,19 @@ def evaluate(
 @click.option("-o", "--output", type=NewFile(".npy"), required=True, help="float32 (n, d), .npy")
 @click.option("--noisy", is_flag=True, help="f(x) + Z instead of f(x).")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="of the noise")
-def embed(directory: Path, images: tuple[Path, ...], output: Path, noisy: bool, seed: int) -> None:
+@click.option("--skip-bad", is_flag=True, help="The row of a bad image is NaN, instead of an error.")
+def embed(
+    directory: Path, images: tuple[Path, ...], output: Path, noisy: bool, seed: int, skip_bad: bool
+) -> None:
     """Embed IMAGES (PNG, JPEG, WebP, BMP, GIF, TIFF) with the encoder in DIRECTORY; row i is image i."""
     from nidim import bundle
 
     encoder = bundle.load(directory)
-    prepared = read_images(encoder.preprocessing, images)
+    bad: list[int] = []
+    hint = " Leave it out, or give --skip-bad."
+    prepared = read_images(encoder.preprocessing, images, bad=bad if skip_bad else None, hint=hint)
     vectors = encoder.embed_noisy(prepared, seed=seed) if noisy else encoder.embed(prepared)
+    vectors[bad] = math.nan
     save_array(output, vectors)
 
 

@@ -281,24 +281,30 @@ def _tell_skipped(dataset: Dataset) -> None:
         click.secho(f"{skipped.count} files are not used{first}.", fg="yellow", err=True)
 
 
-def read_images(preprocessing: Any, paths: tuple[Path, ...]) -> NDArray[np.uint8]:
-    """Image files as an encoder takes them, (n, size, size, c)."""
+def read_images(
+    preprocessing: Any, paths: tuple[Path, ...], *, bad: list[int] | None = None, hint: str = ""
+) -> NDArray[np.uint8]:
+    """Image files as an encoder takes them, (n, size, size, c).
+
+    With ``bad``, one that cannot be read is black, told, and its index is added there; else it ends the command, which
+    gives ``hint``.
+    """
     import numpy as np
 
     from nidim.data import pixels
     from nidim.errors import BadImage
 
-    rows = []
-    for path in paths:
+    size, channels = preprocessing.image_size, preprocessing.channels
+    rows = np.zeros((len(paths), size, size, channels), np.uint8)
+    for i, path in enumerate(paths):
         try:
-            rows.append(
-                pixels.to_array(
-                    path.read_bytes(), size=preprocessing.image_size, channels=preprocessing.channels
-                )
-            )
+            rows[i] = pixels.to_array(path.read_bytes(), size=size, channels=channels)
         except BadImage as exc:
-            raise click.ClickException(f"{path}: {exc}") from exc
-    return np.stack(rows)
+            if bad is None:
+                raise click.ClickException(f"{path}: {exc}{hint}") from exc
+            bad.append(i)
+            click.secho(f"{path}: {exc}", fg="yellow", err=True)
+    return rows
 
 
 def save_array(output: Path, values: NDArray[Any], *, tell: bool = True) -> None:

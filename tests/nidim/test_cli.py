@@ -132,7 +132,24 @@ def test_embed_keeps_the_order_and_equals_the_library(trained: Path, tmp_path: P
 
 def test_a_bad_image_is_named(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    assert "broken.png" in refused("embed", trained, tmp_path / "broken.png", "-o", tmp_path / "z.npy")
+    said = refused("embed", trained, tmp_path / "broken.png", "-o", tmp_path / "z.npy")
+    assert "broken.png" in said
+    assert "--skip-bad" in said
+
+
+@pytest.mark.parametrize("noisy", [[], ["--noisy", "--seed", 3]])
+def test_a_bad_image_may_cost_its_row_alone(trained: Path, tmp_path: Path, noisy: list[str]) -> None:
+    images = load_builtin("digits", root=None).test.images[:3]
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image[..., 0]).save(path)
+    nidim("embed", trained, *paths, "-o", tmp_path / "whole.npy", *noisy)
+    paths[1].write_bytes(b"\x89PNG\r\n\x1a\n")
+    said = nidim("embed", trained, *paths, "-o", tmp_path / "z.npy", "--skip-bad", *noisy)
+    assert "1.png" in said
+    whole, z = (np.load(tmp_path / f"{name}.npy", allow_pickle=False) for name in ("whole", "z"))
+    assert np.isnan(z[1]).all()
+    np.testing.assert_array_equal(z[[0, 2]], whole[[0, 2]])
 
 
 def test_sample_pages_agree(trained: Path, tmp_path: Path) -> None:
