@@ -20,8 +20,6 @@ from nidim.errors import BundleError
 from nidim.onnx_run import ANSWERS, PARITY, OnnxEncoder, difference, known_images
 
 OPSET = 18
-ANY_NUMBER = {"images": {0: torch.export.Dim("n", min=1)}}
-"""How many images there are is left open."""
 
 
 class FromPixels(nn.Module):
@@ -33,6 +31,11 @@ class FromPixels(nn.Module):
 
     def forward(self, images: UInt8[Tensor, "n h w c"]) -> Float[Tensor, "n d"]:
         return self.model.embed_uint8(images)
+
+
+def any_number() -> dict[str, Any]:
+    """How many images there are is left open. A function: to say so imports SymPy, which nothing else here needs."""
+    return {"images": {0: torch.export.Dim("n", min=1)}}
 
 
 def export_onnx(model: EncoderModel, path: Path, *, sample: UInt8[Tensor, "n h w c"]) -> float:
@@ -77,7 +80,7 @@ def _export(module: nn.Module, images: Tensor) -> Any:
                 (images,),
                 input_names=["images"],
                 output_names=["embeddings"],
-                dynamic_shapes=ANY_NUMBER,
+                dynamic_shapes=any_number(),
                 opset_version=OPSET,
                 dynamo=True,
                 verbose=False,

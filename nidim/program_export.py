@@ -18,7 +18,7 @@ from torch.export import ExportedProgram
 
 from nidim.encoders import EncoderModel
 from nidim.errors import BundleError
-from nidim.onnx_export import ANY_NUMBER, FromPixels
+from nidim.onnx_export import any_number, FromPixels
 from nidim.onnx_run import difference
 
 PARITY = 1e-5
@@ -45,7 +45,7 @@ def export_program(model: EncoderModel, path: Path, *, sample: UInt8[Tensor, "n 
 def _program(model: EncoderModel, sample: Tensor) -> ExportedProgram:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of its own internals
-        program = torch.export.export(FromPixels(model).eval(), (sample,), dynamic_shapes=ANY_NUMBER)
+        program = torch.export.export(FromPixels(model).eval(), (sample,), dynamic_shapes=any_number())
     program.example_inputs = None  # they alone would be stored as pickle
     for module in program.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch._dynamo  # the first optimiser of a process imports it: once here, not in every rank
 from click.testing import CliRunner
 from safetensors.torch import save_file
 from sklearn.datasets import load_digits
@@ -222,6 +221,8 @@ def command(folder: Path, stops: bool) -> None:
 
 
 def main() -> None:
+    import torch._dynamo  # noqa: F401 - the first optimiser of a process imports it: once here, not in every rank
+
     folder = Path(sys.argv[1])
     for size in SIZES:
         start(size, every_case, folder)

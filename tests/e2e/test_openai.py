@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import numpy as np
-import openai
 import pytest
 from PIL import Image
 
@@ -31,6 +32,17 @@ def encoder(plain_stack: str) -> str:
     return "openai-test"
 
 
+@pytest.fixture
+def official(plain_stack: str) -> Iterator[Any]:
+    """The client, whose many modules are imported where it is used, not in every process that collects tests."""
+    import openai
+
+    with openai.OpenAI(
+        base_url=f"{plain_stack}/v1", api_key="unused", http_client=httpx.Client(trust_env=False)
+    ) as client:
+        yield client
+
+
 def data_uri(image: np.ndarray) -> str:
     buffer = io.BytesIO()
     Image.fromarray(image[..., 0]).save(buffer, "PNG")
@@ -40,12 +52,9 @@ def data_uri(image: np.ndarray) -> str:
 @pytest.mark.parametrize(
     "options", [{}, {"encoding_format": "float"}, {"encoding_format": "base64"}], ids=str
 )
-def test_the_official_client(plain_stack: str, encoder: str, options: dict) -> None:
+def test_the_official_client(official: Any, plain_stack: str, encoder: str, options: dict) -> None:
     images = load_builtin("digits", root=None).test.images[:4]
-    with openai.OpenAI(
-        base_url=f"{plain_stack}/v1", api_key="unused", http_client=httpx.Client(trust_env=False)
-    ) as client:
-        answer = client.embeddings.create(model=encoder, input=[data_uri(i) for i in images], **options)
+    answer = official.embeddings.create(model=encoder, input=[data_uri(i) for i in images], **options)
     rows = [e.embedding for e in answer.data]
     if options.get("encoding_format") == "base64":
         rows = [np.frombuffer(base64.b64decode(row), np.float32) for row in rows]
@@ -63,11 +72,10 @@ def test_the_official_client(plain_stack: str, encoder: str, options: dict) -> N
     assert answer.usage.total_tokens >= 0
 
 
-def test_one_image_and_an_unknown_model(plain_stack: str, encoder: str) -> None:
+def test_one_image_and_an_unknown_model(official: Any, encoder: str) -> None:
+    from openai import APIStatusError
+
     image = data_uri(load_builtin("digits", root=None).test.images[0])
-    with openai.OpenAI(
-        base_url=f"{plain_stack}/v1", api_key="unused", http_client=httpx.Client(trust_env=False)
-    ) as client:
-        assert len(client.embeddings.create(model=encoder, input=image).data[0].embedding) == 3
-        with pytest.raises(openai.APIStatusError, match="/model: unknown encoder"):
-            client.embeddings.create(model="nobody", input=image)
+    assert len(official.embeddings.create(model=encoder, input=image).data[0].embedding) == 3
+    with pytest.raises(APIStatusError, match="/model: unknown encoder"):
+        official.embeddings.create(model="nobody", input=image)

@@ -40,6 +40,11 @@ def test_a_server_without_an_encoder_loads_no_scipy_and_a_decoder_no_spec() -> N
     assert not loaded_by("import service.inference.decoder").intersection((*HEAVY, "pydantic"))
 
 
+def test_an_encoder_is_loaded_without_what_exporting_needs() -> None:
+    """SymPy alone takes a third of a second."""
+    assert not loaded_by("import nidim.bundle").intersection({"sympy", "onnx", "onnxscript"})
+
+
 def test_the_names_of_the_data_room_are_there() -> None:
     import nidim.data
 
