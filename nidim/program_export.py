@@ -18,7 +18,7 @@ from torch.export import ExportedProgram
 
 from nidim.encoders import EncoderModel
 from nidim.errors import BundleError
-from nidim.onnx_export import any_number, FromPixels
+from nidim.onnx_export import FromPixels, any_number
 from nidim.onnx_run import difference
 
 PARITY = 1e-5
