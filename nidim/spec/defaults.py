@@ -43,8 +43,8 @@ the certificate in nats, all at σ = .5, with BHEP of weight 1: .955, .985, .985
 .986, .987, .000, 4.71 by the exact one; with BHEP of weight 10 .973, .981, .985, .049, 4.46, of 25 .968, .979, .982,
 .115, 4.40. At d = 2 the exact critic costs the law (Henze–Zirkler p .26 instead of .45) and gains nothing.
 """
-MOST_SIGMA = 0.75
-"""Of a default: beyond it the channel carries less than half a nat a dimension."""
+MOST_SIGMA, MOST_EPSILON = 0.75, 0.75
+"""Of a default: beyond them the channel carries less than half a nat a dimension."""
 CHANNEL_SIGMA = 1.2
 """σ of two stages with the exact critic from ``REGULARIZED_FROM`` on, as a multiple of ``default_sigma``.
 
@@ -135,7 +135,7 @@ def _augmentation(facts: DatasetFacts, size: int) -> views.Augmentation:
 
 def _noise(normalization: matching.Normalization | None, dim: int, n_heldout: int) -> matching.Noise:
     if normalization is not None and normalization.kind == "sigmoid":
-        return matching.UniformNoise(epsilon=default_epsilon(dim))
+        return matching.UniformNoise(epsilon=_certifiable_epsilon(default_epsilon(dim), dim, n_heldout))
     return matching.GaussianNoise(sigma=_certifiable(default_sigma(dim), dim, n_heldout))
 
 
@@ -151,6 +151,18 @@ def _certifiable(sigma: float, dim: int, n_heldout: int) -> float:
         return sigma
     least = math.ceil(100 * channel.sigma_for(dim, channel.certifiable(dim, n_heldout))) / 100
     return max(sigma, min(least, MOST_SIGMA))
+
+
+def _certifiable_epsilon(epsilon: float, dim: int, n_heldout: int) -> float:
+    """The same of ε.
+
+    Digits at d = 16, seed 0, ε = .59 instead of .4: certificate 5.3 instead of 8.1 nats, MLP .967 instead of .958,
+    linear .972 instead of .958, kNN .964 instead of .955, sliced W2 over its floor 2.2 instead of 2.7.
+    """
+    if n_heldout < channel.LEAST_HELDOUT:
+        return epsilon
+    least = math.ceil(100 * channel.epsilon_for(dim, channel.certifiable(dim, n_heldout))) / 100
+    return max(epsilon, min(least, MOST_EPSILON))
 
 
 def default_epsilon(dim: int) -> float:

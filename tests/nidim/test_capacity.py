@@ -12,6 +12,7 @@ from scipy.special import logsumexp
 
 from nidim import capacity
 from nidim.spec import DatasetFacts, TrainSpec, channel
+from nidim.spec.defaults import default_epsilon
 from nidim.spec.matching import GaussianNoise, NoNoise, UniformNoise
 
 
@@ -125,6 +126,23 @@ def test_a_default_sigma_is_one_that_the_held_out_images_can_certify(dim: int, n
         assert [each.code for each in advice] == ([] if reach else ["certificate_out_of_reach"])
     few, _ = resolved(1438, 63, encoder={"kind": "conv", "dim": 16})
     assert few.sigma == 0.5, "there is no certificate to be had"
+
+
+@pytest.mark.parametrize("n_test", [64, 359, 10_000])
+@pytest.mark.parametrize("dim", [2, 8, 16])
+def test_a_default_epsilon_is_one_that_the_held_out_images_can_certify(dim: int, n_test: int) -> None:
+    sigmoid = {
+        "prior": {"kind": "uniform"},
+        "normalization": {"kind": "sigmoid"},
+        "encoder": {"kind": "conv", "dim": dim},
+    }
+    found, advice = resolved(1438, n_test, **sigmoid)
+    assert found.epsilon is not None
+    assert found.epsilon <= 0.75
+    reach = channel.epsilon_for(dim, channel.certifiable(dim, n_test)) <= 0.75
+    assert ("certificate_out_of_reach" in [each.code for each in advice]) == (not reach)
+    few, _ = resolved(1438, 63, **sigmoid)
+    assert few.epsilon == default_epsilon(dim), "there is no certificate to be had"
 
 
 def test_out_of_reach_names_a_sigma_that_fits() -> None:
