@@ -201,8 +201,15 @@ def footnote() -> str:
         for runs in stored_runs().values()
         for p in (r["provenance"] for r in runs)
     }
+    slower = sorted(
+        name
+        for name, runs in stored_runs().items()
+        if any(run["resolved"]["dtype"] == "float32" for run in runs)
+    )
     return (
         f"\n{'; '.join(sorted(found))}. "
+        "`precision: auto` takes what is faster on the machine at the time, mostly bfloat16; in float32, which takes "
+        f"longer here, were runs of {', '.join(slower)}. "
         "Mean ± sd over seeds; `min`: minutes with the evaluation. `no noise` alone is plain InfoMax, its certificate "
         "evaluated at the σ in brackets. `KL bound` in nats, with its one-sided 95 % end and what 10,000 true "
         "draws come to. `term`: what stands beside the noise: EP is Epps–Pulley, BHEP the distance behind the "

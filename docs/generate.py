@@ -14,13 +14,22 @@ from pydantic_core import PydanticUndefined
 
 from nidim.capacity import resolve
 from nidim.data import builtin_facts
-from nidim.spec import TrainSpec, laws, matching, parts, views
+from nidim.spec import TrainSpec, channel, laws, matching, parts, views
+from nidim.spec import defaults as rules
 from nidim.spec.generator import GeneratorModel
 from service.app import create_app
 from service.settings import Settings
 
 HERE = Path(__file__).resolve().parent
-SHOWN = (("digits", 2), ("mnist", 2), ("mnist", 16), ("cifar10", 64))
+SIGMOID = {"prior": {"kind": "uniform"}, "normalization": {"kind": "sigmoid"}}
+SHOWN: tuple[tuple[str, int, dict[str, Any]], ...] = (
+    ("digits", 2, {}),
+    ("digits", 16, {}),
+    ("digits", 16, SIGMOID),
+    ("mnist", 2, {}),
+    ("mnist", 16, {}),
+    ("cifar10", 64, {}),
+)
 UNIONS = {
     "encoder": parts.Encoder,
     "method": parts.Method,
@@ -67,30 +76,60 @@ def _cell(text: str) -> str:
 
 def defaults_page() -> str:
     """The defaults that a few specs are filled with, and every kind of every part."""
-    return "\n".join(["# The spec and its defaults", "", *_examples(), "", *_kinds()]) + "\n"
+    return "\n".join(["# The spec and its defaults", "", *_examples(), "", *_rules(), "", *_kinds()]) + "\n"
 
 
 def _examples() -> list[str]:
     columns = []
-    for name, dim in SHOWN:
+    for name, dim, more in SHOWN:
         facts = builtin_facts(name)
         kind = "conv" if facts.channels == 1 else "resnet18"
-        spec = TrainSpec.model_validate({"dataset": name, "encoder": {"kind": kind, "dim": dim}}).filled(
-            facts
-        )
-        columns.append((f"{name}, d = {dim}", spec, resolve(spec, facts)[0]))
+        given = {"dataset": name, "encoder": {"kind": kind, "dim": dim}, **more}
+        spec = TrainSpec.model_validate(given).filled(facts)
+        also = ", sigmoid" if more else ""
+        columns.append((f"{name}, d = {dim}{also}", spec, resolve(spec, facts)[0]))
     fields = [f for f in TrainSpec.model_fields if f not in ("format_version", "kind", "dataset")]
     lines = [
-        "Only `dataset` has to be given. What the other fields become for four of them:",
+        "Only `dataset` has to be given. What the other fields become for some of them (`sigmoid`: a uniform `prior` "
+        "and sigmoid `normalization`, the paper's construction):",
         "",
         "| field | " + " | ".join(title for title, _, _ in columns) + " |",
         "|---" * (len(columns) + 1) + "|",
     ]
     for field in fields:
         lines.append(f"| `{field}` | " + " | ".join(_brief(getattr(s, field)) for _, s, _ in columns) + " |")
-    lines.append("| σ resolved | " + " | ".join(f"{r.sigma:.3g}" for _, _, r in columns) + " |")
+    lines.append("| σ resolved | " + " | ".join(_number(r.sigma) for _, _, r in columns) + " |")
+    lines.append("| ε resolved | " + " | ".join(_number(r.epsilon) for _, _, r in columns) + " |")
     lines.append("| C, nats | " + " | ".join(f"{r.capacity_nats:.2f}" for _, _, r in columns) + " |")
     return lines
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
+
+
+def _rules() -> list[str]:
+    """How the values above come about, in the numbers of the code."""
+    shown = ", ".join(f"{kind} {number:,}" for kind, number in rules.IMAGES_SEEN.items())
+    few, many, exact = rules.NEIGHBORS_FROM, rules.NEIGHBORS_UP_TO, rules.REGULARIZED_FROM
+    return [
+        "## How they are chosen",
+        "",
+        "A part that is left out gets these; a part of which only the `kind` is given gets the values of its list, "
+        "below, which know nothing of the dataset.",
+        "",
+        f"- σ = .2 (d/2)^.44 within [.05, {rules.MOST_SIGMA}]; where log of the held-out images falls short of the "
+        f"capacity C by more than {channel.SLACK_PER_DIM} nats a dimension, as much larger as closes that, up to "
+        f"{rules.MOST_SIGMA} (with fewer than {channel.LEAST_HELDOUT} held-out images there is no certificate, and σ "
+        "goes by d alone).",
+        "- ε, for a sigmoid output, so that uniform noise carries as much as that σ; raised in the same way, up to "
+        f"{rules.MOST_EPSILON}.",
+        f"- `infomax` has two stages (`neighbors` = {rules.NEIGHBORS}) for {few:,} to {many:,} gray images, up "
+        f"to d = {rules.NEIGHBORS_DIM}. From d = {exact} on the critic of the second stage is the exact one of the "
+        f"channel, and σ is {rules.CHANNEL_SIGMA} times as large.",
+        f"- The sliced term stands beside Gaussian noise from d = {exact} on, and below that in two stages.",
+        f"- `epochs` so that about as many images are shown, 8 to 400: {shown}.",
+    ]
 
 
 def _brief(value: object) -> str:

@@ -50,7 +50,7 @@ def _compiled_operators_load() -> bool:
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(
-            "torchvision is not installed: pip install 'nidim[train]'", name="torchvision"
+            "torchvision is not installed; in a checkout of nidim: pip install '.[train]'", name="torchvision"
         )
     for library in Path(spec.origin).parent.glob("_C.*"):
         try:

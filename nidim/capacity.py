@@ -31,6 +31,8 @@ from nidim.spec.targets import StoredPoints
 
 SIGMA_RANGE = (0.05, 0.75)
 """σ "auto" stays within; below, the loss saturates before the law is filled, above, little is left."""
+LOUDEST_SIGMA, LOUDEST_EPSILON = 1.0, 0.5
+"""No advice asks for more: beyond σ the noise, beyond ε the corners of the cube, make the law, not the images."""
 FILL = 0.8
 """σ "auto" aims at this fraction of log n, the ceiling of what n candidates can show."""
 
@@ -169,12 +171,20 @@ def out_of_reach(kind: str, dim: int, capacity: float | None, n_heldout: int) ->
     enough = certifiable(dim, n_heldout)
     if capacity <= enough:
         return []
-    if kind == "gaussian":
-        fits = f"sigma at least {sigma_for(dim, enough):.3g}"
-    else:
-        fits = f"epsilon at least {epsilon_for(dim, enough):.3g}"
+    name, least, most = (
+        ("sigma", sigma_for(dim, enough), LOUDEST_SIGMA)
+        if kind == "gaussian"
+        else ("epsilon", epsilon_for(dim, enough), LOUDEST_EPSILON)
+    )
+    least = math.ceil(1000 * least) / 1000
+    fits = f"Use {name} at least {least:.3f}."
+    if least > most:
+        fits = (
+            f"Hold out more images or use fewer dimensions: {name} would have to be {least:.3f}, and hardly anything "
+            "but the noise would be certified."
+        )
     detail = (
         f"The channel can carry {capacity:.1f} nats, but {min(n_heldout, MOST_HELDOUT)} held-out images show at most "
-        f"{ceiling(n_heldout):.1f}: no certificate within {SLACK_PER_DIM} nats a dimension is possible. Use {fits}."
+        f"{ceiling(n_heldout):.1f}: no certificate within {SLACK_PER_DIM} nats a dimension is possible. {fits}"
     )
     return [Advice(code="certificate_out_of_reach", detail=detail)]

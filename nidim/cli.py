@@ -88,7 +88,9 @@ def _lacking(exc: ModuleNotFoundError) -> click.ClickException:
     """Advice for an installation without the extras; a module of our own that is missing is a mistake of ours."""
     if exc.name is None or exc.name.partition(".")[0] in ("nidim", "service", "worker"):
         raise exc
-    return click.ClickException(f"This needs {exc.name}, which is not installed: pip install 'nidim[all]'.")
+    return click.ClickException(
+        f"This needs {exc.name}, which is not installed; in a checkout of nidim: pip install '.[all]'."
+    )
 
 
 @click.group(

@@ -75,7 +75,7 @@ class Network(BaseSettings):
     otlp_endpoint: str = Field(
         default="",
         description="URL of an OpenTelemetry collector (OTLP over HTTP) that traces go to; empty: none, "
-        "else needs nidim[tracing]",
+        "else needs the extra tracing",
     )
 
 

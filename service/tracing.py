@@ -34,7 +34,7 @@ class TracingSettings(Protocol):
 
 
 class TracingUnavailable(RuntimeError):
-    """NIDIM_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: install nidim[tracing], or unset it."""
+    """NIDIM_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: install the extra tracing, or unset it."""
 
     def __init__(self) -> None:
         super().__init__(type(self).__doc__)

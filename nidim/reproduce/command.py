@@ -39,7 +39,8 @@ NAMES = (
     type=click.Choice(["small", "full"]),
     default="small",
     show_default=True,
-    help="small: handwritten digits or fewer simulations, minutes to an hour on two cores; full: MNIST.",
+    help="small: handwritten digits or fewer simulations, half an hour to hours (scale: MNIST and colour images, too); "
+    "full: MNIST.",
 )
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1, 100), help="0 to SEEDS − 1.")
 @click.option(
@@ -77,8 +78,8 @@ def reproduce(
 
     \b
     Runs are kept, so Ctrl-C costs one run and the same command goes on:
-      nidim reproduce targets                                  minutes, on handwritten digits
-      nidim reproduce power                                    minutes, simulations
+      nidim reproduce targets                                  half an hour, on handwritten digits
+      nidim reproduce power                                    hours, simulations
       nidim reproduce tradeoff --scale full --datasets-dir DIR     hours, on MNIST
     """
     from nidim.reproduce.table import Sources
@@ -99,6 +100,11 @@ def reproduce(
         [
             f"nidim reproduce {table} --scale {scale} --seeds {max(len(runs) for _, runs in found)}",
             *(f"--set {change}" for change in changes),
+            *(
+                ["--datasets-dir DIR"]
+                if any(row.dataset not in ("digits", "simulated") for row in rows)
+                else []
+            ),
         ]
     )
     page = out / f"{table}-{scale}.md"

@@ -194,7 +194,8 @@ PRIOR_GAP = Table(
     name="prior-gap",
     title="The prior gap: a generator fed from the known law instead of from data",
     about="One generator, the same budget, conditioned on encoders that were made in different ways; what it is fed is "
-    "blurred by the same σ in every row, or by twice that where it says so. Fréchet distances between features of a "
+    "blurred by the same σ in every row (.2 at d = 2 and .5 at d = 16, not that of the default spec's noise where "
+    "it is larger), or by twice that where it says so. Fréchet distances between features of a "
     "classifier trained on the same dataset, to held-out images that are in no other set: of draws of the prior, of "
     "embeddings of other held-out images, and (floor) of as many training images. Prior gap: the first over the "
     "second; 1 is perfect. Above floor: the same without the floor, which finitely many images add to both; a dash "
@@ -214,7 +215,7 @@ PRIOR_GAP = Table(
         Column("recall", _of("prior", "recall"), ".2f"),
         Column("class", _of("heldout", "class_agreement"), ".2f"),
         Column("shares", _of("prior", "class_distance"), ".2f"),
-        Column("s", lambda run: run["train_s"], ".0f"),
+        Column("s", lambda run: run["train_s"], ".0f", "seconds of the generator's training, by the clock"),
     ),
     store=_store,
 )

@@ -46,11 +46,15 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A figure of a run, shown as mean ± standard deviation over the seeds; None: it does not apply."""
+    """A figure of a run, shown as mean ± standard deviation over the seeds; None: it does not apply.
+
+    ``meaning``: in a few words below the table, where the heading does not say it.
+    """
 
     heading: str
     value: Callable[[Run], float | None]
     form: str
+    meaning: str = ""
 
 
 Found = Sequence[tuple[Row, Sequence[Run]]]
@@ -82,9 +86,9 @@ def trainings(root: Path, sources: Sources) -> Store:
     return Runs(root, datasets_dir=sources.datasets_dir, allow_downloads=sources.allow_downloads)
 
 
-def of_report(key: str, heading: str, form: str) -> Column:
+def of_report(key: str, heading: str, form: str, meaning: str = "") -> Column:
     """A column of the report's summary."""
-    return Column(heading, lambda run: run["report"].get(key), form)
+    return Column(heading, lambda run: run["report"].get(key), form, meaning)
 
 
 def own_scale(
@@ -124,21 +128,23 @@ def kl_floor(run: Run) -> float | None:
 
 
 COST = (
-    Column("s", _seconds, ".0f"),
-    Column("peak MB", lambda run: run["peak_mb"], ".0f"),
+    Column("s", _seconds, ".0f", "processor seconds of the training, by the clock on a GPU"),
+    Column("peak MB", lambda run: run["peak_mb"], ".0f", "the most memory that the process had"),
 )
 MATCHING = (
-    of_report("hz_p", "HZ p", ".3f"),
-    of_report("hz_p_null", "true draws", ".3f"),
-    of_report("hz_reject", "rejected", ".2f"),
-    of_report("sw2_ratio", "SW2 / floor", ".1f"),
+    of_report("hz_p", "HZ p", ".3f", "Henze–Zirkler, mean over subsamples of 64 held-out embeddings"),
+    of_report("hz_p_null", "true draws", ".3f", "the same of as many true draws"),
+    of_report("hz_reject", "rejected", ".2f", "share of these subsamples whose p is below .05"),
+    of_report(
+        "sw2_ratio", "SW2 / floor", ".1f", "sliced Wasserstein-2 distance to the law, over that of true draws"
+    ),
 )
 INFORMATION = (
     of_report("capacity_nats", "C", ".2f"),
     of_report("mi_nats", "Î", ".2f"),
     of_report("kl_bound_nats", "KL bound", ".2f"),
-    of_report("kl_bound_upper95_nats", "95 %", ".2f"),
-    Column("KL of draws", kl_floor, ".2f"),
+    of_report("kl_bound_upper95_nats", "95 %", ".2f", "upper end of the KL bound, one-sided"),
+    Column("KL of draws", kl_floor, ".2f", "the KL bound of as many true draws"),
 )
 REPRESENTATION = (
     of_representation("rankme", "RankMe", ".1f"),
@@ -166,8 +172,13 @@ def markdown(table: Table, found: Found, command: str) -> str:
         cells += [spread([column.value(run) for run in runs], column.form) for column in table.columns]
         lines.append("| " + " | ".join(cells) + " |")
         provenances |= {_provenance(run) for run in runs}
+    meanings = [f"{column.heading}: {column.meaning}" for column in table.columns if column.meaning]
+    if meanings:
+        lines += ["", f"{'; '.join(meanings)}."]
     if table.findings is not None:
         lines += ["", table.findings(found)]
+    if precisions := _precisions(found):
+        lines += ["", precisions]
     if waiting := [row.name for row, runs in found if not runs]:
         lines += ["", f"Not made yet: {', '.join(waiting)}."]
     dashes = " A dash: does not apply, or not measured by an earlier version."
@@ -190,6 +201,24 @@ def figures(table: Table, found: Found) -> list[dict[str, Any]]:
         }
         for row, runs in found
     ]
+
+
+def _precisions(found: Found) -> str:
+    """Which rows were trained in which precision, where they differ: ``auto`` takes what is faster on the machine."""
+    trained: dict[str, set[str]] = {}
+    for row, runs in found:
+        for run in runs:
+            if dtype := (run.get("resolved") or {}).get("dtype"):
+                trained.setdefault(dtype, set()).add(row.name)
+    if len(trained) < 2:
+        return ""
+    fewer = min(trained, key=lambda dtype: len(trained[dtype]))
+    (other,) = trained.keys() - {fewer}
+    rows = ", ".join(row.name for row, _ in found if row.name in trained[fewer])
+    return (
+        f"`precision: auto` takes what is faster on the machine at the time: {fewer} in runs of {rows}; {other} in the "
+        "others."
+    )
 
 
 def _provenance(run: Run) -> str:

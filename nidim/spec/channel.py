@@ -3,7 +3,11 @@
     f with zero mean and unit variance, Z ~ N(0, σ²I_d):      I(f(X); f(X)+Z) ≤ C = d/2 · log(1 + 1/σ²)
     f with support [0, 1]^d,            Z ~ U([−ε, ε]^d):     I(f(X); f(X)+Z) ≤ C = d · log(1 + 1/(2ε))
 
-References: arXiv 2410.06993; for the ceiling log n of sample bounds, McAllester & Stratos 2020.
+The second is reached where 1/(2ε) is whole. Beyond ε = .5 it is not: a coordinate then carries log 2/(2ε), by
+embeddings at the corners of the cube (Oettli 1974).
+
+References: arXiv 2410.06993; W. Oettli, Capacity-achieving input distributions for some amplitude-limited channels with
+additive noise, IEEE Trans. Inf. Theory 20 (1974); for the ceiling log n of sample bounds, McAllester & Stratos 2020.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def test_commands_of_the_base_work_and_the_others_say_what_they_need(tmp_path: P
     for words in (["up", "--port", "0"], ["evaluate", str(tmp_path)]):
         done = alone(run.format(words=words))
         assert done.returncode == 1
-        assert "pip install 'nidim[all]'" in done.stderr
+        assert "pip install '.[all]'" in done.stderr
         assert "Traceback" not in done.stderr
 
 

@@ -220,7 +220,7 @@ def test_the_shell_completes_commands() -> None:
 def test_a_dataset_gets_a_column_of_embeddings(
     server: Any, client: Client, image_file: Callable[..., bytes], tmp_path: Path
 ) -> None:
-    pytest.importorskip("datasets", reason="datasets is not installed: pip install 'nidim[recipes]'")
+    pytest.importorskip("datasets", reason="datasets is not installed: pip install '.[recipes]'")
     digits = load_builtin("digits", root=None).test.images[:2, ..., 0]
     for name, image in zip(("one.png", "two.png"), digits, strict=True):
         (tmp_path / name).write_bytes(image_file(image))

@@ -138,22 +138,43 @@ def test_a_default_epsilon_is_one_that_the_held_out_images_can_certify(dim: int,
     }
     found, advice = resolved(1438, n_test, **sigmoid)
     assert found.epsilon is not None
-    assert found.epsilon <= 0.75
-    reach = channel.epsilon_for(dim, channel.certifiable(dim, n_test)) <= 0.75
+    assert found.epsilon <= 0.5
+    reach = channel.epsilon_for(dim, channel.certifiable(dim, n_test)) <= 0.5
     assert ("certificate_out_of_reach" in [each.code for each in advice]) == (not reach)
     few, _ = resolved(1438, 63, **sigmoid)
     assert few.epsilon == default_epsilon(dim), "there is no certificate to be had"
 
 
-def test_out_of_reach_names_a_sigma_that_fits() -> None:
-    noise = {"kind": "gaussian", "sigma": 0.3}
-    _, (advice,) = resolved(noise=noise, encoder={"kind": "conv", "dim": 16})
+def advised(n_test: int, **spec: object) -> str:
+    """What the warning advises."""
+    _, (advice,) = resolved(1438, n_test, **spec)
     assert advice.code == "certificate_out_of_reach"
-    fits = float(advice.detail.rsplit("at least ", 1)[1].rstrip("."))
+    return advice.detail.split("is possible. ")[1]
+
+
+@pytest.mark.parametrize(("dim", "n_test"), [(8, 64), (16, 359), (16, 10_000), (20, 359)])
+def test_a_sigma_that_is_advised_fits_as_it_stands(dim: int, n_test: int) -> None:
+    given = {"kind": "gaussian", "sigma": 0.2}
+    words = advised(n_test, noise=given, encoder={"kind": "conv", "dim": dim})
+    fits = float(words.removeprefix("Use sigma at least ").rstrip("."))
+    _, nothing = resolved(1438, n_test, noise={**given, "sigma": fits}, encoder={"kind": "conv", "dim": dim})
+    assert nothing == []
+
+
+@pytest.mark.parametrize("dim", [4, 8])
+def test_an_epsilon_that_is_advised_fits_as_it_stands(dim: int) -> None:
+    words = advised(359, noise={"kind": "uniform", "epsilon": 0.02}, encoder={"kind": "conv", "dim": dim})
+    fits = float(words.removeprefix("Use epsilon at least ").rstrip("."))
     _, nothing = resolved(
-        noise={"kind": "gaussian", "sigma": fits * 1.01}, encoder={"kind": "conv", "dim": 16}
+        1438, 359, noise={"kind": "uniform", "epsilon": fits}, encoder={"kind": "conv", "dim": dim}
     )
     assert nothing == []
+
+
+@pytest.mark.parametrize(("kind", "name"), [("gaussian", "sigma"), ("uniform", "epsilon")])
+def test_no_noise_is_advised_that_would_drown_the_embedding(kind: str, name: str) -> None:
+    words = advised(359, noise={"kind": kind, name: 0.4}, encoder={"kind": "conv", "dim": 64})
+    assert words.startswith("Hold out more images or use fewer dimensions")
 
 
 def test_resolve_clips_the_batch_and_stores_sigma() -> None:

@@ -21,7 +21,7 @@ from nidim.cli import main
 from nidim.errors import DataError
 from nidim.evaluate import Embedded
 from nidim.reproduce import command, pareto, posthoc, predict, prior_gap, runs, sets
-from nidim.reproduce.table import Posthoc, Row, Sources, spread
+from nidim.reproduce.table import Posthoc, Row, Sources, markdown, of_report, spread
 from nidim.reproduce.tables import TABLES
 from nidim.spec import DatasetFacts
 from tests.nidim.samples import arc
@@ -57,6 +57,7 @@ def test_a_table_is_made_in_pieces_and_nothing_twice(tmp_path: Path, trained: li
     line = next(line for line in page.splitlines() if "exponential" in line)
     assert line.startswith("| 2 | exponential | 1 |")
     assert "nidim reproduce targets --scale small --seeds 1 --set epochs=2" in page
+    assert "--datasets-dir" not in page, "digits need none"
     assert "Laplace" not in page, "a row of dashes says nothing"
     waiting = next(line for line in page.splitlines() if line.startswith("Not made yet: "))
     names = {row.name for row in TABLES["targets"].rows("small")} - {"gaussian-2", "exponential-2"}
@@ -240,6 +241,29 @@ def test_spread() -> None:
     assert spread([1.0, None, 3.0], ".1f") == "2.0 ± 1.4"
     assert spread([2.0], ".1f") == "2.0"
     assert spread([None], ".1f") == "–"
+
+
+def run_in(dtype: str) -> dict[str, Any]:
+    """As much of a stored run as a page needs."""
+    dataset = {"name": "x", "n_train": 1, "n_test": 1}
+    provenance = {"dataset": dataset, "processor": "p", "threads": 1, "torch": "t", "nidim": "n"}
+    return {"seed": 0, "resolved": {"dtype": dtype}, "provenance": provenance, "report": {"hz_p": 0.5}}
+
+
+def page_of(*dtypes: str) -> str:
+    columns = (of_report("hz_p", "HZ p", ".1f", "of a test"), of_report("hz_p", "again", ".1f"))
+    table = dataclasses.replace(TABLES["targets"], columns=columns, headings=("row",))
+    rows = [Row(f"row-{i}", (f"{i}",), {}, "x") for i in range(len(dtypes))]
+    return markdown(
+        table, [(row, [run_in(dtype)]) for row, dtype in zip(rows, dtypes, strict=True)], "made so"
+    )
+
+
+def test_a_page_says_what_its_columns_mean_and_which_rows_differ_in_precision() -> None:
+    page = page_of("bfloat16", "float32", "bfloat16")
+    assert "\nHZ p: of a test.\n" in page
+    assert "float32 in runs of row-1; bfloat16 in the others." in page
+    assert "precision" not in page_of("float32", "float32")
 
 
 def test_the_peak_is_that_of_one_run() -> None:
