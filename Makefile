@@ -10,6 +10,8 @@ PIP_FLAGS := --quiet --disable-pip-version-check --no-compile --constraint const
 unexport PYTHONDONTWRITEBYTECODE
 # Most tests wait for real servers to start, so a few at a time cost little; a file stays in one process.
 TEST_PROCESSES ?= 4
+# Another index for torch alone, e.g. one with smaller builds for the CPU; empty: pip's own.
+TORCH_INDEX ?=
 FAULTS ?= 100
 SEED ?= 0
 MINUTES ?= 60
@@ -33,7 +35,7 @@ install: .venv/installed
 	$(PYTHON) -c 'import sys; sys.exit("nidim needs Python 3.11 or newer; set PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install $(PIP_FLAGS) --upgrade pip
-	$(BIN)/python -m pip install $(PIP_FLAGS) torch
+	$(BIN)/python -m pip install $(PIP_FLAGS) $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)") torch
 	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[dev]'
 	touch $@
 
