@@ -109,7 +109,7 @@ def _number(value: float | None) -> str:
 
 
 def _rules() -> list[str]:
-    """How the values above come about, in the numbers of the code."""
+    """How the values above come about."""
     shown = ", ".join(f"{kind} {number:,}" for kind, number in rules.IMAGES_SEEN.items())
     few, many, exact = rules.NEIGHBORS_FROM, rules.NEIGHBORS_UP_TO, rules.REGULARIZED_FROM
     return [

@@ -2,7 +2,7 @@
 
 Every thread by its Python frames, every task of the event loop by its own. It is told by a thread of its own, so it
 does not matter what the event loop is held up with, as long as that is Python or a wait that a signal ends.
-faulthandler would see more, but reads the frames of threads that are running: one process in thirty died of it.
+faulthandler would see more, but reads the frames of threads while they run: asked often, processes died of it.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ def told_on_request() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(
-            number, signal.SIG_IGN if former is signal.SIG_DFL else former
-        )  # it may come until the end
+        # it may come until the end, and by default a process dies of it
+        signal.signal(number, signal.SIG_IGN if former is signal.SIG_DFL else former)
 
 
 def _tell(loop: asyncio.AbstractEventLoop) -> None:

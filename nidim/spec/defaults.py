@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from nidim.spec import channel, laws, matching, parts, views
@@ -71,7 +72,7 @@ def defaults(spec: TrainSpec, facts: DatasetFacts) -> dict[str, Any]:
     exact = two_stages and critic.kind == "gaussian_channel" and noise.kind == "gaussian"
     if spec.noise is None and exact and encoder.dim >= REGULARIZED_FROM:
         noise = matching.GaussianNoise(
-            sigma=_certifiable(channel_sigma(encoder.dim), encoder.dim, facts.n_test)
+            sigma=_certifiable_sigma(channel_sigma(encoder.dim), encoder.dim, facts.n_test)
         )
     return {
         "image_size": size,
@@ -136,10 +137,10 @@ def _augmentation(facts: DatasetFacts, size: int) -> views.Augmentation:
 def _noise(normalization: matching.Normalization | None, dim: int, n_heldout: int) -> matching.Noise:
     if normalization is not None and normalization.kind == "sigmoid":
         return matching.UniformNoise(epsilon=_certifiable_epsilon(default_epsilon(dim), dim, n_heldout))
-    return matching.GaussianNoise(sigma=_certifiable(default_sigma(dim), dim, n_heldout))
+    return matching.GaussianNoise(sigma=_certifiable_sigma(default_sigma(dim), dim, n_heldout))
 
 
-def _certifiable(sigma: float, dim: int, n_heldout: int) -> float:
+def _certifiable_sigma(sigma: float, dim: int, n_heldout: int) -> float:
     """σ, or a larger one, ``MOST_SIGMA`` at most, that so many held-out images can certify.
 
     A few hundred cannot show what a channel of many nats carries: there the certificate would say nothing, and its law
@@ -148,10 +149,7 @@ def _certifiable(sigma: float, dim: int, n_heldout: int) -> float:
     to 3.9 and 6.9; sliced W2 over its floor 1.23 instead of 1.19; MLP .971 instead of .960, linear .944 instead of
     .937, kNN .980 instead of .974, nearer to each other than three seeds tell apart.
     """
-    if n_heldout < channel.LEAST_HELDOUT:
-        return sigma
-    least = math.ceil(100 * channel.sigma_for(dim, channel.certifiable(dim, n_heldout))) / 100
-    return max(sigma, min(least, MOST_SIGMA))
+    return _raised(sigma, channel.sigma_for, dim, n_heldout, most=MOST_SIGMA)
 
 
 def _certifiable_epsilon(epsilon: float, dim: int, n_heldout: int) -> float:
@@ -161,10 +159,17 @@ def _certifiable_epsilon(epsilon: float, dim: int, n_heldout: int) -> float:
     certificate 6.2 instead of 8.0 nats, of the noisy law Henze–Zirkler p .25 instead of .17 (true draws .31) and sliced
     W2 over its floor 2.0 instead of 2.6; linear .971 instead of .963, kNN .968 instead of .954, MLP .960 both.
     """
+    return _raised(epsilon, channel.epsilon_for, dim, n_heldout, most=MOST_EPSILON)
+
+
+def _raised(
+    noise: float, noise_for: Callable[[int, float], float], dim: int, n_heldout: int, *, most: float
+) -> float:
+    """``noise``, or as much more, up to ``most``, as n held-out images can certify; few have no certificate."""
     if n_heldout < channel.LEAST_HELDOUT:
-        return epsilon
-    least = math.ceil(100 * channel.epsilon_for(dim, channel.certifiable(dim, n_heldout))) / 100
-    return max(epsilon, min(least, MOST_EPSILON))
+        return noise
+    least = math.ceil(100 * noise_for(dim, channel.certifiable(dim, n_heldout))) / 100
+    return max(noise, min(least, most))
 
 
 def default_epsilon(dim: int) -> float:
