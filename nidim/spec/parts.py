@@ -64,7 +64,8 @@ class InfoMaxMethod(Part):
     )
     first_dim: int = Field(64, ge=1, le=4096, description="d of the first stage, where there is one")
     first_epochs: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
-        None, description="epochs of the first stage; none: half of those of the second"
+        None,
+        description="epochs of the first stage; none: the default of one stage, at most half of those of the second",
     )
     local: float = Field(
         0.0,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from nidim.spec.train import DatasetFacts, FullSpec, TrainSpec
 
-SECOND_STAGE = 2
-"""The second stage has so many times the epochs of the first, unless these are given."""
+LEAST_SECOND = 2
+"""The second stage has at least so many times the epochs of the first, unless these are given."""
 
 
 def first_stage(spec: FullSpec, facts: DatasetFacts) -> FullSpec | None:
@@ -20,9 +20,12 @@ def first_stage(spec: FullSpec, facts: DatasetFacts) -> FullSpec | None:
         method=method.model_copy(update={"neighbors": 0, "first_epochs": None}),
         augmentation=spec.augmentation,
         optimizer=spec.optimizer,
-        epochs=method.first_epochs or max(1, spec.epochs // SECOND_STAGE),
+        epochs=method.first_epochs,
         batch_size=spec.batch_size,
         precision=spec.precision,
         seed=spec.seed,
     )
-    return given.filled(facts)
+    first = given.filled(facts)
+    if method.first_epochs is not None:
+        return first
+    return first.model_copy(update={"epochs": max(1, min(first.epochs, spec.epochs // LEAST_SECOND))})
