@@ -128,7 +128,8 @@ def _rules() -> list[str]:
         f"to d = {rules.NEIGHBORS_DIM}. From d = {exact} on the critic of the second stage is the exact one of the "
         f"channel, and σ is {rules.CHANNEL_SIGMA} times as large.",
         f"- The sliced term stands beside Gaussian noise from d = {exact} on, and below that in two stages.",
-        f"- `epochs` so that about as many images are shown, 8 to 400: {shown}.",
+        f"- `epochs` so that about as many images are shown, 8 to 400: {shown}; of two stages the second has "
+        f"{rules.SECOND_STAGE} times as many, from d = {exact} on {rules.LONG_SECOND_STAGE} times.",
     ]
 
 

@@ -41,14 +41,15 @@ belong together close to each other, and convex classes come of it (``nidim repr
 images at d = 16 (benchmarks/results/mnist-choices), linear, kNN and MLP accuracy, Henze–Zirkler p (true draws .317) and
 the certificate in nats, all at σ = .5, with BHEP of weight 1: .955, .985, .985, .032, 4.54 by a learned critic; .981,
 .986, .987, .000, 4.71 by the exact one; with BHEP of weight 10 .973, .981, .985, .049, 4.46, of 25 .968, .979, .982,
-.115, 4.40. What the heavier weight costs, longer training gives back (``SECOND_STAGE``). At d = 2 the exact critic costs the law (Henze–Zirkler p .26 instead of .45) and gains nothing.
+.115, 4.40. What the heavier weight costs, longer training gives back (``SECOND_STAGE``). At d = 2 the exact critic
+costs the law (Henze–Zirkler p .26 instead of .45) and gains nothing.
 """
 SECOND_STAGE, LONG_SECOND_STAGE = 2, 5
 """The second of two stages has so many times the epochs of one; the larger from ``REGULARIZED_FROM`` on.
 
-There the law takes longest to come. On the same images at d = 16, σ = .6, BHEP of weight 25, 18 and 45 epochs after 9 in
-the first stage: linear .966 and .975, kNN .980 and .983, MLP .983 and .985, Henze–Zirkler p .123 and .143, sliced W2
-over its floor 2.21 and 2.20; with BHEP of weight 10 and 18 epochs .975, .983, .984, .054, 2.44.
+There the law takes longest to come. On the same images at d = 16, σ = .6, BHEP of weight 25, 18 and 45 epochs after 9
+in the first stage: linear .966 and .975, kNN .980 and .983, MLP .983 and .985, Henze–Zirkler p .123 and .143, sliced
+W2 over its floor 2.21 and 2.20; with BHEP of weight 10 and 18 epochs .975, .983, .984, .054, 2.44.
 """
 MOST_SIGMA, MOST_EPSILON = 0.75, 0.5
 """Of a default: beyond σ the channel carries less than half a nat a dimension, beyond ε less than its formula says."""
