@@ -81,6 +81,17 @@ def test_the_information_of_the_matched_channel_is_its_capacity():
     assert c.ceiling_nats == pytest.approx(math.log(6000))
 
 
+@pytest.mark.parametrize(("n", "d", "sigma"), [(64, 1, 1.5), (64, 2, 3.0)])
+def test_the_upper_end_covers_where_nothing_else_is_on_the_safe_side(n: int, d: int, sigma: float):
+    mu, covariance = MU[:d], COVARIANCE[:d, :d]
+    expected = true_kl(mu, covariance, sigma)
+    found = [
+        gaussian_certificate(gaussian(n, mu, covariance, s), sigma=sigma, law="", seed=s) for s in range(500)
+    ]
+    covered = sum(c.kl_bound_upper95_nats >= expected for c in found)
+    assert 450 <= covered <= 490  # 465 to 475 expected, sd 5
+
+
 def test_the_upper_end_covers_the_truth_nineteen_times_in_twenty():
     expected = true_kl(MU, COVARIANCE, 0.7)
     found = [
