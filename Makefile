@@ -42,7 +42,11 @@ install: .venv/installed
 demo: install
 	$(BIN)/nidim demo --out demo-out $(if $(filter-out file,$(origin DATASETS)),--datasets-dir "$(DATASETS)")
 
-test: install
+# A fresh environment holds nothing compiled, and test processes that begin at once would each compile the same.
+.venv/imported: .venv/installed
+	$(BIN)/python -m pytest --collect-only --quiet --quiet > $@ || (cat $@; rm $@; exit 1)
+
+test: .venv/imported
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
 check: install
