@@ -28,9 +28,16 @@ ABSENT = {
     "then the other seeds (`--help`)."
 }
 """What stands for a section that has no results, where it is not only to be run."""
+ABSENT_PEERS = (
+    "Of other peers solo-learn 1.0.2 asks for torch 1.9.1, which no Python from 3.10 on has, and lejepa was not to be "
+    "had as a package."
+)
+TIMES_LIGHTLY = 3
 PLOTTED = {"engines": ", 1 thread, batch "}
 """Of a section with many rows, what those have in their names that are plotted."""
 OURS, LIMIT = "#d6514f", "#9aa3ad"
+LOADS = "loads"
+PERCENTILES = {"p50": "#9aa3ad", "p99": "#3b6fb6", "p999": "#d6514f"}
 
 
 def main(small: bool = False) -> None:  # noqa: ARG001
@@ -40,6 +47,8 @@ def main(small: bool = False) -> None:  # noqa: ARG001
     for name, stored in found.items():
         if stored is not None:
             plot(stored, picture(name))
+            if _open_loop(stored["rows"]):
+                plot_loads(stored, picture(name, LOADS))
 
 
 def _stored(name: str) -> Json | None:
@@ -47,9 +56,9 @@ def _stored(name: str) -> Json | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def picture(name: str) -> Path:
-    """Where the plot of a section lies."""
-    return DOCS / "images" / f"speed-{name}.png"
+def picture(name: str, of: str = "") -> Path:
+    """Where the plot of a section lies, or of a part of it."""
+    return DOCS / "images" / f"speed-{name}{of and '-' + of}.png"
 
 
 def text(found: dict[str, Json | None]) -> str:
@@ -79,12 +88,84 @@ def _section(name: str, stored: Json) -> Iterator[str]:
     )
     for found in stored["rows"]:
         yield "| " + " | ".join(_cells(found)) + " |"
+    yield from _loads(stored["rows"])
     limits = sorted({found["limit_is"] for found in stored["rows"] if found.get("limit_is")})
     if limits:
         yield from ("", f"Limit: {'; '.join(limits)}.")
-    for sentence in stored.get("sentences", ()):
+    for sentence in (*stored.get("sentences", ()), *notes(name, stored["rows"])):
         yield from ("", sentence)
-    yield from ("", f"![{SECTIONS[name]}](images/{picture(name).name})", "", _where(stored["where"]))
+    yield from ("", f"![{SECTIONS[name]}](images/{picture(name).name})")
+    if _open_loop(stored["rows"]):
+        yield from ("", f"![Latency and goodput against load](images/{picture(name, LOADS).name})")
+    yield from ("", _where(stored["where"]))
+
+
+def notes(name: str, rows: list[Json]) -> Iterator[str]:
+    """What a row means beyond its numbers, and why one falls short."""
+    if name == "training":
+        yield from _no_faster(rows)
+        yield ABSENT_PEERS
+    if name == "prior":
+        yield (
+            "Draws over HTTP: by a server that allows arrays of a billion values (`NIDIM_MAX_NPY_VALUES`); the "
+            "default, ten million, refuses the larger ones and says so."
+        )
+    if name == "evaluation":
+        yield (
+            "The energy distance of a report takes 300 embeddings at random, for its test needs every pair in each of "
+            "199 relabellings; hence 300 here. Epps–Pulley: no library at hand has it for projections, so its peer is "
+            "the plain double sum."
+        )
+    for one in rows:
+        if "fsync_ms" in one:
+            yield (
+                f"{one['what']}: median {one['p50']:.3g} ms, 99.9th percentile {one['p999']:.3g}; "
+                f"{one['server_ms_each']:.2g} ms of processor time a submission, of all processes of the service: "
+                f"at 200 a second {0.2 * one['server_ms_each']:.0%} of one core, and what waits behind one "
+                f"interpreter waits long. An fsync of this disk beside it: median "
+                f"{one['fsync_ms']['median']:.2g} ms, 99th percentile {one['fsync_ms']['p99']:.2g}."
+            )
+
+
+def _no_faster(rows: list[Json]) -> Iterator[str]:
+    """Where the limit itself is not as many times the peer as is asked."""
+    for one in rows:
+        for peer, theirs in one.get("peers", {}).items():
+            if "limit" not in one or one.get("met") is not False:
+                continue
+            least = one["limit"]["median"] / theirs["median"]
+            if least < TIMES_LIGHTLY:
+                yield f"{one['what']}: the limit itself, the encoder on random tensors, is {least:.2f} × {peer}."
+
+
+def _open_loop(rows: list[Json]) -> list[Json]:
+    return sorted(
+        (found for found in rows if "share_of_capacity" in found), key=lambda one: one["share_of_capacity"]
+    )
+
+
+def _loads(rows: list[Json]) -> Iterator[str]:
+    """Latency against load, counted from when a request was due, so that a late one hides nothing."""
+    loads = _open_loop(rows)
+    if not loads:
+        return
+    yield from (
+        "",
+        "Open loop: requests are due at random times whatever became of those before, and a latency counts from then. "
+        "One run a load; a request is answered, refused (429) or unanswered when the run ends.",
+        "",
+        "| load, of capacity | due/s | answered/s | within 1 s | refused | unanswered | p50, ms | p99, ms "
+        "| p99.9, ms |",
+        "|" + "---|" * 9,
+    )
+    for one in loads:
+        cells = [
+            f"{one['share_of_capacity']:g}",
+            *(_number(value) for value in (one["due_per_s"], one["ours"]["median"], one["in_time_per_s"])),
+            *(f"{100 * one[key]:.3g} %" for key in ("refused", "unanswered")),
+            *(_number(one[f"{name}_ms"]) for name in PERCENTILES),
+        ]
+        yield "| " + " | ".join(cells) + " |"
 
 
 def _cells(found: Json) -> Iterator[str]:
@@ -137,6 +218,35 @@ def plot(stored: Json, path: Path) -> None:
         bars = list(_bars(stored))
         figure = Figure(figsize=(9, 0.8 + 0.36 * max(1, len(bars))), layout="constrained")
         _ratios(figure.subplots(), bars)
+    figure.savefig(path, dpi=110)
+
+
+def plot_loads(stored: Json, path: Path) -> None:
+    """Latencies and goodput of the open loop over its load."""
+    from matplotlib.figure import Figure
+
+    loads = _open_loop(stored["rows"])
+    shares = [one["share_of_capacity"] for one in loads]
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, color in PERCENTILES.items():
+        label = name.replace("p999", "p99.9")
+        left.plot(
+            shares, [one[f"{name}_ms"] for one in loads], "o-", color=color, label=label, markersize=3.5
+        )
+    left.set_yscale("log")
+    left.yaxis.set_major_formatter("{x:g}")
+    left.set_ylabel("ms from when it was due")
+    due, answered = [one["due_per_s"] for one in loads], [one["ours"]["median"] for one in loads]
+    right.plot(shares, due, "--", color=LIMIT, label="due")
+    right.plot(shares, answered, "o-", color=OURS, label="answered", markersize=3.5)
+    right.set_ylim(bottom=0)
+    right.set_ylabel("requests/s")
+    for axes in (left, right):
+        axes.axvline(1, color="black", linewidth=0.8)
+        axes.set_xlabel("load, of the capacity at 64 connections")
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=110)
 
 
