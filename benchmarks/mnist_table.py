@@ -234,7 +234,8 @@ def footnote() -> str:
         "evaluated at the σ in brackets. `KL bound` in nats, with its one-sided 95 % end and what 10,000 true "
         "draws come to. `rejected`: share of subsamples of 64 with Henze–Zirkler p < .05. `term`: what stands "
         "beside the noise: EP is Epps–Pulley, BHEP the distance behind the Henze–Zirkler test, "
-        "its weight beside it. `epochs`: of both stages in `two stages` (`method.neighbors` = 15). Of two stages σ = .2 at d = 2 and σ = .6 with "
+        "its weight beside it. `epochs`: of both stages in `two stages` (`method.neighbors` = 15). "
+        "Of two stages σ = .2 at d = 2 and σ = .6 with "
         "8 + 40 epochs at d = 16 are the default spec; where they say `no noise`, the second has none. The law of "
         "`sigmoid + U(±ε)` is that of the noisy embedding, U[−ε, 1+ε]^d, and so are its HZ p and SW2."
     )
