@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nidim.reproduce import figures, pareto, power
+from nidim.reproduce import asked, figures, pareto, power
 from nidim.reproduce.predict import PREDICT
 from nidim.reproduce.prior_gap import PRIOR_GAP
 from nidim.reproduce.scale import SCALE
@@ -142,6 +142,7 @@ TARGETS = Table(
         of_report("hz_p", "HZ p", ".3f"),
         *USE,
     ),
+    findings=asked.findings,
 )
 
 

@@ -20,7 +20,7 @@ from nidim import flow, machine
 from nidim.cli import main
 from nidim.errors import DataError
 from nidim.evaluate import Embedded
-from nidim.reproduce import command, pareto, posthoc, predict, prior_gap, runs, sets
+from nidim.reproduce import asked, command, pareto, posthoc, predict, prior_gap, runs, sets
 from nidim.reproduce.table import Posthoc, Row, Sources, markdown, of_report, spread
 from nidim.reproduce.tables import TABLES
 from nidim.spec import DatasetFacts
@@ -200,6 +200,34 @@ def test_a_front_says_how_far_apart_accuracies_have_an_order() -> None:
     )
     four = pareto.findings([(row, [{"report": report}] * 4), (Row("x", ("2", "x"), {}, "digits"), [])])
     assert "400 test images and 4 seeds, accuracies that are less than 0.021 apart" in four
+
+
+def in_its_scale(law: str, w1: float, quantile: float, draws: float, linear: float) -> tuple[Row, list[dict]]:
+    own = {
+        "w1": {"ratio": w1, "value": 0.0, "floor": 0.0},
+        "quantile_low": {"value": quantile, "floor": draws, "ratio": 0.0},
+        "quantile_high": {"value": 0.01, "floor": 0.01, "ratio": 0.0},
+    }
+    accuracy = {"linear": linear, "knn": 0.9, "mlp": 0.9, "n_heldout": 400}
+    report = {**accuracy, "tested": "clean", "clean": {"own_scale": own}}
+    return Row(law, ("2", law), {}, "digits"), [{"report": report}] * 4
+
+
+def test_what_is_asked_of_each_law_is_answered() -> None:
+    found = [
+        in_its_scale("N(0, 1)", 1.2, 0.2, 0.1, 0.90),
+        in_its_scale("Laplace", 2.1, 0.03, 0.1, 0.905),
+        in_its_scale("exponential", 1.9, 0.06, 0.04, 0.85),
+        (Row("beta", ("2", "beta"), {}, "digits"), []),
+    ]
+    words = asked.findings(found)
+    assert "W1: met by 2 of 3, not by Laplace at d = 2." in words
+    assert "Quantiles: met by 1 of 3; of the other 2, as many true draws miss it in 1 of 2; " in words
+    assert "missed where true draws have it by exponential at d = 2." in words
+    assert "linear probe: met by 1 of 2, not by exponential at d = 2 (−5.0)." in words
+    assert "an MLP: met by all 2." in words
+    assert "less than 2.1 points apart" in words
+    assert asked.findings(found[-1:]) == ""
 
 
 def test_a_row_that_is_not_there_is_named(tmp_path: Path) -> None:
