@@ -30,8 +30,8 @@ def findings(found: Found) -> str:
     if not made:
         return ""
     lines = [
-        f"Asked of each law: W1 at most {MOST_W1:g} × its floor, both quantiles within {100 * MOST_QUANTILE:g} %, accuracy "
-        f"within {MOST_POINTS:g} point of that of {GAUSSIAN}; of means over the seeds:",
+        f"Asked of each law: W1 at most {MOST_W1:g} × its floor, both quantiles within {100 * MOST_QUANTILE:g} %, "
+        f"accuracy within {MOST_POINTS:g} point of that of {GAUSSIAN}; of means over the seeds:",
         "",
         f"- W1: {_w1(made)}.",
         f"- Quantiles: {_quantiles(made)}.",
