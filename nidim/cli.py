@@ -359,8 +359,8 @@ def sample(directory: Path, n: int, seed: int, offset: int, temperature: float, 
 
     stored.require_kind(directory, "encoder")
     prior = stored.read_prior(directory, stored.read_config(directory))
-    if temperature != 1.0 and not prior.has_temperature:
-        raise click.BadParameter(f"{prior.name} has no centre: it must be 1", param_hint="--temperature")
+    if refused := prior.temperature_refused(temperature):
+        raise click.BadParameter(refused, param_hint="--temperature")
     save_array(output, prior.sample(n, seed=seed, offset=offset, temperature=temperature))
 
 

@@ -140,10 +140,8 @@ def generate(
     if embeddings is not None:
         images = loaded.from_embeddings(rows_of(embeddings, loaded.config.resolved.dim), seed=seed)
     else:
-        if temperature != 1.0 and not loaded.prior.has_temperature:
-            raise click.BadParameter(
-                f"{loaded.prior.name} has no centre: it must be 1", param_hint="--temperature"
-            )
+        if refused := loaded.prior.temperature_refused(temperature):
+            raise click.BadParameter(refused, param_hint="--temperature")
         images = loaded.generate(n, seed=seed, offset=offset, temperature=temperature)
     output.write_bytes(pictures.as_file(images, output.suffix, columns))
     click.echo(f"Wrote {output}: {len(images)} images of {'x'.join(map(str, images.shape[1:]))}.")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,11 @@ from scipy import special
 from nidim.streams import uniform53
 
 Floats = NDArray[np.float64]
+
+FARTHEST_SCORE = 8.3
+"""No draw is farther out: of 53 random bits the last is a probability of 2⁻⁵⁴."""
+EDGE_SCORE = 38.0
+"""Where interpolation puts an edge of the support, whose score is ±∞: the last whose tail a double holds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,15 +75,21 @@ class Prior(abc.ABC):
         """Rows [offset, offset + n) of the stream ``seed``, float32 (n, d).
 
         ``temperature`` multiplies the normal scores: below 1 draws nearer to the centre. Raises ValueError for one
-        other than 1 where the law has no centre (``has_temperature``).
+        that draws cannot have (:meth:`temperature_refused`).
         """
-        if temperature != 1.0 and not self.has_temperature:
-            raise ValueError(f"temperature must be 1: {self.name} has no centre")
+        if refused := self.temperature_refused(temperature):
+            raise ValueError(f"temperature: {refused}")
         uniform = uniform53(seed, rows=(offset, offset + n), d=self.dim)
         return self._drawn(uniform, temperature).astype(np.float32)
 
     def _drawn(self, uniform: Floats, temperature: float) -> Floats:
         return self.from_normal_scores(temperature * special.ndtri(uniform))
+
+    def temperature_refused(self, temperature: float) -> str:
+        """Why draws cannot have it, in words for who asked: of a law without a centre any but 1; empty: they can."""
+        if temperature != 1.0 and not self.has_temperature:
+            return f"{self.name} has no centre: it must be 1"
+        return ""
 
     def rows(self, x: ArrayLike) -> Floats:
         """x as float64 (n, d). Raises ValueError for another shape, which NumPy would broadcast to wrong numbers."""
@@ -103,11 +115,15 @@ class Prior(abc.ABC):
         if steps < 2:
             raise ValueError(f"steps must be at least 2, got {steps}")
         start, end = (np.asarray(v, dtype=np.float64)[None] for v in (a, b))
-        return self._between(start, end, np.linspace(0.0, 1.0, steps)[:, None])
+        points = self._between(start, end, np.linspace(0.0, 1.0, steps)[:, None])
+        points[0], points[-1] = start[0], end[0]  # to the last digit, and where a score has none: at an edge
+        return points
 
     def _between(self, start: Floats, end: Floats, t: Floats) -> Floats:
         """The points at ``t`` (k, 1) between ``start`` and ``end``, (1, d) each."""
-        a, b = self.normal_scores(start), self.normal_scores(end)
+        a, b = (
+            np.nan_to_num(self.normal_scores(x), posinf=EDGE_SCORE, neginf=-EDGE_SCORE) for x in (start, end)
+        )
         return self.from_normal_scores(((1 - t) * a + t * b) / np.sqrt((1 - t) ** 2 + t**2))
 
     @abc.abstractmethod
@@ -128,6 +144,23 @@ class IndependentPrior(Prior):
 
     def quantiles(self, levels: ArrayLike) -> Floats:
         return np.repeat(self.icdf(levels)[:, None], self.dim, axis=1)
+
+    def temperature_refused(self, temperature: float) -> str:
+        """Why draws cannot have it: the farthest would be larger than float32 holds. Empty: they can."""
+        if temperature <= 1.0 or self._holds(temperature):
+            return super().temperature_refused(temperature)
+        low, high = 1.0, temperature
+        while high - low > 1e-3:
+            middle = (low + high) / 2
+            low, high = (middle, high) if self._holds(middle) else (low, middle)
+        most = math.floor(100 * low) / 100
+        return f"the farthest draws of {self.name} would be larger than float32 holds: it must be at most {most:g}"
+
+    def _holds(self, temperature: float) -> bool:
+        """Whether all draws at ``temperature`` are finite in float32."""
+        with np.errstate(over="ignore"):
+            farthest = self.from_normal_scores(np.array([-1.0, 1.0]) * FARTHEST_SCORE * temperature)
+            return bool(np.isfinite(farthest.astype(np.float32)).all())
 
     def _drawn(self, uniform: Floats, temperature: float) -> Floats:
         return self.icdf(uniform) if temperature == 1.0 else super()._drawn(uniform, temperature)

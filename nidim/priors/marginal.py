@@ -1,7 +1,8 @@
 """Independent coordinates of any continuous law: x = F⁻¹(Φ(s)), the probability integral transform.
 
 log p(x) = Σ log f(x_i); s = Φ⁻¹(F(x)), taken through log F or log(1 − F), whichever is smaller, so that neither tail
-loses digits. The laws of SciPy are SciPy's; the Gaussian mixture, which has no inverse in closed form, is ours.
+loses digits. The laws of SciPy are SciPy's, but for tails whose probability no double holds; the Gaussian mixture,
+which has no inverse in closed form, is ours.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ SCIPY_NAMES = {"student_t": "t", "exponential": "expon"}
 _ROUNDS = 80
 _NEAR = 1e-10
 """The last step of Newton's method, relative: the error after it is about its square, far below a double's rounding."""
-_LOG_2PI = np.log(2 * np.pi)
+_LOG_2PI, _LOG_2 = np.log(2 * np.pi), np.log(2)
+_FAR = 30.0
+"""A score whose tail probability, 5e-198, still has all its digits in a double; at 38.6 none is left."""
 
 
 class Law(Protocol):
@@ -74,7 +77,7 @@ class MarginalPrior(IndependentPrior):
     def _law(self) -> Law:
         if isinstance(self.law, laws.GaussianMixturePrior):
             return Mixture(self.law)
-        return FromSciPy(self.law)
+        return OURS.get(self.law.kind, FromSciPy)(self.law)
 
 
 def scores(law: Law, x: Floats) -> Floats:
@@ -92,12 +95,63 @@ class FromSciPy:
         shape = law.model_dump(exclude={"kind", "loc", "scale"})
         family = getattr(stats, SCIPY_NAMES.get(law.kind, law.kind))
         self._law = family(**shape, loc=law.loc, scale=law.scale)
+        self._loc, self._scale = law.loc, law.scale
         self.logpdf, self.logcdf, self.logsf = self._law.logpdf, self._law.logcdf, self._law.logsf
 
     def at_score(self, s: Floats, /) -> Floats:
         """By the quantile of the nearer tail."""
         tail = special.ndtr(-np.abs(s))
-        return np.where(s < 0, self._law.ppf(tail), self._law.isf(tail))
+        near = np.where(s < 0, self._law.ppf(tail), self._law.isf(tail))
+        far = self._far(s)
+        return near if far is None else np.where(np.abs(s) > _FAR, self._loc + self._scale * far, near)
+
+    def _far(self, s: Floats, /) -> Floats | None:  # noqa: ARG002
+        """x of the standard law far out, by the logarithm of the tail; None where SciPy's quantile is good enough."""
+        return None
+
+
+class Exponential(FromSciPy):
+    """log(1 − F) = −x."""
+
+    def _far(self, s: Floats, /) -> Floats:
+        return np.where(s > 0, -special.log_ndtr(-s), special.ndtr(s))
+
+
+class Logistic(FromSciPy):
+    """log(1 − F) → −x."""
+
+    def _far(self, s: Floats, /) -> Floats:
+        return -np.sign(s) * special.log_ndtr(-np.abs(s))
+
+
+class Laplace(FromSciPy):
+    """log(1 − F) = −x − log 2 for x > 0. SciPy takes the logarithm of a density that a double rounds to 0 at 745."""
+
+    def __init__(self, law: laws.SciPyLaw) -> None:
+        super().__init__(law)
+        self.logpdf, self.logcdf, self.logsf = self._logpdf, self._logcdf, self._logsf
+
+    def _far(self, s: Floats, /) -> Floats:
+        return -np.sign(s) * (special.log_ndtr(-np.abs(s)) + _LOG_2)
+
+    def _logpdf(self, x: Floats, /) -> Floats:
+        return -np.abs(self._standardised(x)) - np.log(2 * self._scale)
+
+    def _logcdf(self, x: Floats, /) -> Floats:
+        return self._log_below(self._standardised(x))
+
+    def _logsf(self, x: Floats, /) -> Floats:
+        return self._log_below(-self._standardised(x))
+
+    def _log_below(self, z: Floats) -> Floats:
+        return np.where(z < 0, z - _LOG_2, np.log1p(-0.5 * np.exp(-np.abs(z))))
+
+    def _standardised(self, x: Floats) -> Floats:
+        return (np.asarray(x, dtype=np.float64) - self._loc) / self._scale
+
+
+OURS = {"exponential": Exponential, "logistic": Logistic, "laplace": Laplace}
+"""Kinds whose tails reach farther than SciPy's quantiles."""
 
 
 class Mixture:

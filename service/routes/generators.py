@@ -197,8 +197,8 @@ def _drawn(app: Services, generator: Encoder, body: GenerateIn) -> Wish:
     prior = law_of(app, generator)
     if body.offset + n > MAX_SEED:
         raise InvalidBody(errors=[Blame("/offset", f"offset + n must be at most {MAX_SEED}")])
-    if body.temperature != 1.0 and not prior.has_temperature:
-        raise InvalidBody(errors=[Blame("/temperature", f"{prior.name} has no centre: it must be 1")])
+    if refused := prior.temperature_refused(body.temperature):
+        raise InvalidBody(errors=[Blame("/temperature", refused)])
     rows = prior.sample(n, seed=body.seed, offset=body.offset, temperature=body.temperature)
     return Wish(rows, body.seed, body.offset)
 

@@ -46,8 +46,8 @@ def sample(
     media = choose(request, rows.OFFERS)
     _bound(body, encoder.dim, media, app.settings)
     prior = law_of(app, encoder)
-    if body.temperature != 1.0 and not prior.has_temperature:
-        raise InvalidBody(errors=[Blame("/temperature", f"{prior.name} has no centre: it must be 1")])
+    if refused := prior.temperature_refused(body.temperature):
+        raise InvalidBody(errors=[Blame("/temperature", refused)])
     pages = engine.pages(
         prior,
         n=body.n,
@@ -124,7 +124,10 @@ def _end(prior: Any, name: str, values: list[float]) -> NDArray[np.float64]:
         raise InvalidBody(errors=[Blame(f"/{name}", f"{len(point)} values; the encoder has {prior.dim}")])
     if np.abs(point).max() > np.finfo(np.float32).max:
         raise InvalidBody(errors=[Blame(f"/{name}", "values must fit in float32")])
-    if not np.isfinite(prior.normal_scores(point[None])).all():
+    inside = (
+        np.isfinite(prior.normal_scores(point[None])).all() or np.isfinite(prior.log_prob(point[None]))[0]
+    )
+    if not inside:  # an edge of the support may have a density and no finite score
         raise InvalidBody(errors=[Blame(f"/{name}", "outside the support of the prior")])
     return point
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from scipy import stats
+from scipy import special, stats
 
 from nidim.capacity import Resolved
 from nidim.evaluate import epps_pulley
@@ -242,7 +242,7 @@ def test_paging_temperature_and_seed(prior: Prior) -> None:
     )
     assert not np.array_equal(prior.sample(100, seed=6), whole)
     if not prior.has_temperature:
-        with pytest.raises(ValueError, match="temperature must be 1"):
+        with pytest.raises(ValueError, match="has no centre: it must be 1"):
             prior.sample(100, seed=5, temperature=0.5)
         return
     cooled = prior.sample(100, seed=5, temperature=0.5)
@@ -253,9 +253,68 @@ def test_paging_temperature_and_seed(prior: Prior) -> None:
 def test_interpolation_follows_the_law(prior: Prior) -> None:
     a, b = prior.sample(300, seed=3), prior.sample(300, seed=4)
     points = np.stack([prior.interpolate(x, y, 3) for x, y in zip(a, b, strict=True)])
-    np.testing.assert_allclose(points[:, 0], a, atol=1e-5)
-    np.testing.assert_allclose(points[:, 2], b, atol=1e-5)
+    np.testing.assert_array_equal(points[:, 0], a)
+    np.testing.assert_array_equal(points[:, 2], b)
     assert close_to_normal(prior.normal_scores(points[:, 1]))
+
+
+FAR = {
+    "laplace": (laws.LaplacePrior(loc=1, scale=2), lambda z: -np.abs(z) - math.log(4)),
+    "exponential": (laws.ExponentialPrior(loc=1, scale=2), lambda z: -z - math.log(2)),
+    "logistic": (laws.LogisticPrior(loc=1, scale=2), lambda z: -z - 2 * np.log1p(np.exp(-z)) - math.log(2)),
+}
+
+
+@pytest.mark.parametrize("name", FAR)
+def test_tails_reach_beyond_what_a_double_holds_of_their_probability(name: str) -> None:
+    law, log_density = FAR[name]
+    prior = MarginalPrior(1, law)
+    z = np.array([1.0, 40, 430, 460, 740, 746, 800, 5e4])
+    x = (1 + 2 * z)[:, None]
+    np.testing.assert_allclose(prior.log_prob(x), log_density(z), rtol=1e-12)
+    s = prior.normal_scores(x)
+    assert np.isfinite(s).all()
+    np.testing.assert_allclose(prior.from_normal_scores(s), x, rtol=1e-12)
+    around = prior.from_normal_scores(np.array([30 - 1e-9, 30 + 1e-9, -30 - 1e-9, -30 + 1e-9]))
+    assert 0 < around[1] - around[0] < 1e-6
+    if name == "exponential":
+        assert (around[2:] == 1).all()
+    else:
+        assert 0 < around[3] - around[2] < 1e-6
+        np.testing.assert_allclose(prior.from_normal_scores(-s) - 1, 1 - x, rtol=1e-12)
+        np.testing.assert_allclose(prior.log_prob(2 - x), log_density(z), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["laplace", "exponential", "logistic", "student_t"])
+def test_draws_of_any_temperature_that_is_taken_are_finite(name: str) -> None:
+    law = laws.StudentTPrior(df=5) if name == "student_t" else FAR[name][0]
+    prior = MarginalPrior(2, law)
+    far = np.array([-1, 1]) * special.ndtri(2.0**-54)
+    for temperature in (3.0, 4.5, 10.0, 100.0):
+        if refused := prior.temperature_refused(temperature):
+            most = float(refused.rsplit(" ", 1)[1])
+            assert 3 < most < 5
+            assert temperature > most
+            assert prior.temperature_refused(most) == ""
+            with pytest.raises(ValueError, match="larger than float32 holds"):
+                prior.sample(3, seed=0, temperature=temperature)
+        else:
+            assert np.isfinite(prior.from_normal_scores(far * temperature).astype(np.float32)).all()
+            assert np.isfinite(prior.sample(1000, seed=0, temperature=temperature)).all()
+    assert (prior.temperature_refused(100.0) != "") == (name == "student_t")
+
+
+def test_interpolation_begins_and_ends_at_an_edge() -> None:
+    """Its score is infinite, so the points between stay near it."""
+    uniform = UniformPrior(2).interpolate([0, 1], [0.5, 0.5], 3)
+    np.testing.assert_array_equal(uniform[[0, 2]], [[0, 1], [0.5, 0.5]])
+    assert 0 < uniform[1, 0] < 1e-3
+    for points in (
+        MarginalPrior(2, laws.ExponentialPrior()).interpolate([0, 1], [1, 0], 3),
+        MarginalPrior(2, laws.ExponentialPrior()).interpolate([740, 1], [1, 1], 4),
+    ):
+        assert np.isfinite(points).all()
+        assert (points >= 0).all()
 
 
 def test_laws_have_names() -> None:
