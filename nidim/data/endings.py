@@ -7,7 +7,7 @@ WebP    as many bytes as the RIFF header says
 BMP and TIFF are read to the last pixel or not at all, which Pillow checks.
 
 What follows the end is ignored: telephones append films, editors their notes. A file that is damaged in another way is
-not judged here.
+not judged here: a JPEG whose scan was cut and then given its end marker is decoded, gray from there on.
 """
 
 from __future__ import annotations

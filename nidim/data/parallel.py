@@ -33,7 +33,7 @@ def decode(data: bytes, *, limits: ImageLimits) -> Image.Image:
     """:func:`nidim.data.pixels.decode`, one large image at a time."""
     header = pixels.read_header(data, limits=limits)
     with _ONE_LARGE if header.width * header.height > LARGE else nullcontext():
-        return pixels.finish(header)
+        return pixels.finish(header, data)
 
 
 def map_members(work: Callable[[Member], T], members: Iterable[Member]) -> Iterator[tuple[Member, T]]:

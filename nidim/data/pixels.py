@@ -19,6 +19,7 @@ import warnings
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from nidim.data import png
 from nidim.data.endings import ends_early
 from nidim.data.limits import DEFAULT_LIMITS, ImageLimits
 from nidim.errors import BadImage, ImageTooLarge
@@ -51,7 +52,7 @@ def to_array(data: bytes, *, size: int, channels: int, limits: ImageLimits = DEF
 
 def decode(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
     """The first frame of an image file, upright, mode L or RGB. Raises BadImage or ImageTooLarge."""
-    return finish(read_header(data, limits=limits))
+    return finish(read_header(data, limits=limits), data)
 
 
 def read_header(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS, beginning: bool = False) -> Image.Image:
@@ -80,10 +81,12 @@ def read_header(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS, beginning:
     return image
 
 
-def finish(image: Image.Image) -> Image.Image:
-    """Decode what :func:`read_header` opened; 8 bit, mode L or RGB, upright."""
+def finish(image: Image.Image, data: bytes) -> Image.Image:
+    """Decode what :func:`read_header` opened of ``data``; 8 bit, mode L or RGB, upright."""
     try:
         image.load()
+        if image.format == "PNG" and _may_lack_rows(image) and png.lacks_rows(data):
+            raise BadImage("damaged: rows are missing")
         turn = TURNS.get(_orientation(image))
         flat = _flatten(_eight_bits(image))
         return flat if turn is None else flat.transpose(turn)
@@ -94,6 +97,12 @@ def finish(image: Image.Image) -> Image.Image:
     except Exception as exc:
         # Pillow's decoders raise almost anything on hostile bytes: OSError, SyntaxError, struct.error, KeyError...
         raise BadImage(f"damaged: {_brief(exc)}") from exc
+
+
+def _may_lack_rows(image: Image.Image) -> bool:
+    """Rows that a decoder did not find are black: where the last is not, none is missing."""
+    last = image.crop((0, image.height - 1, image.width, image.height))
+    return bool(image.info.get("interlace")) or last.getbbox(alpha_only=False) is None
 
 
 def prepare(image: Image.Image, *, size: int, channels: int) -> np.ndarray:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -79,3 +81,45 @@ def test_a_long_scan_is_searched_at_once() -> None:
     started = time.perf_counter()
     assert ends_early(data, "JPEG")
     assert time.perf_counter() - started < 30
+
+
+def png(
+    width: int, height: int, rows: bytes, *, colour: int = 0, depth: int = 8, interlaced: int = 0
+) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
+    half = len(zlib.compress(rows)) // 2
+    packed = [zlib.compress(rows)[:half], zlib.compress(rows)[half:]]
+    body = b"".join(chunk(b"IDAT", part) for part in packed)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("there", [1, 5, 7])
+@pytest.mark.parametrize(
+    ("colour", "depth", "row"), [(0, 8, 8), (0, 1, 1), (0, 16, 16), (2, 8, 24), (4, 8, 16), (6, 8, 32)]
+)
+def test_a_png_without_all_of_its_rows_is_damaged(there: int, colour: int, depth: int, row: int) -> None:
+    rows = [b"\0" + b"\xc8" * row] * 8
+    to_array(png(8, 8, b"".join(rows), colour=colour, depth=depth), size=8, channels=1)
+    with pytest.raises(BadImage, match="rows are missing|truncated"):
+        to_array(png(8, 8, b"".join(rows[:there]), colour=colour, depth=depth), size=8, channels=1)
+
+
+def test_a_whole_png_may_end_black() -> None:
+    black = b"".join([b"\0" + b"\xc8" * 8] * 4 + [b"\0" * 9] * 4)
+    assert (to_array(png(8, 8, black), size=8, channels=1)[4:] == 0).all()
+    assert to_array(png(1, 100_000, b"\0\xc8" * 50_000 + b"\0\0" * 50_000), size=8, channels=1).max() <= 200
+    with pytest.raises(BadImage, match="rows are missing"):
+        to_array(png(1, 100_000, b"\0" * 1000), size=8, channels=1)
+
+
+def test_an_interlaced_png_has_seven_passes() -> None:
+    passes = [(1, 1), (1, 1), (2, 1), (2, 2), (4, 2), (4, 4), (8, 4)]  # columns and rows of each, of 8 × 8
+    whole = b"".join((b"\0" + b"\xc8" * columns) * rows for columns, rows in passes)
+    assert (to_array(png(8, 8, whole, interlaced=1), size=8, channels=1) == 200).all()
+    with pytest.raises(BadImage, match="rows are missing"):
+        to_array(png(8, 8, whole[: -9 * 2], interlaced=1), size=8, channels=1)
+    narrow = b"".join((b"\0" + b"\xc8" * columns) * rows for columns, rows in [(1, 1), (1, 1), (1, 1)])
+    to_array(png(1, 3, narrow, interlaced=1), size=8, channels=1)
