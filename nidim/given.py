@@ -301,7 +301,7 @@ def read_images(
             rows[i] = pixels.to_array(path.read_bytes(), size=size, channels=channels)
         except BadImage as exc:
             if bad is None:
-                raise click.ClickException(f"{path}: {exc}{hint}") from exc
+                raise click.ClickException(f"{path}: {exc}.{hint}") from exc
             bad.append(i)
             click.secho(f"{path}: {exc}", fg="yellow", err=True)
     return rows

@@ -119,7 +119,7 @@ def require_kind(directory: Path, wanted: Literal["encoder", "generator"]) -> No
         return
     if found != wanted:
         held, needed = ("a generator", "an encoder") if wanted == "encoder" else ("an encoder", "a generator")
-        raise BundleError(f"{directory.name} holds {held}; give the directory of {needed}.")
+        raise BundleError(f"{directory.resolve().name} holds {held}; give the directory of {needed}.")
 
 
 def verified(directory: Path, expect: Manifest | None, names: tuple[str, ...] = FILES) -> Manifest:
@@ -128,7 +128,9 @@ def verified(directory: Path, expect: Manifest | None, names: tuple[str, ...] = 
     Raises BundleError.
     """
     if not (directory / CONFIG).is_file():
-        raise BundleError(f"{directory.name} holds no {CONFIG}; give the directory of a trained encoder.")
+        raise BundleError(
+            f"{directory.resolve().name} holds no {CONFIG}; give the directory of a trained encoder."
+        )
     found = manifest_of(directory, names)
     if expect is None and (directory / MANIFEST).is_file():
         expect = Manifest.model_validate(read_json(directory / MANIFEST))
@@ -152,7 +154,9 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_config(directory: Path) -> Config:
     """What config.json of a bundle holds, without loading the weights. Raises BundleError."""
     if not (directory / CONFIG).is_file():
-        raise BundleError(f"{directory.name} holds no {CONFIG}; give the directory of a trained encoder.")
+        raise BundleError(
+            f"{directory.resolve().name} holds no {CONFIG}; give the directory of a trained encoder."
+        )
     values = read_json(directory / CONFIG)
     version = values.get("format_version")
     if version != FORMAT_VERSION:  # before anything else is read: a newer one may have fields of its own

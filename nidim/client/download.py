@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import re
 import secrets
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -54,6 +55,14 @@ async def fetch(calls: Calls, path: str, file: FileInfo, directory: Path) -> Pat
             if wait_s is None:
                 raise
             await calls.transport.sleep(wait_s)
+
+
+def write_manifest(directory: Path, files: Sequence[FileInfo], digest: str) -> None:
+    """``manifest.json`` as a training leaves it beside its files; see ``nidim.stored``."""
+    listed = {file.name: {"sha256": file.digest.removeprefix("sha256:"), "size": file.size} for file in files}
+    with _temporary(directory) as part:
+        part.write_text(json.dumps({"files": listed, "digest": digest}, indent=1))
+        part.replace(directory / "manifest.json")
 
 
 async def _copy(calls: Calls, path: str, file: FileInfo, stream: BinaryIO) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from nidim.client.calls import Calls, segment
-from nidim.client.download import fetch
+from nidim.client.download import fetch, write_manifest
 from nidim.client.drive import method
 from nidim.client.embedding import Batching
 from nidim.client.values import EncoderInfo, FileInfo
@@ -58,7 +58,8 @@ class StoredLogic(Generic[Info]):
     async def download(self, directory: str | Path, *, names: Collection[str] | None = None) -> list[Path]:
         """Write the files (or those of ``names``) into ``directory``, each verified by its SHA-256.
 
-        What is there already is not fetched again. Raises DownloadDamaged; ValueError for a name that is not listed.
+        What is there already is not fetched again. With all of them comes ``manifest.json``, by which whoever loads the
+        directory notices that a file was altered. Raises DownloadDamaged; ValueError for a name that is not listed.
         """
         place = Path(directory)
         files = await self._files()
@@ -67,7 +68,10 @@ class StoredLogic(Generic[Info]):
             raise ValueError(f"{self.ref} has no file {', '.join(sorted(unknown))}")
         place.mkdir(parents=True, exist_ok=True)
         wanted = [file for file in files if names is None or file.name in names]
-        return [await fetch(self._calls, self._path, file, place) for file in wanted]
+        paths = [await fetch(self._calls, self._path, file, place) for file in wanted]
+        if names is None:
+            write_manifest(place, wanted, self.info.digest)
+        return paths
 
     @method
     async def delete(self) -> None:

@@ -154,8 +154,13 @@ def pack_members(ordinals: np.ndarray, labels: np.ndarray, is_test: np.ndarray) 
 
 
 def _test_split(places: list[Place], group: np.ndarray, *, seed: int) -> np.ndarray:
-    """As the file says where it says both; else a seeded tenth is held out."""
+    """As the file says where it says both; else a seeded tenth is held out. Raises DataError for test images alone."""
     is_test = np.array([p.split == "test" for p in places])[group]
-    if is_test.all() or not is_test.any():
+    if is_test.all():
+        raise DataError(
+            "All images of the file are in its test or validation split, so none is left to train on: add a train "
+            "split, or give the images without one."
+        )
+    if not is_test.any():
         return layout.held_out(len(group), seed=seed)
     return is_test

@@ -13,7 +13,6 @@ from nidim.bundle import Bundle, Manifest
 from nidim.checkpoint import Checkpoint
 from nidim.data import Dataset
 from nidim.embedding import embed
-from nidim.errors import DataError
 from nidim.generate import bundle, draw, gap
 from nidim.generate.features import Features
 from nidim.generate.report import GeneratorReport
@@ -26,9 +25,6 @@ from nidim.spec.generator import (
     SourceFacts,
     resolve_generator,
 )
-
-LEAST_HELDOUT = 8
-"""Held-out images, below which there is nothing to measure with."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,11 +69,6 @@ def run(
     source = facts_of(encoder)
     full = spec.filled(source, dataset.facts)
     resolved = resolved or resolve_generator(full, source, dataset.facts)
-    if len(dataset.test.images) < LEAST_HELDOUT:
-        raise DataError(
-            f"{dataset.name} has {len(dataset.test.images)} held-out images; a generator is measured with at least "
-            f"{LEAST_HELDOUT}."
-        )
     hooks.phase("embedding")
     train = embed(encoder.model, dataset.train.images)
     hooks.phase("training")

@@ -153,11 +153,21 @@ class ResolvedGenerator(Part):
     threads: int | None = None
 
 
+LEAST_HELDOUT = 8
+"""Held-out images, below which there is nothing to measure a generator with."""
+
+
 def resolve_generator(spec: FullGeneratorSpec, source: SourceFacts, facts: DatasetFacts) -> ResolvedGenerator:
-    """Sizes and steps of a filled spec. Raises SpecError for fewer than two training images."""
+    """Sizes and steps of a filled spec. Raises SpecError for too few training or held-out images."""
     if facts.n_train < 2:
         raise SpecError(
             f"{facts.name} has {facts.n_train} training images; at least 2 are needed.", pointer="/dataset"
+        )
+    if facts.n_test < LEAST_HELDOUT:
+        raise SpecError(
+            f"{facts.name} has {facts.n_test} held-out images; a generator is measured with at least "
+            f"{LEAST_HELDOUT}.",
+            pointer="/dataset",
         )
     batch = min(spec.batch_size, facts.n_train)
     return ResolvedGenerator(

@@ -58,6 +58,10 @@ async def dataset_images(
     row, facts = await anyio.to_thread.run_sync(_look_up, app, name)
     side = size or min(facts.height, facts.width, DEFAULT_SIZE)
     _bound(limit * side * side * facts.channels)
+    total = facts.n_train if split == "train" else facts.n_test
+    if media == PNG and offset >= total:
+        few = f"{name} has {total} {split} images, and a picture needs one"
+        raise InvalidBody(errors=[Blame("", few, parameter="offset")])
     wanted = previews.Preview(split, offset, limit, side, KINDS[media])
     tag = wanted.etag((row.digest if row else None) or f"{name} {__version__}")
     headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Accept, Authorization"}
@@ -67,7 +71,6 @@ async def dataset_images(
     if media != JSON:
         return Response(body, media_type=media, headers=headers)
     labels = [None if label < 0 else label for label in orjson.loads(body)]
-    total = facts.n_train if split == "train" else facts.n_test
     answer = {"dataset": name, "split": split, "offset": offset, "total": total, "labels": labels}
     return views.answer(answer, headers=headers)
 

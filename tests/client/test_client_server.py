@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nidim import bundle
 from nidim.client import (
     AsyncClient,
     BadImage,
@@ -33,6 +34,7 @@ from nidim.client import (
     WaitTimeout,
 )
 from nidim.client.datasets import PriorDataset
+from nidim.errors import BundleError
 from nidim.spec import TrainSpec
 from service.store import jobs
 
@@ -189,7 +191,8 @@ def test_files_come_verified_and_once(client: Client, server: Any, tmp_path: Pat
     (place / "report.json").symlink_to(outside)
     (place / "config.json").write_text("old")
     paths = encoder.download(place)
-    assert {path.name for path in paths} == set(listed) == {path.name for path in place.iterdir()}
+    assert {path.name for path in paths} == set(listed)
+    assert {path.name for path in place.iterdir()} == {*listed, "manifest.json"}
     for path in paths:
         assert f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" == listed[path.name].digest
     assert outside.read_text() == "mine"
@@ -199,6 +202,17 @@ def test_files_come_verified_and_once(client: Client, server: Any, tmp_path: Pat
     with pytest.raises(ValueError, match="nothing"):
         encoder.download(place, names=["nothing"])
     assert encoder.report()["mi_nats"] == encoder.info.report["mi_nats"]
+
+
+def test_an_altered_download_is_noticed_when_it_is_loaded(client: Client, tmp_path: Path) -> None:
+    client.encoder("gauss").download(tmp_path)
+    bundle.load(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    altered = bytearray(weights.read_bytes())
+    altered[-1] ^= 1
+    weights.write_bytes(altered)
+    with pytest.raises(BundleError, match="altered"):
+        bundle.load(tmp_path)
 
 
 def test_a_file_of_another_content_is_refused(

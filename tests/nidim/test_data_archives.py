@@ -135,7 +135,6 @@ def test_wrapping_folders_are_taken_off(write: Callable[[Files], Path]) -> None:
         (["test/train/a/1.png", "test/train/b/2.png", "test/test/a/3.png"], ("a", "b"), 1),
         (["train/1.png", "plane/2.png", "car/3.png"], ("car", "plane", "train"), 1),
         (["train/a/1.png", "train/b/2.png"], ("a", "b"), 1),
-        (["test/a/1.png", "test/b/2.png"], ("a", "b"), 1),
         (["a\\1.png", "b\\2.png"], ("a", "b"), 1),
         (["./a/1.png", "./b/2.png"], ("a", "b"), 1),
         (["only.png"], (), 0),
@@ -146,6 +145,13 @@ def test_layouts(tmp_path: Path, names: list[str], classes: tuple[str, ...], tes
     assert index.classes == classes
     assert index.splits.test == test
     assert index.items == len(names)
+
+
+@pytest.mark.parametrize("split", ["test", "Val"])
+def test_images_that_are_declared_as_test_are_never_trained_on(tmp_path: Path, split: str) -> None:
+    archive = write_zip(tmp_path / "z", {f"{split}/{name}.png": png() for name in ("a/1", "b/2")})
+    with pytest.raises(DataError, match="none is left to train on"):
+        ingest(archive)
 
 
 def test_labels_may_be_missing_from_the_test_split_alone(tmp_path: Path) -> None:

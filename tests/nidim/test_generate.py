@@ -140,6 +140,15 @@ def test_resume_is_bit_identical(kind: str, tmp_path: Path) -> None:
         fit_generator(spec(kind, seed=1), resolved, images, scores, resume=resume)
 
 
+@pytest.mark.parametrize("few", [{"n_train": 1}, {"n_test": 7}])
+def test_too_few_images_are_refused_before_a_job_is_queued(few: dict[str, int]) -> None:
+    wanted = spec("gan")
+    resolve_generator(wanted, SOURCE, FACTS.model_copy(update={"n_test": 8}))
+    with pytest.raises(SpecError, match=r"1 training|7 held-out") as refused:
+        resolve_generator(wanted, SOURCE, FACTS.model_copy(update=few))
+    assert refused.value.pointer == "/dataset"
+
+
 def test_an_image_depends_on_its_row_alone_and_edges_of_a_law_are_finite() -> None:
     torch.manual_seed(0)
     model = build_generator(spec("gan"), sizes(8)).eval()

@@ -78,6 +78,13 @@ def test_what_cannot_be_shown_is_refused(api: httpx.Client, shown: str, is_probl
     large = api.get(URL.format(shown), params={"limit": 1000, "size": 512})
     is_problem(large, 422, "invalid_value")
     assert large.json()["errors"][0]["parameter"] == "limit"
+    behind = api.get(URL.format(shown), params={"split": "train", "offset": 36})
+    is_problem(behind, 422, "invalid_value")
+    assert behind.json()["errors"][0]["parameter"] == "offset"
+    rows = api.get(
+        URL.format(shown), params={"split": "train", "offset": 36}, headers={"accept": "application/json"}
+    )
+    assert rows.json()["labels"] == []
 
 
 def test_a_file_that_was_damaged_is_told(
