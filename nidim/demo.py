@@ -29,6 +29,7 @@ from PIL import Image
 from rich.console import Console
 
 from nidim.progress import TrainingDisplay, report_table
+from nidim.remote import show
 
 READY = "nidim is ready: "
 START_S, STOP_S = 120, 60
@@ -55,9 +56,10 @@ class DemoFailed(click.ClickException):
     help="Where torchvision's sets are; with MNIST in it, the demo trains on MNIST instead of digits.",
 )
 @click.option("--epochs", type=click.IntRange(1, 10_000), help="Fewer for a quicker look.")
-def demo(out: Path, datasets_dir: Path | None, epochs: int | None) -> None:
+@show.json_option
+def demo(out: Path, datasets_dir: Path | None, epochs: int | None, as_json: bool) -> None:
     """Train an encoder through the real service, check its law, write a report; a few minutes on two cores."""
-    console = Console(width=130)
+    console = Console(width=130, stderr=as_json)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)  # as an exception, so that the stack is stopped
     out.mkdir(parents=True, exist_ok=True)
@@ -69,13 +71,17 @@ def demo(out: Path, datasets_dir: Path | None, epochs: int | None) -> None:
                 page = assemble(client, found, datasets_dir)
                 picture = generated(client, found, epochs)
         console.print("The service has stopped cleanly.")
-    report = out / "report.html"
+    report, images = out / "report.html", out / "generated.png"
     report.write_text(page)
-    (out / "generated.png").write_bytes(picture)
+    images.write_bytes(picture)
     report_table([("with noise", found["noise"]), ("without noise", found["none"])], console)
     console.print(found["sentence"])
     console.print(found["gap"])
-    console.print(f"Wrote {report} and {out / 'generated.png'}: open them in a browser.")
+    console.print(f"Wrote {report} and {images}: open them in a browser.")
+    if as_json:
+        encoders = {"with_noise": found["noise"], "without_noise": found["none"]}
+        paths = {"report": str(report), "images": str(images)}
+        show.echo_json({"dataset": found["dataset"], **encoders, "generator": found["generator"], **paths})
 
 
 def _leave(number: int, _frame: Any) -> None:
@@ -263,6 +269,7 @@ def generated(client: httpx.Client, found: dict[str, Any], epochs: int | None) -
     job = _answer(client.post("/v1/jobs", json=body, headers={"Idempotency-Key": "demo-generator"}))
     follow(client, job["id"], title="generator")
     full = _get(client, "/v1/generators/demo-generator/report")
+    found["generator"] = show.headline(full)
     found["gap"] = sentence(
         GeneratorReport.model_validate({key: full[key] for key in GeneratorReport.model_fields})
     )

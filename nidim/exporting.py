@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from nidim.given import NewFile, read_images
+from nidim.remote import show
 
 ENDINGS = (".onnx", ".pt2")
 
@@ -15,7 +16,8 @@ ENDINGS = (".onnx", ".pt2")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("images", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "--output", type=NewFile(), required=True, help="FILE.onnx or FILE.pt2")
-def export(directory: Path, images: tuple[Path, ...], output: Path) -> None:
+@show.json_option
+def export(directory: Path, images: tuple[Path, ...], output: Path, as_json: bool) -> None:
     """Export the encoder in DIRECTORY to one file that needs no nidim: uint8 images in, embeddings out.
 
     \b
@@ -38,6 +40,11 @@ def export(directory: Path, images: tuple[Path, ...], output: Path) -> None:
         sample = torch.cat([sample, torch.from_numpy(read_images(encoder.preprocessing, images))])
     write = export_onnx if output.suffix == ".onnx" else export_program
     off = write(encoder.model, output, sample=sample)
-    click.echo(
-        f"Wrote {output}; it differs from the encoder by {off:.1g} at most, over {len(sample)} images."
-    )
+    if as_json:
+        kind = output.suffix.removeprefix(".")
+        told = {"encoder": str(directory), "output": str(output), "format": kind}
+        show.echo_json({**told, "max_difference": off, "images": len(sample)})
+    else:
+        click.echo(
+            f"Wrote {output}; it differs from the encoder by {off:.1g} at most, over {len(sample)} images."
+        )

@@ -9,6 +9,7 @@ import click
 
 from nidim.given import read_images
 from nidim.remote.scores import embeddings_of, files_argument, output_option, show_scores
+from nidim.remote.show import json_option
 from nidim.remote.switch import LocalOrServer
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @files_argument
 @output_option
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@json_option
 def score(directory: Path, files: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
     """How likely image FILES, or rows in one .npy file, are under the law of the encoder in DIRECTORY.
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +20,7 @@ from nidim.client import (
 )
 from nidim.client.client import DEFAULT_URL, KEY, URL
 from nidim.errors import NidimError
+from nidim.remote.show import Problem, json_option
 
 FIRST_S = 1.0
 """Patience with a server that is not there at all; one that was there gets more."""
@@ -49,7 +48,7 @@ def asks_server(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--key", metavar="KEY", envvar=KEY, show_envvar=True, help="nk_…, where the server asks for one."
     )
-    @click.option("--json", "as_json", is_flag=True, help="For programs.")
+    @json_option
     @functools.wraps(command)
     def wrapped(*args: Any, server: str, key: str | None, as_json: bool, **kwargs: Any) -> Any:
         try:
@@ -66,25 +65,18 @@ def asks_server(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _told(error: NidimError, as_json: bool) -> click.ClickException:
     hint = next((text for kind, text in HINTS if isinstance(error, kind)), "")
-    return _Problem(error) if as_json else click.ClickException(f"{error}\n{hint}".rstrip())
+    return _problem(error) if as_json else click.ClickException(f"{error}\n{hint}".rstrip())
 
 
-class _Problem(click.ClickException):
-    """An error as JSON on standard error."""
-
-    def __init__(self, error: NidimError) -> None:
-        super().__init__(str(error))
-        self.shown: dict[str, Any] = {"error": type(error).__name__, "detail": str(error)}
-        if isinstance(error, NidimServerError):
-            places = [
-                {key: value for key, value in vars(place).items() if value is not None}
-                for place in error.errors
-            ]
-            self.shown |= {"status": error.status, "code": error.code, "detail": error.detail}
-            self.shown |= {"errors": places, "request_id": error.request_id}
-        elif isinstance(error, JobEnded):
-            self.shown |= {"code": error.code, "detail": error.message, "job": error.job.id}
-
-    def show(self, file: Any = None) -> None:
-        """Write it."""
-        click.echo(json.dumps(self.shown), file=file or sys.stderr)
+def _problem(error: NidimError) -> Problem:
+    """With what the server said of it."""
+    shown: dict[str, Any] = {"error": type(error).__name__, "detail": str(error)}
+    if isinstance(error, NidimServerError):
+        places = [
+            {key: value for key, value in vars(place).items() if value is not None} for place in error.errors
+        ]
+        shown |= {"status": error.status, "code": error.code, "detail": error.detail}
+        shown |= {"errors": places, "request_id": error.request_id}
+    elif isinstance(error, JobEnded):
+        shown |= {"code": error.code, "detail": error.message, "job": error.job.id}
+    return Problem(shown)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,34 @@ import click
 
 WIDE = 160
 """Columns of a table that goes into a file or a pipe."""
+
+json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
+
+
+class Problem(click.ClickException):
+    """An error as one line of JSON on standard error."""
+
+    def __init__(self, shown: dict[str, Any]) -> None:
+        super().__init__(str(shown["detail"]))
+        self.shown = shown
+
+    def show(self, file: Any = None) -> None:
+        """Write it."""
+        click.echo(as_json_text(self.shown), file=file or sys.stderr)
+
+
+class WrongCall(Problem):
+    """The same of a call that cannot be read."""
+
+    exit_code = click.UsageError.exit_code
+
+
+def problem(error: click.ClickException) -> Problem:
+    """Any other error of a command, under the name of what is behind it; the exit status is the same."""
+    behind = error.__cause__ or error
+    name = "NidimError" if type(behind) is click.ClickException else type(behind).__name__
+    kind = WrongCall if isinstance(error, click.UsageError) else Problem
+    return kind({"error": name, "detail": error.format_message()})
 
 
 def as_json_text(value: Any) -> str:
@@ -22,6 +51,11 @@ def as_json_text(value: Any) -> str:
 def echo_json(value: Any) -> None:
     """One JSON document on standard output."""
     click.echo(as_json_text(value))
+
+
+def headline(report: dict[str, Any]) -> dict[str, Any]:
+    """The figures of a report without its long parts, as a server lists them."""
+    return {name: value for name, value in report.items() if not isinstance(value, list | dict)}
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()) -> None:

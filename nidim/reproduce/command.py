@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from nidim.given import changes_option
+from nidim.remote import show
 
 if TYPE_CHECKING:
     from nidim.reproduce.table import Row, Scale, Store
@@ -61,6 +62,7 @@ NAMES = (
     help="Directory of TABLE-SCALE.md, .json and .png; single runs lie below it.",
 )
 @click.option("--write-only", is_flag=True, help="Write the table from what is stored, run nothing.")
+@show.json_option
 def reproduce(
     table: str,
     scale: str,
@@ -71,6 +73,7 @@ def reproduce(
     allow_downloads: bool,
     out: Path,
     write_only: bool,
+    as_json: bool,
 ) -> None:
     """Make TABLE anew: train every row with every seed, evaluate on the test images, write the table.
 
@@ -109,13 +112,19 @@ def reproduce(
     )
     page = out / f"{table}-{scale}.md"
     page.parent.mkdir(parents=True, exist_ok=True)
-    text = wanted.page(wanted, found, command)
+    text, figure = wanted.page(wanted, found, command), None
     if wanted.figure is not None:
-        wanted.figure(found, at, page.with_suffix(".png"))
+        figure = page.with_suffix(".png")
+        wanted.figure(found, at, figure)
         text += f"\n![{wanted.title}]({page.stem}.png)\n"
     page.write_text(text)
     page.with_suffix(".json").write_text(json.dumps(wanted.values(wanted, found), indent=1) + "\n")
-    click.echo(text)
+    if not as_json:
+        click.echo(text)
+        return
+    paths = {"page": str(page), "values": str(page.with_suffix(".json")), "figure": figure and str(figure)}
+    missing = [{"row": row.name, "seed": seed} for row, seed in _missing(store, rows, seeds)]
+    show.echo_json({"table": table, "scale": scale, **paths, "missing": missing})
 
 
 def _changed(row: Row, changes: tuple[str, ...]) -> Row:
@@ -134,12 +143,17 @@ def _check_names(only: tuple[str, ...], rows: Any) -> None:
             raise click.BadParameter(f"{name} is no row; there are {', '.join(known)}", param_hint="--only")
 
 
+def _missing(store: Store, rows: list[Row], seeds: int) -> list[tuple[Row, int]]:
+    """Rows and seeds without a run."""
+    return [(row, seed) for seed in range(seeds) for row in rows if store.find(row, seed) is None]
+
+
 def _run_missing(store: Store, rows: list[Row], seeds: int) -> None:
     """Seed by seed, so that a table that is stopped has whole columns."""
     from nidim.pipeline import Hooks
     from nidim.progress import TrainingDisplay
 
-    missing = [(row, seed) for seed in range(seeds) for row in rows if store.find(row, seed) is None]
+    missing = _missing(store, rows, seeds)
     for number, (row, seed) in enumerate(missing, start=1):
         click.echo(f"{number}/{len(missing)}  {row.name}, seed {seed}", err=True)
         with TrainingDisplay() as display:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import json
 import os
 import re
 import signal
@@ -17,8 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from nidim import demo as program
+from nidim.cli import main
 from nidim.data import BUILTINS, load_builtin
 from nidim.demo import SIGMA
 from nidim.spec.channel import gaussian_capacity
@@ -126,6 +130,35 @@ def test_it_says_where_it_runs_that_it_stopped_and_what_it_wrote(demo: tuple[str
     assert "stopped cleanly" in printed
     assert "95 % confidence" in " ".join(printed.split())
     assert page.name in printed
+
+
+def test_a_program_gets_one_document_and_a_person_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"dim": 2, "mi_nats": 1.5}
+    found = {"dataset": "digits", "noise": row, "none": row, "generator": {"prior_gap": 1.1}}
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    sentences = {"sentence": "It follows its law.", "gap": "It paints."}
+    monkeypatch.setattr(
+        program, "running_stack", lambda *_, **__: contextlib.nullcontext("http://127.0.0.1:9")
+    )
+    monkeypatch.setattr(program, "run_jobs", lambda *_: {**found, **sentences})
+    monkeypatch.setattr(program, "assemble", lambda *_: "page")
+    monkeypatch.setattr(program, "generated", lambda *_: b"picture")
+    done = CliRunner().invoke(main, ["demo", "--out", str(tmp_path), "--json"])
+    paths = {"report": str(tmp_path / "report.html"), "images": str(tmp_path / "generated.png")}
+    assert json.loads(done.stdout) == {
+        "dataset": "digits",
+        "with_noise": row,
+        "without_noise": row,
+        "generator": {"prior_gap": 1.1},
+        **paths,
+    }
+    for words in ("runs at http://127.0.0.1:9", "Î", *sentences.values(), "open them in a browser"):
+        assert words in done.stderr
+    person = CliRunner().invoke(main, ["demo", "--out", str(tmp_path)])
+    assert person.stdout == done.stderr
+    assert person.stderr == ""
 
 
 class Reader(HTMLParser):

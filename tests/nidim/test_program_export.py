@@ -92,6 +92,11 @@ def test_the_command_writes_both_kinds(encoder: Path, digits: np.ndarray, tmp_pa
         shown = CliRunner().invoke(main, words)
         assert shown.exit_code == 0, shown.output
         assert "over 4 images" in shown.output
+    words = ["export", str(encoder), "-o", str(tmp_path / "again.pt2"), "--json"]
+    told = json.loads(CliRunner().invoke(main, words).stdout)
+    assert 0 <= told.pop("max_difference") <= 1e-5
+    output = str(tmp_path / "again.pt2")
+    assert told == {"encoder": str(encoder), "output": output, "format": "pt2", "images": 3}
     np.testing.assert_allclose(
         run(tmp_path / "m.pt2", digits)["embeddings"], bundle.load(encoder).embed(digits), atol=1e-5
     )

@@ -46,7 +46,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def reproduce(*words: object) -> str:
     result = CliRunner().invoke(main, ["reproduce", *map(str, words)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    return result.output
+    return result.stdout
 
 
 def test_a_table_is_made_in_pieces_and_nothing_twice(tmp_path: Path, trained: list[str]) -> None:
@@ -75,6 +75,17 @@ def test_a_table_is_made_in_pieces_and_nothing_twice(tmp_path: Path, trained: li
     assert "--seeds 1 --set" in page, "as many as there are, not as many as could have been"
     assert len(trained) == 2
     assert (tmp_path / "targets-small.json").read_text() == before
+    told = json.loads(
+        reproduce(
+            "targets", "--seeds", 2, "--out", tmp_path, *QUICK, "--set", "epochs=1", "--write-only", "--json"
+        )
+    )
+    assert (told["table"], told["scale"], told["figure"]) == ("targets", "small", None)
+    paths = [str(tmp_path / f"targets-small.{ending}") for ending in ("md", "json")]
+    assert [told["page"], told["values"]] == paths
+    of_first = {run["row"] for run in told["missing"] if run["seed"] == 0}
+    assert of_first == names | {"exponential-2"} - {"gaussian-2"}
+    assert {run["row"] for run in told["missing"] if run["seed"] == 1} == of_first | {"gaussian-2"}
 
 
 def test_a_figure_is_drawn(tmp_path: Path) -> None:
@@ -82,7 +93,8 @@ def test_a_figure_is_drawn(tmp_path: Path) -> None:
     nothing = CliRunner().invoke(main, ["reproduce", *map(str, words), "--write-only"])
     assert (nothing.exit_code, list(tmp_path.iterdir())) == (1, [])
     assert "No run of tradeoff is stored" in nothing.output
-    reproduce(*words, "--only", "gaussian-0.050")
+    told = json.loads(reproduce(*words, "--only", "gaussian-0.050", "--json"))
+    assert told["figure"] == str(tmp_path / "tradeoff-small.png")
     first = (tmp_path / "tradeoff-small.png").read_bytes()
     reproduce(*words, "--only", "gaussian-0.200")
     drawn = (tmp_path / "tradeoff-small.png").read_bytes()
