@@ -27,18 +27,23 @@ from nidim.given import (
     read_images,
     read_spec,
     require_free,
-    save_array,
 )
-from nidim.remote.switch import GROUP, OWN, LocalOrServer
+from nidim.remote import show, vectors
+from nidim.remote.switch import GROUP, OWN, LocalOrServer, options_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from nidim.checkpoint import Checkpoint
     from nidim.evaluate import Report
+    from nidim.generate.report import GeneratorReport
     from nidim.pipeline import Hooks
+    from nidim.priors import Prior
+    from nidim.stored import Manifest
 
 CHECKPOINT = "checkpoint.safetensors"
+AS_JSON = "nidim.as_json"
+"""Among what the contexts of a call share: whether it is a program's."""
 
 
 class _Commands(click.Group):
@@ -54,7 +59,20 @@ class _Commands(click.Group):
         points = points or ([] if own else list(entry_points(group=GROUP, name=cmd_name)))
         return _loaded(points[0]) if points else own
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Remembers whether errors are for a program, too."""
+        ctx.meta[AS_JSON] = "--json" in options_of(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return self._invoke_advising(ctx)
+        except click.ClickException as exc:
+            if not ctx.meta[AS_JSON] or isinstance(exc, show.Problem):
+                raise
+            raise show.problem(exc) from exc
+
+    def _invoke_advising(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except NidimError as exc:
@@ -152,6 +170,7 @@ def dataset_options(command: Any) -> Any:
     "--onnx/--no-onnx", default=True, show_default=True, help="Write model.onnx, too (some seconds)."
 )
 @dataset_options
+@show.json_option
 def train(
     spec_file: Path,
     changes: tuple[str, ...],
@@ -161,6 +180,7 @@ def train(
     data: Path | None,
     datasets_dir: Path | None,
     allow_downloads: bool,
+    as_json: bool,
 ) -> None:
     """Train an encoder from SPEC_FILE (.toml or .json) and write it, with its report, to --out.
 
@@ -186,7 +206,8 @@ def train(
     spec, dataset = world.leader_first(
         lambda: load_dataset(given, data=data, datasets_dir=datasets_dir, allow_downloads=allow_downloads)
     )
-    for advice in resolve(spec, dataset.facts)[1] if world.leads else ():
+    advised = resolve(spec, dataset.facts)[1] if world.leads else ()
+    for advice in advised:
         click.secho(f"{advice.code}: {advice.detail}", fg="yellow", err=True)
     require_free(out, spec.digest, FILES)
     checkpoint = out / CHECKPOINT
@@ -204,11 +225,44 @@ def train(
         )
     if not world.leads:
         return
-    if outcome.report is None:
-        raise click.ClickException(f"Stopped; the same command goes on from {checkpoint}.")
+    if outcome.manifest is None or outcome.report is None or outcome.prior is None:
+        raise Stopped(checkpoint)
     checkpoint.unlink(missing_ok=True)
+    if as_json:
+        told = {
+            "spec_digest": spec.digest,
+            "warnings": [advice.model_dump(mode="json") for advice in advised],
+            "skipped": None if dataset.skipped is None else dataset.skipped.model_dump(mode="json"),
+        }
+        show_stored(out, outcome.manifest, outcome.report, outcome.prior, **told)
+        return
     show_report(outcome.report)
     click.echo(f"Wrote {out} (open {out / 'report.html'} in a browser).")
+
+
+class Stopped(click.ClickException):
+    """A signal has stopped a training; its checkpoint is kept."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        super().__init__(f"Stopped; the same command goes on from {checkpoint}.")
+
+
+def show_stored(
+    out: Path, manifest: Manifest, report: Report | GeneratorReport, prior: Prior, **more: Any
+) -> None:
+    """A new encoder or generator as JSON, under the names that a server gives the same facts."""
+    show.echo_json(
+        {
+            "out": str(out),
+            "digest": manifest.digest,
+            "size_bytes": manifest.size_bytes,
+            "nidim": __version__,
+            "dim": prior.dim,
+            "prior": prior.describe(),
+            "report": show.headline(report.model_dump(mode="json")),
+            **more,
+        }
+    )
 
 
 @contextlib.contextmanager
@@ -272,7 +326,7 @@ def resume_from(path: Path, spec_digest: str, *, ranks: int = 1, tell: bool = Tr
     if found.meta["spec_digest"] != spec_digest:
         raise CheckpointError(f"{path} belongs to another spec; remove it, or choose another --out.")
     if tell:
-        click.echo(f"Going on from step {found.meta['step']}.")
+        click.echo(f"Going on from step {found.meta['step']}.", err=True)
     if found.meta.get("ranks", 1) == ranks:
         _use_threads(found.meta["resolved"]["threads"])
     return found
@@ -290,12 +344,14 @@ def _use_threads(count: int | None) -> None:
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--output", type=NewFile(), help="Write the whole report as JSON.")
 @dataset_options
+@show.json_option
 def evaluate(
     directory: Path,
     output: Path | None,
     data: Path | None,
     datasets_dir: Path | None,
     allow_downloads: bool,
+    as_json: bool,
 ) -> None:
     """Evaluate the encoder in DIRECTORY anew: does it follow its law, and what is it good for?
 
@@ -313,9 +369,14 @@ def evaluate(
     )
     embedded = pipeline.embed_dataset(encoder.spec, fitted, dataset)
     report = pipeline.evaluate_fitted(encoder.spec, encoder.prior, fitted, embedded)
+    values = report.model_dump(mode="json")
+    if output:
+        output.write_text(json.dumps(values, indent=1))
+    if as_json:
+        show.echo_json(values)
+        return
     show_report(report)
     if output:
-        output.write_text(json.dumps(report.model_dump(mode="json"), indent=1))
         click.echo(f"Wrote {output}.")
 
 
@@ -324,23 +385,32 @@ def evaluate(
 @click.argument(
     "images", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
-@click.option("-o", "--output", type=NewFile(".npy"), required=True, help="float32 (n, d), .npy")
+@vectors.output_option
 @click.option("--noisy", is_flag=True, help="f(x) + Z instead of f(x).")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="of the noise")
-@click.option("--skip-bad", is_flag=True, help="The row of a bad image is NaN, instead of an error.")
+@click.option("--skip-bad", is_flag=True, help="The row of a bad image is NaN (null), instead of an error.")
+@show.json_option
 def embed(
-    directory: Path, images: tuple[Path, ...], output: Path, noisy: bool, seed: int, skip_bad: bool
+    directory: Path,
+    images: tuple[Path, ...],
+    output: Path | None,
+    noisy: bool,
+    seed: int,
+    skip_bad: bool,
+    as_json: bool,
 ) -> None:
     """Embed IMAGES (PNG, JPEG, WebP, BMP, GIF, TIFF) with the encoder in DIRECTORY; row i is image i."""
+    vectors.require_place(output, as_json)
     from nidim import bundle
 
     encoder = bundle.load(directory)
     bad: list[int] = []
     hint = " Leave it out, or give --skip-bad."
     prepared = read_images(encoder.preprocessing, images, bad=bad if skip_bad else None, hint=hint)
-    vectors = encoder.embed_noisy(prepared, seed=seed) if noisy else encoder.embed(prepared)
-    vectors[bad] = math.nan
-    save_array(output, vectors)
+    rows = encoder.embed_noisy(prepared, seed=seed) if noisy else encoder.embed(prepared)
+    rows[bad] = math.nan
+    skipped = [str(images[i]) for i in bad]
+    vectors.show_rows(rows, "embeddings", str(directory), output=output, as_json=as_json, skipped=skipped)
 
 
 @main.command(cls=LocalOrServer, remote="nidim.remote.rows:sample")
@@ -349,19 +419,24 @@ def embed(
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1))
 @click.option("--offset", default=0, show_default=True, type=click.IntRange(0, 2**62), help="first row")
 @click.option("--temperature", default=1.0, show_default=True, type=click.FloatRange(0, 100))
-@click.option("-o", "--output", type=NewFile(".npy"), required=True, help="float32 (n, d), .npy")
-def sample(directory: Path, n: int, seed: int, offset: int, temperature: float, output: Path) -> None:
+@vectors.output_option
+@show.json_option
+def sample(
+    directory: Path, n: int, seed: int, offset: int, temperature: float, output: Path | None, as_json: bool
+) -> None:
     """Draw from the law that the embeddings of the encoder in DIRECTORY follow.
 
     The draws of a seed are one infinite stream: -n and --offset are a page of it, the same on every machine.
     """
+    vectors.require_place(output, as_json)
     from nidim import stored
 
     stored.require_kind(directory, "encoder")
     prior = stored.read_prior(directory, stored.read_config(directory))
     if refused := prior.temperature_refused(temperature):
         raise click.BadParameter(refused, param_hint="--temperature")
-    save_array(output, prior.sample(n, seed=seed, offset=offset, temperature=temperature))
+    rows = prior.sample(n, seed=seed, offset=offset, temperature=temperature)
+    vectors.show_rows(rows, "samples", str(directory), output=output, as_json=as_json)
 
 
 def show_report(report: Report) -> None:

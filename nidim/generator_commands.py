@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nidim.cli import CHECKPOINT, StopOnSignal, dataset_options, keep_checkpoint, resume_from
+from nidim.cli import (
+    CHECKPOINT,
+    StopOnSignal,
+    Stopped,
+    dataset_options,
+    keep_checkpoint,
+    resume_from,
+    show_stored,
+)
 from nidim.given import changes_option
-from nidim.remote.generators import generate_options, require_suffix, rows_of
+from nidim.remote import show
+from nidim.remote.generators import generate_options, require_suffix, rows_of, show_images
 from nidim.remote.switch import LocalOrServer
 
 if TYPE_CHECKING:
@@ -33,6 +42,7 @@ if TYPE_CHECKING:
     help="Directory of the new generator.",
 )
 @dataset_options
+@show.json_option
 def generator(
     spec_file: Path,
     encoder: Path,
@@ -41,6 +51,7 @@ def generator(
     data: Path | None,
     datasets_dir: Path | None,
     allow_downloads: bool,
+    as_json: bool,
 ) -> None:
     """Train a generator from SPEC_FILE (.toml or .json): embeddings of --encoder become images.
 
@@ -95,9 +106,13 @@ def generator(
             ),
             on_step=step,
         )
-    if outcome.report is None:
-        raise click.ClickException(f"Stopped; the same command goes on from {checkpoint}.")
+    if outcome.manifest is None or outcome.report is None:
+        raise Stopped(checkpoint)
     checkpoint.unlink(missing_ok=True)
+    if as_json:
+        told = {"spec_digest": full.digest, "source": full.source}
+        show_stored(out, outcome.manifest, outcome.report, source.prior, **told)
+        return
     click.echo(sentence(outcome.report))
     click.echo(f"Wrote {out} (a hundred draws: {out / 'samples.png'}).")
 
@@ -119,6 +134,7 @@ def _dataset(
 @click.command(cls=LocalOrServer, remote="nidim.remote.generators:generate")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @generate_options
+@show.json_option
 def generate(
     directory: Path,
     n: int,
@@ -128,6 +144,7 @@ def generate(
     embeddings: Path | None,
     columns: int | None,
     output: Path,
+    as_json: bool,
 ) -> None:
     """Make images with the generator in DIRECTORY, from draws of its prior: no data, no encoder.
 
@@ -144,4 +161,4 @@ def generate(
             raise click.BadParameter(refused, param_hint="--temperature")
         images = loaded.generate(n, seed=seed, offset=offset, temperature=temperature)
     output.write_bytes(pictures.as_file(images, output.suffix, columns))
-    click.echo(f"Wrote {output}: {len(images)} images of {'x'.join(map(str, images.shape[1:]))}.")
+    show_images(list(images.shape), str(directory), output=output, as_json=as_json)

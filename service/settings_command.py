@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -34,8 +35,25 @@ def shown_errors(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
 
 
+def as_dicts(settings: Settings) -> list[dict[str, Any]]:
+    """The same for programs: numbers and switches as such, what is not set as null."""
+    return [
+        {"name": variable, "value": _plain(getattr(settings, name)), "meaning": meaning}
+        for name, (variable, _, meaning) in zip(type(settings).model_fields, rows(settings), strict=True)
+    ]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    if value is None or value == "":
+        return None
+    return value if isinstance(value, int | float) else shown(value)
+
+
 @click.command("settings")
-def settings_command() -> None:
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def settings_command(as_json: bool) -> None:
     """Print every setting with its value and meaning.
 
     \b
@@ -49,5 +67,8 @@ def settings_command() -> None:
         raise click.ClickException(
             f"{shown_errors(error)} (set as NIDIM_ and the name in capitals)."
         ) from error
+    if as_json:
+        click.echo(json.dumps(as_dicts(settings)))
+        return
     for variable, value, meaning in rows(settings):
         click.echo(f"{variable}={value}\n    {meaning}")

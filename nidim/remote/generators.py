@@ -139,9 +139,13 @@ def generate(
     else:
         images = found.generate(n, seed=seed, offset=offset, temperature=temperature)
     output.write_bytes(as_file(images, output.suffix, columns))
-    shape = list(images.shape)
+    show_images(list(images.shape), found.ref, output=output, as_json=as_json)
+
+
+def show_images(shape: list[int], generator: str, *, output: Path, as_json: bool) -> None:
+    """What was written; ``shape`` is (n, h, w, c)."""
     if as_json:
-        show.echo_json({"generator": found.ref, "output": str(output), "shape": shape})
+        show.echo_json({"generator": generator, "output": str(output), "shape": shape})
     else:
         click.echo(f"Wrote {output}: {shape[0]} images of {'x'.join(map(str, shape[1:]))}.")
 

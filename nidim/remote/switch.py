@@ -25,6 +25,11 @@ OWN = tuple(
 """Commands of this package that are imported when they are called."""
 
 
+def options_of(args: list[str]) -> list[str]:
+    """The words of a command line among which options are: those before a ``--``."""
+    return args[: args.index("--")] if "--" in args else args
+
+
 class LocalOrServer(click.Command):
     """With ``--server`` anywhere among its arguments, the command ``remote`` (module:name) takes its place."""
 
@@ -44,8 +49,7 @@ class LocalOrServer(click.Command):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         """The context of this command, or of the other one."""
-        options = args[: args.index("--")] if "--" in args else args
-        if any(word == "--server" or word.startswith("--server=") for word in options):
+        if any(word == "--server" or word.startswith("--server=") for word in options_of(args)):
             other: click.Command = self._remote.load()
             return other.make_context(info_name, args, parent, **extra)
         try:

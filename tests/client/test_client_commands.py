@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 
+from benchmarks.tiny_generator import register_generator, write_generator
 from nidim import bundle
 from nidim.cli import main
 from nidim.client import Client
@@ -102,7 +103,10 @@ def test_rows_are_those_of_the_client(
     refused = nidim("embed", "gauss", *files, "-o", out, "--server", server.url, exit_code=1)
     assert str(files[3]) in refused.stderr
     assert "--skip-bad" in refused.stderr
-    nidim("embed", "gauss", *files, "-o", out, "--skip-bad", "--server", server.url)
+    problem = nidim("embed", "gauss", *files, "-o", out, "--json", "--server", server.url, exit_code=1)
+    assert json.loads(problem.stderr)["error"] == "BadImage"
+    told = nidim("embed", "gauss", *files, "-o", out, "--skip-bad", "--json", "--server", server.url)
+    assert json.loads(told.stdout)["skipped"] == [str(files[3])]
     assert np.isnan(np.load(out, allow_pickle=False)[3]).all()
     assert "--output" in nidim("sample", "gauss", "--server", server.url, exit_code=2).stderr
     for words in (
@@ -111,6 +115,17 @@ def test_rows_are_those_of_the_client(
         ("score", "gauss", out),
     ):
         assert f"asked for with --server {server.url}" in nidim(*words, exit_code=2).stderr
+
+
+def test_images_of_a_generator_at_a_server(nidim: Any, server: Any, encoder: Any, tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    register_generator(server.store, "cli-painter", files, write_generator(files, encoder))
+    out = tmp_path / "x.npy"
+    words = ("generate", "cli-painter", "-n", 3, "--seed", 7, "-o", out, "--server", server.url)
+    assert f"Wrote {out}: 3 images of 8x8x1." in nidim(*words).stdout
+    told = json.loads(nidim(*words, "--json").stdout)
+    assert told == {"generator": "cli-painter@1", "output": str(out), "shape": [3, 8, 8, 1]}
+    assert np.load(out, allow_pickle=False).shape == (3, 8, 8, 1)
 
 
 def test_downloaded_files_work_without_the_server(
@@ -206,6 +221,11 @@ def test_errors_say_what_to_do(nidim: Any, tmp_path: Path) -> None:
     wrong = tmp_path / "spec.json"
     wrong.write_text('{"dataset": "unheard-of"}')
     assert "/spec/dataset" in nidim("jobs", "submit", wrong, "--encoder", "x", exit_code=1).stderr
+    problem = json.loads(nidim("jobs", "submit", wrong, "--encoder", "x", "--json", exit_code=1).stderr)
+    assert (problem["status"], problem["errors"][0]["pointer"]) == (422, "/spec/dataset")
+    wrong.write_text("[1]")
+    problem = json.loads(nidim("jobs", "submit", wrong, "--encoder", "x", "--json", exit_code=1).stderr)
+    assert "must hold an object of fields" in problem["detail"]
     nobody = nidim("jobs", "list", "--server", "http://127.0.0.1:9", exit_code=1).stderr
     assert "Start one with `nidim up`" in nobody
     assert "address" in nidim("jobs", "list", "--server", "nowhere", exit_code=1).stderr

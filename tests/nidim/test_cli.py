@@ -9,8 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -44,6 +47,28 @@ def refused(*words: object) -> str:
     assert result.exit_code != 0
     assert not isinstance(result.exception, Exception) or isinstance(result.exception, SystemExit)
     return result.output
+
+
+def document(*words: object) -> Any:
+    """The one JSON document on standard output, and nothing else there."""
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def problem(*words: object, exit_code: int = 1) -> Any:
+    """The JSON on standard error, of a command that has nothing for standard output."""
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert (result.exit_code, result.stdout) == (exit_code, "")
+    return json.loads(result.stderr)
+
+
+def images_in(folder: Path, n: int) -> list[Path]:
+    """Files of held-out digits."""
+    paths = [folder / f"{i}.png" for i in range(n)]
+    for path, image in zip(paths, load_builtin("digits", root=None).test.images, strict=False):
+        Image.fromarray(image[..., 0]).save(path)
+    return paths
 
 
 @pytest.fixture(scope="module")
@@ -119,10 +144,7 @@ def test_the_snippets_of_the_model_card_run(trained: Path, monkeypatch: pytest.M
 
 
 def test_embed_keeps_the_order_and_equals_the_library(trained: Path, tmp_path: Path) -> None:
-    images = load_builtin("digits", root=None).test.images[:5]
-    paths = [tmp_path / f"{i}.png" for i in range(5)]
-    for path, image in zip(paths, images, strict=True):
-        Image.fromarray(image[..., 0]).save(path)
+    images, paths = load_builtin("digits", root=None).test.images[:5], images_in(tmp_path, 5)
     nidim("embed", trained, *paths, "-o", tmp_path / "z.npy")
     z = np.load(tmp_path / "z.npy", allow_pickle=False)
     np.testing.assert_array_equal(z, bundle.load(trained).embed(images))
@@ -139,10 +161,7 @@ def test_a_bad_image_is_named(trained: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("noisy", [[], ["--noisy", "--seed", 3]])
 def test_a_bad_image_may_cost_its_row_alone(trained: Path, tmp_path: Path, noisy: list[str]) -> None:
-    images = load_builtin("digits", root=None).test.images[:3]
-    paths = [tmp_path / f"{i}.png" for i in range(3)]
-    for path, image in zip(paths, images, strict=True):
-        Image.fromarray(image[..., 0]).save(path)
+    paths = images_in(tmp_path, 3)
     nidim("embed", trained, *paths, "-o", tmp_path / "whole.npy", *noisy)
     paths[1].write_bytes(b"\x89PNG\r\n\x1a\n")
     said = nidim("embed", trained, *paths, "-o", tmp_path / "z.npy", "--skip-bad", *noisy)
@@ -180,11 +199,20 @@ def test_a_class_folder_trains(tmp_path: Path) -> None:
     Image.fromarray(digits.images[0, ..., 0]).save(tmp_path / "mine" / "loose.png")
     (tmp_path / "mine" / "notes.txt").write_text("no picture")
     (tmp_path / "spec.json").write_text(json.dumps({"dataset": "mine", "epochs": 1}))
-    told = nidim("train", tmp_path / "spec.json", "--data", tmp_path / "mine", "--out", tmp_path / "out", "--no-onnx",
-          "--set", "encoder={\"kind\": \"conv\", \"dim\": 2, \"width\": 4}")  # fmt: skip
-    assert "2 files are not used; the first: notes.txt: not a PNG" in told
+    words = ("train", tmp_path / "spec.json", "--data", tmp_path / "mine", "--out", tmp_path / "out", "--no-onnx",
+             "--set", "encoder={\"kind\": \"conv\", \"dim\": 2, \"width\": 4}")  # fmt: skip
+    assert "2 files are not used; the first: notes.txt: not a PNG" in nidim(*words)
     assert bundle.load(tmp_path / "out").spec.dataset == "mine"
     assert not (tmp_path / "out" / bundle.ONNX).exists()
+    told = document(*words, "--json")
+    assert (told["skipped"]["count"], told["skipped"]["first"][0]["member"]) == (2, "notes.txt")
+    assert [advice["code"] for advice in told["warnings"]] == ["certificate_out_of_reach"]
+    loaded = bundle.load(tmp_path / "out")
+    stored = (loaded.digest, loaded.spec.digest, loaded.prior.describe())
+    assert (told["digest"], told["spec_digest"], told["prior"]) == stored
+    assert (told["out"], told["dim"]) == (str(tmp_path / "out"), 2)
+    assert told["report"]["mi_nats"] == loaded.report["mi_nats"]
+    assert not [key for key, value in told["report"].items() if isinstance(value, list | dict)]
 
 
 def test_an_interrupt_keeps_a_checkpoint_and_the_same_command_goes_on(tmp_path: Path) -> None:
@@ -194,20 +222,22 @@ def test_an_interrupt_keeps_a_checkpoint_and_the_same_command_goes_on(tmp_path: 
     first = interrupted(command)
     assert "goes on from" in first
     assert load_checkpoint(tmp_path / "out" / "checkpoint.safetensors").meta["step"] >= 0
-    assert "Going on from step" in interrupted(command)
+    again = interrupted([*command, "--json"])
+    assert "Going on from step" in again
+    assert json.loads(again.splitlines()[-1])["error"] == "Stopped"
     assert "another spec" in refused(*words)
 
 
 def interrupted(command: list[str]) -> str:
-    """What a training prints that gets SIGINT once it listens."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    """What a training tells that gets SIGINT once it listens; its standard output is empty."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 240
     while process.poll() is None and not _is_training(process.pid) and time.monotonic() < deadline:
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    shown, _ = process.communicate(timeout=60)
-    assert process.returncode == 1, shown
-    return shown
+    shown, told = process.communicate(timeout=60)
+    assert (process.returncode, shown) == (1, ""), told
+    return told
 
 
 def _is_training(pid: int) -> bool:
@@ -377,8 +407,8 @@ def test_a_law_given_by_a_sample(tmp_path: Path) -> None:
     nidim("sample", out, "-n", 50, "--seed", 7, "-o", tmp_path / "draws.npy")
     draws = np.load(tmp_path / "draws.npy", allow_pickle=False)
     np.testing.assert_array_equal(draws, encoder.prior.sample(50, seed=7))
-    nidim("evaluate", out, "-o", tmp_path / "again.json")
-    again = json.loads((tmp_path / "again.json").read_text())
+    again = document("evaluate", out, "-o", tmp_path / "again.json", "--json")
+    assert again == json.loads((tmp_path / "again.json").read_text())
     assert again["target_fit"] == report["target_fit"]
     assert again["clean"]["own_scale"] == report["clean"]["own_scale"]
     data = (out / bundle.PRIOR).read_bytes()
@@ -435,3 +465,83 @@ def test_samples_that_are_none(values: np.ndarray, message: str, tmp_path: Path)
 def test_a_setting_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIDIM_LEASE_S", "abc")
     assert "lease_s: Input should be a valid number" in refused("settings")
+    assert "lease_s: Input should be a valid number" in problem("settings", "--json")["detail"]
+
+
+def test_settings_for_programs_have_numbers_and_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIDIM_LEASE_S", "61")
+    monkeypatch.setenv("NIDIM_KEY_PEPPER", "hunter2hunter2hunter2hunter2hunter2")
+    monkeypatch.setenv("NIDIM_DATABASE_URL", "postgresql://me:hunter2@db/nidim")
+    found = document("settings", "--json")
+    values = {setting["name"]: setting["value"] for setting in found}
+    assert values["NIDIM_LEASE_S"] == 61
+    assert (values["NIDIM_ALLOW_DOWNLOADS"], values["NIDIM_DATASETS_DIR"]) == (False, None)
+    assert values["NIDIM_DATABASE_URL"] == "postgresql://********@db/nidim"
+    assert "hunter2" not in json.dumps(found)
+    assert all(setting["meaning"] for setting in found)
+    shown = nidim("settings")
+    assert all(f"{name}=" in shown for name in values)
+
+
+def commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command with the words that call it."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        found = group.get_command(context, name)
+        if isinstance(found, click.Group):
+            yield from commands(found, (*words, name))
+        else:
+            yield (*words, name), found
+
+
+def test_every_command_speaks_json_but_the_one_that_runs_until_it_is_stopped() -> None:
+    found = dict(commands(main))
+    assert len(found) > 30
+    without = {
+        words for words, command in found.items() if not any("--json" in p.opts for p in command.params)
+    }
+    assert without == {("up",)}
+    asking = [words for words, command in found.items() if any("--server" in p.opts for p in command.params)]
+    assert {("embed",), ("sample",), ("score",), ("generate",), ("jobs", "list")} <= set(asking)
+    for words in asking:
+        assert "--json" in nidim(*words, "--server", "http://127.0.0.1:9", "--help")
+
+
+def test_rows_for_programs_are_those_of_the_file(trained: Path, tmp_path: Path) -> None:
+    images = images_in(tmp_path, 3)
+    images[1].write_bytes(b"no image")
+    words = ("embed", trained, *images, "--skip-bad", "--json")
+    told = document(*words, "-o", tmp_path / "z.npy")
+    skipped = [str(images[1])]
+    place = {"encoder": str(trained), "output": str(tmp_path / "z.npy")}
+    assert told == {**place, "shape": [3, 2], "skipped": skipped}
+    shown = document(*words)
+    rows = np.load(tmp_path / "z.npy", allow_pickle=False)
+    assert (shown["encoder"], shown["dim"], shown["skipped"]) == (str(trained), 2, skipped)
+    assert shown["embeddings"] == [rows[0].tolist(), [None, None], rows[2].tolist()]
+    assert document("embed", trained, images[0], "--json")["skipped"] == []
+    drawn = ("sample", trained, "-n", 4, "--seed", 7, "--json")
+    assert document(*drawn, "-o", tmp_path / "z.npy") == {**place, "shape": [4, 2]}
+    rows = np.load(tmp_path / "z.npy", allow_pickle=False)
+    assert document(*drawn) == {"encoder": str(trained), "dim": 2, "samples": rows.tolist()}
+    for words in (("embed", trained, images[0]), ("sample", trained)):
+        assert "where the rows go (or --json)" in refused(*words)
+
+
+def test_errors_for_programs_are_json_on_standard_error(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    told = problem("embed", trained, tmp_path / "broken.png", "--json")
+    assert told["error"] == "BadImage"
+    assert "broken.png: " in told["detail"]
+    assert problem("export", tmp_path, "-o", tmp_path / "m.onnx", "--json")["error"] == "BundleError"
+    (tmp_path / "spec.toml").write_text('dataset = "nowhere"')
+    told = problem("train", tmp_path / "spec.toml", "--out", tmp_path / "out", "--json")
+    assert told["error"] == "NidimError"
+    assert "nowhere is not built in" in told["detail"]
+    told = problem("sample", trained, "-n", "few", "--json", exit_code=2)
+    assert told["error"] == "BadParameter"
+    assert "'few' is not a valid integer" in told["detail"]
+    assert "no such command" in problem("smaple", "--json", exit_code=2)["detail"].lower()
+    missing = problem("doctor", "--data-dir", tmp_path / "spec.toml", "--json", exit_code=2)
+    assert "is a file" in missing["detail"]
+    assert "Usage: " in refused("sample", trained, "-n", "few", "--", "--json")

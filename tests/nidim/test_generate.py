@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -378,6 +379,9 @@ def test_the_commands(stored: tuple[Path, FittedGenerator], encoder: Path, tmp_p
     assert done.exit_code == 0, done.output
     assert np.load(tmp_path / "y.npy", allow_pickle=False).shape == (3, 8, 8, 1)
     assert "must end in one of" in run(generate, directory, "-o", tmp_path / "x.gif").output
+    told = json.loads(run(generate, directory, "-n", 4, "-o", tmp_path / "x.zip", "--json").stdout)
+    place = {"generator": str(directory), "output": str(tmp_path / "x.zip")}
+    assert told == {**place, "shape": [4, 8, 8, 1]}
 
     (tmp_path / "spec.toml").write_text('kind = "generator"\nsource = "tiny"\n')
     small = [part for key, value in SMALL["gan"].items() for part in ("--set", f"model.{key}={value}")]
@@ -386,6 +390,12 @@ def test_the_commands(stored: tuple[Path, FittedGenerator], encoder: Path, tmp_p
     assert done.exit_code == 0, done.output
     assert "Images made from draws of the prior are" in done.output
     assert bundle.load(tmp_path / "out").generate(2).shape == (2, 8, 8, 1)
+    again = ("--encoder", encoder, *given, "--out", tmp_path / "out", "--json")
+    told = json.loads(run(generator, tmp_path / "spec.toml", *again).stdout)
+    loaded = bundle.load(tmp_path / "out")
+    stored_as = (str(tmp_path / "out"), loaded.digest, loaded.config.spec.digest, "tiny")
+    assert tuple(told[key] for key in ("out", "digest", "spec_digest", "source")) == stored_as
+    assert told["report"]["prior_gap"] == loaded.report["prior_gap"]
     (tmp_path / "wrong.toml").write_text('dataset = "digits"\n')
     assert (
         "use nidim train"
