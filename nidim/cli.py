@@ -27,6 +27,8 @@ from nidim.given import (
     read_images,
     read_spec,
     require_free,
+    require_trained_on,
+    tell_other_name,
 )
 from nidim.remote import show, vectors
 from nidim.remote.switch import GROUP, OWN, LocalOrServer, options_of
@@ -209,6 +211,8 @@ def train(
     advised = resolve(spec, dataset.facts)[1] if world.leads else ()
     for advice in advised:
         click.secho(f"{advice.code}: {advice.detail}", fg="yellow", err=True)
+    if world.leads:
+        tell_other_name(given, data)
     require_free(out, spec.digest, FILES)
     checkpoint = out / CHECKPOINT
     resume = resume_from(checkpoint, spec.digest, ranks=world.size, tell=world.leads)
@@ -355,6 +359,7 @@ def evaluate(
 ) -> None:
     """Evaluate the encoder in DIRECTORY anew: does it follow its law, and what is it good for?
 
+    An encoder of your own images needs them again: --data with the folder or file that it was trained on.
     The information under augmentation belongs to the training and is taken from the stored report.
     """
     from nidim import bundle, pipeline
@@ -364,6 +369,7 @@ def evaluate(
     _, dataset = load_dataset(
         encoder.spec, data=data, datasets_dir=datasets_dir, allow_downloads=allow_downloads
     )
+    require_trained_on(encoder.config.provenance, dataset, data)
     fitted = Fitted(
         encoder.model, encoder.resolved, encoder.report["history"], encoder.report["mi_nats"], finished=True
     )

@@ -16,7 +16,7 @@ from nidim.cli import (
     resume_from,
     show_stored,
 )
-from nidim.given import changes_option
+from nidim.given import changes_option, require_trained_on
 from nidim.remote import show
 from nidim.remote.generators import generate_options, require_suffix, rows_of, show_images
 from nidim.remote.switch import LocalOrServer
@@ -79,6 +79,8 @@ def generator(
         datasets_dir=datasets_dir,
         allow_downloads=allow_downloads,
     )
+    if data is not None or spec.dataset in (None, source.spec.dataset):
+        require_trained_on(source.config.provenance, dataset, data)
     full = spec.filled(pipeline.facts_of(source), dataset.facts)
     require_free(out, full.digest, FILES)
     checkpoint, stop = out / CHECKPOINT, StopOnSignal()

@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -271,6 +271,40 @@ def load_dataset(
         dataset = open_path(data, name=spec.dataset, image_size=full.image_size)
     _tell_skipped(dataset)
     return full, dataset
+
+
+def tell_other_name(spec: TrainSpec, data: Path | None) -> None:
+    """Say that the spec's dataset has the name of a built-in, where the images are given ones."""
+    from nidim.data import BUILTINS
+
+    if data is not None and spec.dataset in BUILTINS:
+        click.secho(
+            f"{spec.dataset} is the name of a built-in set, but the images are those of {data}; give them a name of "
+            "their own, e.g. --set dataset=mine.",
+            fg="yellow",
+            err=True,
+        )
+
+
+def require_trained_on(provenance: Mapping[str, Any], dataset: Dataset, data: Path | None) -> None:
+    """Of the images that an encoder with this ``provenance`` meets: refuse others that nobody has named.
+
+    ``data``: where they were given from; None: ``dataset`` is the built-in of the name in the spec, which must be what
+    the encoder was trained on. Others that were given are told. Raises click.ClickException.
+    """
+    trained_on = provenance.get("dataset") or {}
+    if trained_on.get("digest", dataset.digest) == dataset.digest:
+        return
+    if data is None:
+        raise click.ClickException(
+            f"The encoder was trained on other images than the built-in {dataset.name}: give the folder or file of its "
+            "training with --data, or with --data others that you choose."
+        )
+    click.secho(
+        f"{data} is not the folder or file that the encoder was trained on: figures are of the images in it.",
+        fg="yellow",
+        err=True,
+    )
 
 
 def _tell_skipped(dataset: Dataset) -> None:

@@ -190,6 +190,28 @@ def test_evaluate_repeats_the_report(trained: Path, tmp_path: Path) -> None:
     assert 1 <= stored["representation"]["rankme"] <= 2
 
 
+def test_images_that_only_share_the_name_of_a_builtin_are_not_taken_for_those_of_the_training(
+    tmp_path: Path,
+) -> None:
+    digits = load_builtin("digits", root=None).train
+    arrays = {"images": 255 - digits.images[:80, ..., 0], "labels": digits.labels[:80]}
+    for name, count in (("inverted", 80), ("others", 60)):
+        np.savez(tmp_path / f"{name}.npz", **{key: values[:count] for key, values in arrays.items()})
+    (tmp_path / "spec.toml").write_text(SPEC)
+    inverted, out = tmp_path / "inverted.npz", tmp_path / "encoder"
+    told = nidim("train", tmp_path / "spec.toml", *QUICK, "--data", inverted, "--out", out)
+    assert "digits is the name of a built-in set, but the images are those of" in told
+    assert "other images than the built-in digits" in refused("evaluate", out)
+    assert "is not the folder or file" not in nidim("evaluate", out, "--data", inverted)
+    told = nidim("evaluate", out, "--data", tmp_path / "others.npz")
+    assert "others.npz is not the folder or file that the encoder was trained on" in told
+    (tmp_path / "generator.toml").write_text('kind = "generator"\nsource = "mine"\n')
+    words = ("generator", tmp_path / "generator.toml", "--encoder", out, "--out", tmp_path / "generator")
+    for named in ((), ("--set", "dataset=digits")):
+        assert "give the folder or file of its training with --data" in refused(*words, *named)
+    assert not (tmp_path / "generator").exists()
+
+
 def test_a_class_folder_trains(tmp_path: Path) -> None:
     digits = load_builtin("digits", root=None).train
     for i in range(60):
