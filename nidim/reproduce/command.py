@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import shlex
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -31,6 +33,7 @@ NAMES = (
     "prior-gap",
 )
 """Known without importing torch; a test compares them with the tables."""
+RESULTS, TRIALS = Path("docs/results"), Path("reproduce-trial")
 
 
 @click.command("reproduce")
@@ -57,9 +60,8 @@ NAMES = (
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("docs/results"),
-    show_default=True,
-    help="Directory of TABLE-SCALE.md, .json and .png; single runs lie below it.",
+    help="Directory of TABLE-SCALE.md, .json and .png; single runs lie below it.  [default: docs/results, or "
+    "reproduce-trial where the page there was made with other changes by --set]",
 )
 @click.option("--write-only", is_flag=True, help="Write the table from what is stored, run nothing.")
 @show.json_option
@@ -71,7 +73,7 @@ def reproduce(
     changes: tuple[str, ...],
     datasets_dir: Path | None,
     allow_downloads: bool,
-    out: Path,
+    out: Path | None,
     write_only: bool,
     as_json: bool,
 ) -> None:
@@ -80,6 +82,7 @@ def reproduce(
     The tables power and separability train nothing: they draw from known laws.
 
     \b
+    A table that is made in pieces, by --only, is pooled: the command below it is that of the whole.
     Runs are kept, so Ctrl-C costs one run and the same command goes on:
       nidim reproduce targets                                  half an hour, on handwritten digits
       nidim reproduce power                                    hours, simulations
@@ -91,6 +94,7 @@ def reproduce(
     wanted, at = TABLES[table], cast("Scale", scale)
     rows = [_changed(row, changes) for row in wanted.rows(at)]
     _check_names(only, rows)
+    out = out or _place(f"{table}-{scale}", changes)
     store = wanted.store(out / "runs" / f"{table}-{scale}", Sources(datasets_dir, allow_downloads))
     if not write_only:
         _run_missing(store, [row for row in rows if not only or row.name in only], seeds)
@@ -102,7 +106,7 @@ def reproduce(
     command = " ".join(
         [
             f"nidim reproduce {table} --scale {scale} --seeds {max(len(runs) for _, runs in found)}",
-            *(f"--set {change}" for change in changes),
+            *(f"--set {shlex.quote(change)}" for change in changes),
             *(
                 ["--datasets-dir DIR"]
                 if any(row.dataset not in ("digits", "simulated") for row in rows)
@@ -125,6 +129,25 @@ def reproduce(
     paths = {"page": str(page), "values": str(page.with_suffix(".json")), "figure": figure and str(figure)}
     missing = [{"row": row.name, "seed": seed} for row, seed in _missing(store, rows, seeds)]
     show.echo_json({"table": table, "scale": scale, **paths, "missing": missing})
+
+
+def _place(name: str, changes: tuple[str, ...]) -> Path:
+    """Where a table goes that was told no place: never over a page that was made with other changes."""
+    page = RESULTS / f"{name}.md"
+    made_with = _changes_of(page.read_text()) if page.is_file() else ()
+    if changes == made_with:
+        return RESULTS
+    how = " ".join(f"--set {change}" for change in made_with) or "no --set"
+    reason = f", since {page} was made with {how}" if page.is_file() else ""
+    click.secho(f"Writing to {TRIALS}{reason}; --out chooses another place.", fg="yellow", err=True)
+    return TRIALS
+
+
+def _changes_of(page: str) -> tuple[str, ...]:
+    """The ``--set`` of the command by which a page says that it was made."""
+    commands = [line for line in page.splitlines() if line.startswith("    nidim reproduce ")]
+    words = shlex.split(commands[-1]) if commands else []
+    return tuple(word for before, word in pairwise(words) if before == "--set")
 
 
 def _changed(row: Row, changes: tuple[str, ...]) -> Row:

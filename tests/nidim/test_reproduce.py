@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import math
+import shlex
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,39 @@ def test_a_table_is_made_in_pieces_and_nothing_twice(tmp_path: Path, trained: li
     of_first = {run["row"] for run in told["missing"] if run["seed"] == 0}
     assert of_first == names | {"exponential-2"} - {"gaussian-2"}
     assert {run["row"] for run in told["missing"] if run["seed"] == 1} == of_first | {"gaussian-2"}
+
+
+def test_a_trial_goes_beside_the_stored_page_and_the_command_of_a_page_goes_onto_it(
+    tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("targets", "--seeds", 1, "--only", "gaussian-2")
+    told = reproduce(*words, *QUICK)
+    assert "Writing to reproduce-trial; --out chooses another place." in told
+    assert not (tmp_path / "docs").exists()
+    stored, trial = (Path(place, "targets-small.md") for place in ("docs/results", "reproduce-trial"))
+    reproduce(*words, *QUICK, "--out", "docs/results")
+    trial.unlink()
+    for changed in (("--set", "epochs=1", *QUICK[2:]), QUICK[2:]):
+        before = stored.read_bytes()
+        told = reproduce(*words, *changed)
+        assert "since docs/results/targets-small.md was made with --set epochs=2 --set" in told
+        assert stored.read_bytes() == before
+        trial.unlink()
+    runs_before = len(trained)
+    assert "reproduce-trial" not in reproduce(*words, *QUICK)
+    assert len(trained) == runs_before, "found where the page is"
+    assert not trial.exists()
+
+
+def test_the_changes_of_every_stored_page_are_read() -> None:
+    pages = Path(__file__).parents[2] / "docs" / "results"
+    read = {page.stem: command._changes_of(page.read_text()) for page in pages.glob("*.md")}
+    assert {name: changes for name, changes in read.items() if changes} == {
+        "prior-gap-small": ("epochs=100", "generator.epochs=40")
+    }
+    spec = 'encoder={"kind": "conv", "dim": 3}'
+    assert command._changes_of(f"Made by\n\n    nidim reproduce bounds --set {shlex.quote(spec)}") == (spec,)
 
 
 def test_a_figure_is_drawn(tmp_path: Path) -> None:
