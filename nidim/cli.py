@@ -367,7 +367,11 @@ def evaluate(
 
     encoder = bundle.load(directory)
     _, dataset = load_dataset(
-        encoder.spec, data=data, datasets_dir=datasets_dir, allow_downloads=allow_downloads
+        encoder.spec,
+        data=data,
+        datasets_dir=datasets_dir,
+        allow_downloads=allow_downloads,
+        channels=encoder.resolved.channels,
     )
     require_trained_on(encoder.config.provenance, dataset, data)
     fitted = Fitted(

@@ -16,7 +16,7 @@ from nidim.cli import (
     resume_from,
     show_stored,
 )
-from nidim.given import changes_option, require_trained_on
+from nidim.given import changes_option, require_trained_on, tell_skipped
 from nidim.remote import show
 from nidim.remote.generators import generate_options, require_suffix, rows_of, show_images
 from nidim.remote.switch import LocalOrServer
@@ -24,6 +24,7 @@ from nidim.remote.switch import LocalOrServer
 if TYPE_CHECKING:
     from nidim.data import Dataset
     from nidim.generate.train import Progress
+    from nidim.stored import Preprocessing
 
 
 @click.command()
@@ -74,7 +75,7 @@ def generator(
     source = bundle.load(encoder)
     dataset = _dataset(
         spec.dataset or source.spec.dataset,
-        source.resolved.image_size,
+        source.preprocessing,
         data=data,
         datasets_dir=datasets_dir,
         allow_downloads=allow_downloads,
@@ -120,17 +121,22 @@ def generator(
 
 
 def _dataset(
-    name: str, image_size: int, *, data: Path | None, datasets_dir: Path | None, allow_downloads: bool
+    name: str, wanted: Preprocessing, *, data: Path | None, datasets_dir: Path | None, allow_downloads: bool
 ) -> Dataset:
+    """Images as the encoder takes them; those of a built-in have its own channels."""
     from nidim.data import BUILTINS, load_builtin, open_path
 
     if data is not None:
-        return open_path(data, name=name, image_size=image_size)
+        dataset = open_path(data, name=name, image_size=wanted.image_size, channels=wanted.channels)
+        tell_skipped(dataset)
+        return dataset
     if name not in BUILTINS:
         raise click.ClickException(
             f"{name} is not built in ({', '.join(BUILTINS)}); give its images with --data."
         )
-    return load_builtin(name, root=datasets_dir, allow_downloads=allow_downloads, image_size=image_size)
+    return load_builtin(
+        name, root=datasets_dir, allow_downloads=allow_downloads, image_size=wanted.image_size
+    )
 
 
 @click.command(cls=LocalOrServer, remote="nidim.remote.generators:generate")

@@ -251,9 +251,14 @@ def apply_change(values: dict[str, Any], change: str) -> None:
 
 
 def load_dataset(
-    spec: TrainSpec, *, data: Path | None, datasets_dir: Path | None, allow_downloads: bool
+    spec: TrainSpec,
+    *,
+    data: Path | None,
+    datasets_dir: Path | None,
+    allow_downloads: bool,
+    channels: int | None = None,
 ) -> tuple[FullSpec, Dataset]:
-    """The filled spec and its dataset at the spec's size."""
+    """The filled spec and its dataset at the spec's size; given images with ``channels``, default: their own."""
     from nidim.data import BUILTINS, builtin_facts, load_builtin, open_path
 
     if data is None:
@@ -265,11 +270,11 @@ def load_dataset(
         return full, load_builtin(
             spec.dataset, root=datasets_dir, allow_downloads=allow_downloads, image_size=full.image_size
         )
-    dataset = open_path(data, name=spec.dataset, image_size=spec.image_size)
+    dataset = open_path(data, name=spec.dataset, image_size=spec.image_size, channels=channels)
     full = filled(spec, dataset.facts)
     if full.image_size != dataset.facts.height:
-        dataset = open_path(data, name=spec.dataset, image_size=full.image_size)
-    _tell_skipped(dataset)
+        dataset = open_path(data, name=spec.dataset, image_size=full.image_size, channels=channels)
+    tell_skipped(dataset)
     return full, dataset
 
 
@@ -307,12 +312,13 @@ def require_trained_on(provenance: Mapping[str, Any], dataset: Dataset, data: Pa
     )
 
 
-def _tell_skipped(dataset: Dataset) -> None:
-    """Say which files of a folder or archive are not among the images."""
+def tell_skipped(dataset: Dataset) -> None:
+    """Say which files of a folder or archive are not among the images: how many, and the first three."""
     skipped = dataset.skipped
     if skipped is not None and skipped.count:
-        first = f"; the first: {skipped.first[0].member}: {skipped.first[0].reason}" if skipped.first else ""
-        click.secho(f"{skipped.count} files are not used{first}.", fg="yellow", err=True)
+        first = "; ".join(f"{file.member}: {file.reason}" for file in skipped.first[:3])
+        told = "1 file is not used" if skipped.count == 1 else f"{skipped.count} files are not used"
+        click.secho(told + (f"; the first: {first}." if first else "."), fg="yellow", err=True)
 
 
 def read_images(

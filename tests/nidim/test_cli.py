@@ -212,6 +212,20 @@ def test_images_that_only_share_the_name_of_a_builtin_are_not_taken_for_those_of
     assert not (tmp_path / "generator").exists()
 
 
+def test_images_of_other_channels_are_evaluated_as_the_encoder_takes_them(
+    trained: Path, tmp_path: Path
+) -> None:
+    images = load_builtin("digits", root=None).train.images[:400, ..., 0]
+    np.savez(tmp_path / "gray.npz", images=images)
+    np.savez(tmp_path / "colour.npz", images=np.repeat(images[..., None], 3, axis=3))
+    for name in ("gray", "colour"):
+        nidim("evaluate", trained, "--data", tmp_path / f"{name}.npz", "-o", tmp_path / f"{name}.json")
+    gray, colour = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("gray", "colour"))
+    assert gray["n_heldout"] == 40
+    assert gray["sw2_ratio"] is not None
+    assert colour["sw2_ratio"] == pytest.approx(gray["sw2_ratio"], abs=1e-6)
+
+
 def test_a_class_folder_trains(tmp_path: Path) -> None:
     digits = load_builtin("digits", root=None).train
     for i in range(60):
@@ -223,7 +237,16 @@ def test_a_class_folder_trains(tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text(json.dumps({"dataset": "mine", "epochs": 1}))
     words = ("train", tmp_path / "spec.json", "--data", tmp_path / "mine", "--out", tmp_path / "out", "--no-onnx",
              "--set", "encoder={\"kind\": \"conv\", \"dim\": 2, \"width\": 4}")  # fmt: skip
-    assert "2 files are not used; the first: notes.txt: not a PNG" in nidim(*words)
+    told = nidim(*words)
+    assert "2 files are not used; the first: notes.txt: not a PNG" in told
+    assert "; loose.png: " in told
+    told = nidim("evaluate", tmp_path / "out", "--data", tmp_path / "mine")
+    assert "; loose.png: " in told
+    (tmp_path / "generator.toml").write_text('kind = "generator"\nsource = "mine"\nepochs = 1\n')
+    generator = ("--encoder", tmp_path / "out", "--out", tmp_path / "generator", "--data", tmp_path / "mine")
+    told = refused("generator", tmp_path / "generator.toml", *generator)
+    assert "; loose.png: " in told
+    assert "6 held-out images; a generator is measured with at least 8" in told
     assert bundle.load(tmp_path / "out").spec.dataset == "mine"
     assert not (tmp_path / "out" / bundle.ONNX).exists()
     told = document(*words, "--json")
