@@ -82,6 +82,9 @@ def _accuracy(made: Found, key: str) -> str:
         found: float | None = run["report"][key]
         return found
 
+    made = [(row, runs) for row, runs in made if any(value(run) is not None for run in runs)]
+    if not made:
+        return "not measured"
     gaussian = {row.labels[0]: _mean(runs, value) for row, runs in made if row.labels[1] == GAUSSIAN}
     lost = {
         _named(row): 100 * (_mean(runs, value) - gaussian[row.labels[0]])

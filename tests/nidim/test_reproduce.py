@@ -274,6 +274,9 @@ def test_what_is_asked_of_each_law_is_answered() -> None:
     assert "an MLP: met by all 2." in words
     assert "less than 2.1 points apart" in words
     assert asked.findings(found[-1:]) == ""
+    for _, made in found[:3]:
+        made[0]["report"]["mlp"] = None
+    assert "an MLP: not measured." in asked.findings(found), "as in a quick evaluation"
 
 
 def test_a_row_that_is_not_there_is_named(tmp_path: Path) -> None:
