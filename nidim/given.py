@@ -5,12 +5,13 @@ Raises click's exceptions, with what to do.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import os
 import tempfile
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -97,13 +98,20 @@ def _values(path: Path, changes: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _validated(spec: type[S], values: dict[str, Any], path: Path) -> S:
+    _name_kinds(spec, values)
+    with problems_told(spec, values, f"{path} is not a valid spec"):
+        return spec.model_validate(values)
+
+
+@contextlib.contextmanager
+def problems_told(spec: type[Part], values: Any, what: str) -> Iterator[None]:
+    """What pydantic has against ``values`` as a click.ClickException: ``what``, and a line a place."""
     from pydantic import ValidationError
 
-    _name_kinds(spec, values)
     try:
-        return spec.model_validate(values)
+        yield
     except ValidationError as exc:
-        raise click.ClickException(f"{path} is not a valid spec:\n{_problems(exc, spec, values)}") from exc
+        raise click.ClickException(f"{what}:\n{_problems(exc, spec, values)}") from exc
 
 
 def _name_kinds(spec: type[S], values: dict[str, Any]) -> None:
@@ -197,14 +205,8 @@ def _points(path: Path) -> list[list[float]]:
 
 def filled(spec: TrainSpec, facts: DatasetFacts) -> FullSpec:
     """The spec with its defaults; says where a default contradicts what was given."""
-    from pydantic import ValidationError
-
-    try:
+    with problems_told(type(spec), spec.model_dump(mode="json"), "The spec does not fit its defaults"):
         return spec.filled(facts)
-    except ValidationError as exc:
-        raise click.ClickException(
-            f"The spec does not fit its defaults:\n{_problems(exc, type(spec), spec.model_dump(mode='json'))}"
-        ) from exc
 
 
 def _problems(error: ValidationError, spec: type[Part], values: dict[str, Any]) -> str:

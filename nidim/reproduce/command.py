@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from nidim.given import changes_option
+from nidim.given import changes_option, problems_told
 from nidim.remote import show
 
 if TYPE_CHECKING:
-    from nidim.reproduce.table import Row, Scale, Store
+    from nidim.reproduce.table import Row, Run, Scale, Store
 
 NAMES = (
     "tradeoff",
@@ -96,9 +96,10 @@ def reproduce(
     _check_names(only, rows)
     out = out or _place(f"{table}-{scale}", changes)
     store = wanted.store(out / "runs" / f"{table}-{scale}", Sources(datasets_dir, allow_downloads))
+    _check_specs(store, rows)
     if not write_only:
         _run_missing(store, [row for row in rows if not only or row.name in only], seeds)
-    found = [(row, [run for seed in range(seeds) if (run := store.find(row, seed))]) for row in rows]
+    found = [(row, [run for seed in range(seeds) if (run := _find(store, row, seed))]) for row in rows]
     if write_only and not any(runs for _, runs in found):
         raise click.ClickException(
             f"No run of {table} is stored below {out}; leave --write-only out to make them."
@@ -168,7 +169,23 @@ def _check_names(only: tuple[str, ...], rows: Any) -> None:
 
 def _missing(store: Store, rows: list[Row], seeds: int) -> list[tuple[Row, int]]:
     """Rows and seeds without a run."""
-    return [(row, seed) for seed in range(seeds) for row in rows if store.find(row, seed) is None]
+    return [(row, seed) for seed in range(seeds) for row in rows if _find(store, row, seed) is None]
+
+
+def _check_specs(store: Store, rows: list[Row]) -> None:
+    """Raises click.ClickException where what a row asks for, with its changes, is no spec."""
+    for row in rows:
+        for what, (spec, values) in store.specs(row).items():
+            with problems_told(spec, values, f"{what} is not a valid spec"):
+                spec.model_validate(values)
+
+
+def _find(store: Store, row: Row, seed: int) -> Run | None:
+    """The stored run; says where the defaults for the row's dataset contradict its changes."""
+    from nidim.spec import TrainSpec
+
+    with problems_told(TrainSpec, dict(row.changes), f"Row {row.name} does not fit its defaults"):
+        return store.find(row, seed)
 
 
 def _run_missing(store: Store, rows: list[Row], seeds: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -29,6 +30,10 @@ class Kept(abc.ABC, Generic[P]):
     @abc.abstractmethod
     def simulated(self, row: Row, wanted: P, seed: int, hooks: Hooks) -> dict[str, Any]:
         """What a run holds besides its row, seed, settings and duration."""
+
+    def specs(self, row: Row) -> Mapping[str, tuple[type[Part], Any]]:
+        """The settings of the row."""
+        return {f"Row {row.name}": (self.settings, dict(row.changes))}
 
     def find(self, row: Row, seed: int) -> Run | None:
         """The stored run, if it was made by the settings that the row has now."""

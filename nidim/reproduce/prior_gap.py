@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from nidim.priors import Prior, make_prior, noisy_prior
 from nidim.reproduce.runs import FORMAT, Runs, peak_mb
 from nidim.reproduce.table import DATASETS, Column, Row, Run, Scale, Sources, Table
 from nidim.spec import FullSpec
+from nidim.spec.base import Part
 from nidim.spec.defaults import default_sigma
 from nidim.spec.generator import FullGeneratorSpec, GeneratorSpec, SourceFacts, resolve_generator
 from nidim.train import Fitted
@@ -85,6 +86,13 @@ def _more(rows: Sequence[Row], dataset: str) -> list[Row]:
 class Gaps(Runs):
     """Runs of an encoder and a generator that is trained with it."""
 
+    def specs(self, row: Row) -> Mapping[str, tuple[type[Part], Any]]:
+        """The spec of the encoder's training and that of the generator's."""
+        encoder, given = _without_generator(row), row.changes.get(GENERATOR, {})
+        if isinstance(given, Mapping):
+            given = {"kind": "generator", "source": row.name, **given}
+        return {**super().specs(encoder), f"The generator of row {row.name}": (GeneratorSpec, given)}
+
     def find(self, row: Row, seed: int) -> Run | None:
         """The stored run, if it was made by the specs that the row has now."""
         try:
@@ -139,8 +147,7 @@ class Gaps(Runs):
         return run
 
     def _spec(self, row: Row, seed: int) -> FullSpec:
-        changes = {key: value for key, value in row.changes.items() if key != GENERATOR}
-        return super()._spec(Row(row.name, row.labels, changes, row.dataset), seed)
+        return super()._spec(_without_generator(row), seed)
 
     def _generator(self, row: Row, spec: FullSpec) -> FullGeneratorSpec:
         facts = self._dataset(row).facts
@@ -153,6 +160,11 @@ class Gaps(Runs):
         )
         given = {"kind": "generator", "source": row.name, "seed": spec.seed, **row.changes.get(GENERATOR, {})}
         return GeneratorSpec.model_validate(given).filled(source, facts)
+
+
+def _without_generator(row: Row) -> Row:
+    changes = {key: value for key, value in row.changes.items() if key != GENERATOR}
+    return Row(row.name, row.labels, changes, row.dataset)
 
 
 def _as_bundle(spec: FullSpec, fitted: Fitted, prior: Prior) -> bundle.Bundle:

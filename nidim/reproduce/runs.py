@@ -21,6 +21,7 @@ from nidim.reproduce import posthoc
 from nidim.reproduce.sets import SetName, open_set
 from nidim.reproduce.table import Row, Run
 from nidim.spec import DatasetFacts, FullSpec, TrainSpec
+from nidim.spec.base import Part
 from nidim.spec.laws import GaussianPrior
 from nidim.staged import fit_in_stages
 from nidim.train import Fitted
@@ -40,6 +41,10 @@ class Runs:
         self._loaded: tuple[SetName, Dataset] | None = None
         self._facts: dict[SetName, DatasetFacts] = {}
         self._trained: tuple[str, Fitted, Cost] | None = None
+
+    def specs(self, row: Row) -> Mapping[str, tuple[type[Part], Any]]:
+        """The spec of the training."""
+        return {f"Row {row.name}": (TrainSpec, {"dataset": row.dataset, **row.changes})}
 
     def find(self, row: Row, seed: int) -> Run | None:
         """The stored run, if it was made by the spec that the row has now."""

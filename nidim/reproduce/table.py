@@ -12,6 +12,7 @@ from nidim.reproduce.sets import SetName
 
 if TYPE_CHECKING:
     from nidim.pipeline import Hooks
+    from nidim.spec.base import Part
 
 Scale = Literal["small", "full"]
 Posthoc = Literal["whitening", "quantiles", "flow"]
@@ -71,6 +72,9 @@ class Sources:
 
 class Store(Protocol):
     """The runs of one table: found again, or made and kept."""
+
+    def specs(self, row: Row) -> Mapping[str, tuple[type[Part], Any]]:
+        """What the row asks for, as values that are to be checked by a spec, under words for it."""
 
     def find(self, row: Row, seed: int) -> Run | None:
         """The stored run, if it is the one that the row asks for."""

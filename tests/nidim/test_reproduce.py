@@ -279,6 +279,26 @@ def test_what_is_asked_of_each_law_is_answered() -> None:
     assert "an MLP: not measured." in asked.findings(found), "as in a quick evaluation"
 
 
+@pytest.mark.parametrize(
+    ("table", "change", "message"),
+    [
+        ("plugins", "foo=1", "foo: there is no such field; there are"),
+        ("plugins", "epoch=1", "epoch: there is no such field; did you mean epochs?"),
+        ("plugins", "epochs=abc", "epochs: Input should be a valid integer"),
+        ("power", "set=5", "set: there is no such field; did you mean sets?"),
+        ("separability", "train=many", "train: Input should be a valid integer"),
+        ("prior-gap", "generator.epoch=1", "epoch: there is no such field; did you mean epochs?"),
+        ("prior-gap", "generator=1", "is not a valid spec"),
+    ],
+)
+def test_a_change_that_no_row_can_have_is_told(table: str, change: str, message: str, tmp_path: Path) -> None:
+    words = ["reproduce", table, "--set", change, "--out", str(tmp_path)]
+    result = CliRunner().invoke(main, words)
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert message in " ".join(result.output.split())
+    assert f"ow {next(iter(TABLES[table].rows('small'))).name} is not a valid spec:" in result.output
+
+
 def test_a_row_that_is_not_there_is_named(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["reproduce", "bounds", "--only", "magic", "--out", str(tmp_path)])
     assert result.exit_code == 2
