@@ -117,19 +117,25 @@ def problems_told(spec: type[Part], values: Any, what: str) -> Iterator[None]:
 def _name_kinds(spec: type[S], values: dict[str, Any]) -> None:
     """Name the kind of each section that has none, where one kind alone has its fields: {sigma: .2} is gaussian noise.
 
-    Raises click.ClickException where several have, or none.
+    A section that is the name of a kind is one of that kind: ``regularizer=none``. Raises click.ClickException where
+    several kinds have the fields, or none.
     """
     for field, section in values.items():
         kinds = _kinds(spec, field)
-        if not kinds or not isinstance(section, dict) or "kind" in section:
+        if not kinds or section is None or (isinstance(section, dict) and "kind" in section):
             continue
-        fitting = [kind for kind, part in kinds.items() if section.keys() <= part.model_fields.keys()]
-        if len(fitting) != 1:
-            raise click.ClickException(
-                f"{field} needs a kind, as in {field}.kind = {(fitting or list(kinds))[0]}: one of "
-                f"{', '.join(fitting or kinds)}."
-            )
+        if isinstance(section, str) and section in kinds:
+            values[field] = {"kind": section}
+            continue
+        given = section.keys() if isinstance(section, dict) else None
+        fitting = [kind for kind, part in kinds.items() if given is None or given <= part.model_fields.keys()]
+        if given is None or len(fitting) != 1:
+            raise click.ClickException(f"{field} {_kind_needed(field, fitting or list(kinds))}")
         section["kind"] = fitting[0]
+
+
+def _kind_needed(field: str, kinds: Sequence[str]) -> str:
+    return f"needs a kind, as in {field}.kind = {kinds[0]}: one of {', '.join(kinds)}."
 
 
 def _kinds(spec: type[S], field: str) -> dict[str, type[Part]]:
@@ -216,9 +222,13 @@ def _problems(error: ValidationError, spec: type[Part], values: dict[str, Any]) 
     found: dict[str, list[str]] = {}
     for item in error.errors():
         path = [str(step) for step in place(item, values)]
-        unknown = item["type"] == "extra_forbidden"
+        line = words(item)
+        if item["type"] == "extra_forbidden":
+            line = _no_such_field(spec, values, path)
+        elif item["type"] == "model_attributes_type" and len(path) == 1 and (kinds := _kinds(spec, path[0])):
+            line = _kind_needed(path[0], list(kinds))
         lines = found.setdefault(".".join(path) or "spec", [])
-        if (line := _no_such_field(spec, values, path) if unknown else words(item)) not in lines:
+        if line not in lines:
             lines.append(line)
     return "\n".join(f"  {at}: {' or '.join(lines)}" for at, lines in found.items())
 

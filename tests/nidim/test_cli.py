@@ -304,6 +304,16 @@ def test_a_part_needs_no_kind_where_one_alone_has_its_fields(tmp_path: Path) -> 
     assert not (tmp_path / "out").exists()
 
 
+def test_a_part_without_fields_may_be_given_by_its_kind_alone(tmp_path: Path) -> None:
+    file = tmp_path / "spec.toml"
+    file.write_text('dataset = "digits"\nmethod = "simclr"')
+    spec = read_spec(file, ("regularizer=none",))
+    assert spec == read_spec(file, ("regularizer.kind=none", "method.kind=simclr"))
+    for change in ("regularizer=nothing", "regularizer=3"):
+        output = refused("train", file, "--set", change, "--out", tmp_path / "out")
+        assert "regularizer needs a kind, as in regularizer.kind = " in output
+
+
 def test_nothing_is_overwritten_by_another_training(trained: Path, tmp_path: Path) -> None:
     spec = trained.parent / "spec.toml"
     before = {path.name: path.read_bytes() for path in trained.iterdir()}

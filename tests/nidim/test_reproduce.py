@@ -285,6 +285,7 @@ def test_what_is_asked_of_each_law_is_answered() -> None:
         ("plugins", "foo=1", "foo: there is no such field; there are"),
         ("plugins", "epoch=1", "epoch: there is no such field; did you mean epochs?"),
         ("plugins", "epochs=abc", "epochs: Input should be a valid integer"),
+        ("plugins", "regularizer=3", "regularizer: needs a kind, as in regularizer.kind = "),
         ("power", "set=5", "set: there is no such field; did you mean sets?"),
         ("separability", "train=many", "train: Input should be a valid integer"),
         ("prior-gap", "generator.epoch=1", "epoch: there is no such field; did you mean epochs?"),
