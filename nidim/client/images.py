@@ -209,8 +209,17 @@ def _file(picture: Any) -> bytes:
 
 def is_rows(item: Any) -> bool:
     """Whether ``item`` is embeddings (n, d) rather than images."""
+    return _axes_of_floats(item) == 2
+
+
+def is_vector(item: Any) -> bool:
+    """Whether ``item`` is a single embedding (d,), which no image is."""
+    return _axes_of_floats(item) == 1
+
+
+def _axes_of_floats(item: Any) -> int | None:
     shape, dtype = getattr(item, "shape", None), str(getattr(item, "dtype", ""))
-    return shape is not None and len(shape) == 2 and "float" in dtype
+    return len(shape) if shape is not None and "float" in dtype else None
 
 
-__all__: Sequence[str] = ("Batch", "Images", "batches", "is_rows", "npy")
+__all__: Sequence[str] = ("Batch", "Images", "batches", "is_rows", "is_vector", "npy")

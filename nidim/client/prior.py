@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from nidim.client.calls import JSON, NPY, Calls, segment
 from nidim.client.drive import Awaiting, Blocking, method, stream
 from nidim.client.embedding import Batching, Rows, over_batches
-from nidim.client.images import Batch, Images, is_rows, npy
+from nidim.client.images import Batch, Images, is_rows, is_vector, npy
 from nidim.client.transport import Call
 from nidim.client.values import EncoderInfo
 
@@ -52,7 +52,11 @@ class PriorLogic:
 
     @method
     async def sample(self, n: int, *, seed: int = 0, offset: int = 0, temperature: float = 1.0) -> Rows:
-        """Rows [offset, offset + n) of the one infinite stream of ``seed``, float32 (n, d), the same everywhere."""
+        """Rows [offset, offset + n) of the one infinite stream of ``seed``, float32 (n, d), the same everywhere.
+
+        Raises ValueError for n < 0.
+        """
+        _require_count(n)
         out = np.empty((n, self.dim), dtype=np.float32)
         done = 0
         pages = self._pages(n, seed=seed, offset=offset, temperature=temperature)
@@ -67,6 +71,7 @@ class PriorLogic:
         self, n: int, *, seed: int = 0, offset: int = 0, temperature: float = 1.0
     ) -> AsyncGenerator[Rows, None]:
         """The same in pages that need not fit into memory together."""
+        _require_count(n)
         pages = self._pages(n, seed=seed, offset=offset, temperature=temperature)
         async with contextlib.aclosing(pages) as found:
             async for rows in found:
@@ -74,7 +79,14 @@ class PriorLogic:
 
     @method
     async def score(self, images_or_rows: Images) -> Scores:
-        """How likely embeddings (n, d), or the embeddings of images, are under the law."""
+        """How likely embeddings (n, d), or the embeddings of images, are under the law.
+
+        Raises ValueError for one embedding (d,) that is not a row of an array.
+        """
+        if is_vector(images_or_rows):
+            raise ValueError(
+                f"embeddings must be (n, {self.dim}), got {np.shape(images_or_rows)}; give x[None] for one"
+            )
         if is_rows(images_or_rows):
             rows = np.ascontiguousarray(images_or_rows, dtype=np.float32)
             height = max(1, PAGE_VALUES // self.dim)
@@ -146,6 +158,11 @@ class PriorLogic:
                 None if conformal is None else _filled(conformal, np.nan),
             )
         ]
+
+
+def _require_count(n: int) -> None:
+    if n < 0:
+        raise ValueError(f"n must be at least 0, got {n}")
 
 
 def _joined(parts: list[Scores]) -> Scores:

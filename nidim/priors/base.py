@@ -75,10 +75,15 @@ class Prior(abc.ABC):
         """Rows [offset, offset + n) of the stream ``seed``, float32 (n, d).
 
         ``temperature`` multiplies the normal scores: below 1 draws nearer to the centre. Raises ValueError for one
-        that draws cannot have (:meth:`temperature_refused`).
+        that draws cannot have (:meth:`temperature_refused`), and for n < 0.
         """
+        if n < 0:
+            raise ValueError(f"n must be at least 0, got {n}")
         if refused := self.temperature_refused(temperature):
             raise ValueError(f"temperature: {refused}")
+        return self._page(n, seed=seed, offset=offset, temperature=temperature)
+
+    def _page(self, n: int, *, seed: int, offset: int, temperature: float) -> NDArray[np.float32]:
         uniform = uniform53(seed, rows=(offset, offset + n), d=self.dim)
         return self._drawn(uniform, temperature).astype(np.float32)
 

@@ -92,7 +92,7 @@ class FlowPrior(Prior):
         values = np.asarray(s, dtype=np.float64)
         return self._in_blocks(lambda rows: self.flow(rows), values, np.empty_like(values))
 
-    def sample(self, n: int, *, seed: int, offset: int = 0, temperature: float = 1.0) -> NDArray[np.float32]:
+    def _page(self, n: int, *, seed: int, offset: int, temperature: float) -> NDArray[np.float32]:
         out = np.empty((n, self.dim), dtype=np.float32)
         for start in range(offset - offset % BLOCK, offset + n, BLOCK):
             uniform = uniform53(seed, rows=(start, start + BLOCK), d=self.dim)

@@ -40,11 +40,11 @@ def contradiction(spec: TrainSpec) -> tuple[str, str] | None:
 def _only_infomax_has_a_critic(spec: TrainSpec) -> tuple[str, str] | None:
     if spec.method is None or spec.method.kind == "infomax":
         return None
-    for field in ("critic", "objective"):
+    for field, called in (("critic", "a critic"), ("objective", "an objective")):
         if getattr(spec, field) is not None:
             return (
                 field,
-                f"method {spec.method.kind} does not use a {field}: it has a loss of its own; leave it out",
+                f"method {spec.method.kind} does not use {called}: it has a loss of its own; leave it out",
             )
     return None
 

@@ -148,6 +148,16 @@ def test_the_prior_is_one_stream(
     np.testing.assert_allclose(way[[0, -1]], whole[:2], rtol=1e-5)
 
 
+def test_what_is_no_count_and_no_rows_is_told(client: Client) -> None:
+    prior = client.encoder("gauss").prior
+    with pytest.raises(ValueError, match="n must be at least 0, got -1"):
+        prior.sample(-1)
+    with pytest.raises(ValueError, match="n must be at least 0, got -1"):
+        list(prior.pages(-1))
+    with pytest.raises(ValueError, match=r"embeddings must be \(n, 2\), got \(2,\)"):
+        prior.score(np.zeros(2, np.float32))
+
+
 def test_impossible_values_score_minus_infinity(client: Client, uniform_encoder: Any) -> None:
     scores = client.encoder("unit").prior.score(np.array([[0.5, 0.5], [7.0, 0.5]], np.float32))
     assert np.isneginf(scores.log_prob[1])

@@ -241,6 +241,8 @@ def test_paging_temperature_and_seed(prior: Prior) -> None:
         np.concatenate([prior.sample(40, seed=5), prior.sample(60, seed=5, offset=40)]), whole
     )
     assert not np.array_equal(prior.sample(100, seed=6), whole)
+    with pytest.raises(ValueError, match="n must be at least 0, got -1"):
+        prior.sample(-1, seed=5)
     if not prior.has_temperature:
         with pytest.raises(ValueError, match="has no centre: it must be 1"):
             prior.sample(100, seed=5, temperature=0.5)

@@ -206,6 +206,7 @@ def test_contradictions_name_their_field_and_what_to_do(values: dict, field: str
     (error,) = caught.value.errors()
     assert error["type"] == "contradiction"
     assert error["ctx"]["field"] == field
+    assert " a objective" not in error["msg"]
     assert "use" in error["msg"] or "leave" in error["msg"] or "needs" in error["msg"]
 
 
