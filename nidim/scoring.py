@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from nidim.given import read_images
-from nidim.remote.scores import embeddings_of, files_argument, output_option, show_scores
+from nidim.remote.scores import (
+    embeddings_of,
+    files_argument,
+    output_option,
+    readable,
+    show_scores,
+    skip_option,
+    with_gaps,
+)
 from nidim.remote.show import json_option
 from nidim.remote.switch import LocalOrServer
 
@@ -19,9 +28,12 @@ if TYPE_CHECKING:
 @click.command(cls=LocalOrServer, remote="nidim.remote.rows:score")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @files_argument
+@skip_option
 @output_option
 @json_option
-def score(directory: Path, files: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
+def score(
+    directory: Path, files: tuple[Path, ...], skip_bad: bool, output: Path | None, as_json: bool
+) -> None:
     """How likely image FILES, or rows in one .npy file, are under the law of the encoder in DIRECTORY.
 
     log p is in nats; p = P(χ²_d ≥ ‖s‖²), small for an outlier, holds where embeddings follow the law exactly. The
@@ -35,7 +47,12 @@ def score(directory: Path, files: tuple[Path, ...], output: Path | None, as_json
 
         encoder = bundle.load(directory)
         prior, report = encoder.prior, encoder.report
-        rows = encoder.embed(read_images(encoder.preprocessing, files))
+        bad: list[int] = []
+        hint = " Leave it out, or give --skip-bad."
+        rows = encoder.embed(
+            read_images(encoder.preprocessing, files, bad=bad if skip_bad else None, hint=hint)
+        )
+        rows[bad] = math.nan
     else:
         stored.require_kind(directory, "encoder")
         prior = stored.read_prior(directory, stored.read_config(directory))
@@ -44,12 +61,14 @@ def score(directory: Path, files: tuple[Path, ...], output: Path | None, as_json
         raise click.ClickException(
             f"{files[0]} has rows of {rows.shape[1]} values; the encoder has {prior.dim}."
         )
-    ranks = _calibrated(report)
+    ranks, there = _calibrated(report), readable(rows)
+    known = rows[there]
+    conformal = None if ranks is None else ranks.p_value(prior.outlyingness(known))
     show_scores(
         files,
-        prior.log_prob(rows),
-        prior.p_value(rows),
-        None if ranks is None else ranks.p_value(prior.outlyingness(rows)),
+        with_gaps(prior.log_prob(known), there),
+        with_gaps(prior.p_value(known), there),
+        None if conformal is None else with_gaps(conformal, there),
         output=output,
         as_json=as_json,
     )

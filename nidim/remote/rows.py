@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -33,16 +35,10 @@ def embed(
     """Embed image FILES with ENCODER of a server; row i is file i."""
     vectors.require_place(output, as_json)
     found = client.encoder(encoder)
-    try:
+    with _naming_bad(files, as_json):
         rows = found.embed(
             files, noisy=noisy, seed=seed if noisy else None, on_error="null" if skip_bad else "fail"
         )
-    except BadImage as error:
-        if error.index is not None and not as_json:
-            raise click.ClickException(
-                f"{files[error.index]}: {error.detail} Leave it out, or give --skip-bad."
-            ) from None
-        raise
     lost = np.flatnonzero(np.isnan(rows).all(axis=1)) if skip_bad else ()
     skipped = [str(files[i]) for i in lost]
     vectors.show_rows(rows, "embeddings", found.ref, output=output, as_json=as_json, skipped=skipped)
@@ -76,12 +72,46 @@ def sample(
 @click.command()
 @click.argument("encoder")
 @scores.files_argument
+@scores.skip_option
 @scores.output_option
 @asks_server
-def score(client: Client, as_json: bool, encoder: str, files: tuple[Path, ...], output: Path | None) -> None:
+def score(
+    client: Client,
+    as_json: bool,
+    encoder: str,
+    files: tuple[Path, ...],
+    skip_bad: bool,
+    output: Path | None,
+) -> None:
     """How likely image FILES, or rows in one .npy file, are under the law of ENCODER of a server."""
-    rows = scores.embeddings_of(files)
-    found = client.encoder(encoder).prior.score(files if rows is None else rows)
+    rows, found = scores.embeddings_of(files), client.encoder(encoder)
+    if rows is None and skip_bad:
+        rows = found.embed(files, on_error="null")
+    if rows is None:
+        with _naming_bad(files, as_json):
+            scored, there = found.prior.score(files), np.ones(len(files), bool)
+    else:
+        there = scores.readable(rows)
+        scored = found.prior.score(rows[there])
+    conformal = scored.p_conformal
     scores.show_scores(
-        files, found.log_prob, found.p_value, found.p_conformal, output=output, as_json=as_json
+        files,
+        scores.with_gaps(scored.log_prob, there),
+        scores.with_gaps(scored.p_value, there),
+        None if conformal is None else scores.with_gaps(conformal, there),
+        output=output,
+        as_json=as_json,
     )
+
+
+@contextlib.contextmanager
+def _naming_bad(files: tuple[Path, ...], as_json: bool) -> Iterator[None]:
+    """For people, a bad image by its file, with what can be done."""
+    try:
+        yield
+    except BadImage as error:
+        if error.index is not None and not as_json:
+            raise click.ClickException(
+                f"{files[error.index]}: {error.detail} Leave it out, or give --skip-bad."
+            ) from None
+        raise

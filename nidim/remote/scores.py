@@ -17,16 +17,19 @@ FIGURES = ("log p / nats", "p-value", "conformal p")
 files_argument = click.argument(
     "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
+skip_option = click.option(
+    "--skip-bad", is_flag=True, help="A bad image has no scores (NaN, null, –), instead of an error."
+)
 output_option = click.option(
     "-o",
     "--output",
     type=NewFile(".npy"),
-    help="float64 (n, 3), .npy: log p in nats, p-value, conformal p-value (NaN: never calibrated)",
+    help="float64 (n, 3), .npy: log p in nats, p-value, conformal p-value (NaN: never calibrated, or no row)",
 )
 
 
 def embeddings_of(files: tuple[Path, ...]) -> NDArray[np.float32] | None:
-    """The rows (n, d) of a single .npy file of numbers; None: these are images."""
+    """The rows (n, d) of a single .npy file of numbers, of a bad image NaN; None: these are images."""
     if len(files) > 1 and any(file.suffix == ".npy" for file in files):
         raise click.ClickException(
             "An .npy file of embeddings stands alone; score images in a call of their own."
@@ -41,8 +44,22 @@ def embeddings_of(files: tuple[Path, ...]) -> NDArray[np.float32] | None:
         raise click.ClickException(f"{files[0]} must hold floats (n, d); it holds {rows.dtype} {rows.shape}.")
     with np.errstate(over="ignore"):
         found: NDArray[np.float32] = rows.astype(np.float32)
-    if not np.isfinite(found).all():
-        raise click.ClickException(f"{files[0]} must hold finite values within float32.")
+    if not np.isfinite(found[readable(rows)]).all():
+        raise click.ClickException(
+            f"{files[0]} must hold finite values within float32; NaN stands for whole rows alone."
+        )
+    return found
+
+
+def readable(rows: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+    """Which rows (n, d) are embeddings: that of an image that could not be read is NaN."""
+    return ~np.isnan(rows).all(axis=1)
+
+
+def with_gaps(values: NDArray[np.floating[Any]], there: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """``values`` of the rows that are ``there``, NaN for the others, (n,)."""
+    found = np.full(len(there), np.nan)
+    found[there] = values
     return found
 
 
@@ -65,5 +82,6 @@ def show_scores(
         show.echo_json(scores)
     elif output is None:
         names = [str(file) for file in files] if len(files) == len(log_prob) else range(len(log_prob))
-        rows = zip(names, log_prob.tolist(), p_value.tolist(), ranked or [None] * len(log_prob), strict=True)
-        show.table(("image or row", *FIGURES), rows, right=FIGURES)
+        columns = (log_prob.tolist(), p_value.tolist(), ranked or [None] * len(log_prob))
+        shown = ([None if value != value else value for value in column] for column in columns)
+        show.table(("image or row", *FIGURES), zip(names, *shown, strict=True), right=FIGURES)

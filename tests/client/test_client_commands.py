@@ -197,6 +197,29 @@ def test_without_a_usable_calibration_the_rest_is_scored(nidim: Any, ranked: Pat
     assert "finite" in nidim("score", ranked, tmp_path / "z.npy", exit_code=1).stderr
 
 
+def test_a_bad_image_may_cost_its_scores_alone(
+    nidim: Any, ranked: Path, files: list[Path], tmp_path: Path
+) -> None:
+    whole = json.loads(nidim("score", ranked, *files, "--json").stdout)
+    files[1].write_bytes(b"no image")
+    expected = {key: [values[0], None, *values[2:]] for key, values in whole.items()}
+    nidim("embed", ranked, *files, "--skip-bad", "-o", tmp_path / "z.npy")
+    for at in ([ranked], ["--server", os.environ["NIDIM_URL"], "ranked"]):
+        refused = nidim("score", *at, *files, exit_code=1).stderr
+        assert f"{files[1]}: " in refused
+        assert "--skip-bad" in refused
+        for given in ([*files, "--skip-bad"], [tmp_path / "z.npy"]):
+            found = json.loads(nidim("score", *at, *given, "--json").stdout)
+            for key, values in expected.items():
+                assert found[key][1] is None
+                assert found[key] == [value and pytest.approx(value, abs=1e-4) for value in values]
+            row = nidim("score", *at, *given).stdout.splitlines()[2]
+            assert row.split()[1:] == ["–"] * 3
+            nidim("score", *at, *given, "-o", tmp_path / "scores.npy")
+            scores = np.load(tmp_path / "scores.npy", allow_pickle=False)
+            assert np.isnan(scores).all(axis=1).tolist() == [False, True, False, False, False]
+
+
 def test_encoders_and_datasets(nidim: Any, server: Any, add_encoder: Any, npz: Path) -> None:
     add_encoder(server, "shelf")
     assert "shelf@1" in nidim("encoders", "list", "--name", "shelf").stdout
