@@ -7,7 +7,7 @@ const LABELS = {
   encoder: "Network", prior: "Law of the embeddings", epochs: "Passes over the pictures", image_size: "Image size",
   batch_size: "Batch size", dim: "Dimensions d", width: "Width", kind: "Kind", sigma: "σ of the noise", epsilon: "ε of the noise",
   lr: "Learning rate", evaluation: "Evaluation", normalization: "Normalisation", regularizer: "Regulariser", optimizer: "Optimiser",
-  source: "Encoder", dataset: "Pictures",
+  source: "Encoder", model: "Network that draws", condition_noise: "σ of the noise", dataset: "Pictures",
 };
 
 export function labelOf(name) {
@@ -15,7 +15,10 @@ export function labelOf(name) {
   return LABELS[name] ?? words[0].toUpperCase() + words.slice(1);
 }
 
-/** A field: { node, value(), filled(default), set(value) }. `value()` is undefined where nothing was given. */
+/**
+ * A field: { node, value(), filled(value), set(value) }. `value()` is undefined where nothing was given; then that of
+ * `filled` is the default and shown as such, else it is what was given.
+ */
 export function field(name, schema, { components, pointer, onChange }) {
   const resolved = resolve(schema, components);
   const tools = { components, pointer: `${pointer}/${name}`, onChange };
@@ -63,7 +66,7 @@ function numeric(name, { type, minimum, maximum, exclusiveMinimum, exclusiveMaxi
       const value = Number(text);
       return words.includes(text) || Number.isNaN(value) ? text : value;
     },
-    filled: (value) => { input.placeholder = value === null || value === undefined ? "" : `${shown(value)} (default)`; },
+    filled: (value) => { if (!input.value.trim()) input.placeholder = value === null || value === undefined ? "" : `${shown(value)} (default)`; },
     set: (value) => { input.value = value === null || value === undefined ? "" : shown(value); },
   };
 }
@@ -86,7 +89,7 @@ function choice(name, options, schema, { pointer, onChange }) {
   return {
     node: labelled(name, select, schema.description, pointer),
     value: () => (select.value === "" ? undefined : options.find((option) => String(option) === select.value)),
-    filled: (value) => { unset.textContent = value === undefined || value === null ? "default" : `${value} (default)`; },
+    filled: (value) => { if (select.value === "") unset.textContent = value === undefined || value === null ? "default" : `${value} (default)`; },
     set: (value) => { select.value = value === undefined || value === null ? "" : String(value); },
   };
 }
@@ -116,7 +119,7 @@ function union(name, resolved, schema, { components, pointer, onChange }) {
   const select = h("select", { onchange: () => { render(); onChange(); } }, unset, kinds.map((kind) => h("option", { value: kind }, kind.replaceAll("_", " "))));
   const inner = h("div", { class: "inner" });
   const node = h("fieldset", { class: "union" }, h("legend", {}, labelOf(name)), labelled("kind", select, schema.description, pointer), inner);
-  let usual = null;
+  let [usual, now] = [null, null]; // the default, and what the spec has now
   let current = null;
   let fields = {};
   const effective = () => select.value || usual?.kind || null;
@@ -130,7 +133,7 @@ function union(name, resolved, schema, { components, pointer, onChange }) {
       fields = Object.fromEntries(properties.map(([key, part]) => [key, field(key, part, { components, pointer, onChange })]));
       fill(inner, ...Object.values(fields).map((one) => one.node));
     }
-    for (const [key, one] of Object.entries(fields)) one.filled(usual?.kind === kind ? usual[key] : parts[kind].properties[key].default);
+    for (const [key, one] of Object.entries(fields)) one.filled(now?.kind === kind ? now[key] : parts[kind].properties[key].default);
   }
   return {
     node,
@@ -141,8 +144,11 @@ function union(name, resolved, schema, { components, pointer, onChange }) {
     },
     filled(value) {
       if (value && !select.value && given(fields)) return; // what was given belongs to a kind: it stays
-      usual = value ?? null;
-      unset.textContent = usual ? `${usual.kind.replaceAll("_", " ")} (default)` : "not used";
+      now = value ?? null;
+      if (!select.value) {
+        usual = now;
+        unset.textContent = usual ? `${usual.kind.replaceAll("_", " ")} (default)` : "not used";
+      }
       render();
     },
     set(value) {

@@ -12,6 +12,7 @@ import { map } from "/static/encoder/map.js";
 import { match } from "/static/encoder/match.js";
 import { tryIt } from "/static/encoder/tryit.js";
 import { walk } from "/static/encoder/walk.js";
+import { nameFor, versionOf } from "/static/views/generate.js";
 
 export async function encoder({ ref }, _, signal) {
   const found = await get(`/v1/encoders/${ref}`, { signal });
@@ -22,7 +23,7 @@ export async function encoder({ ref }, _, signal) {
   const around = surroundings(found, places, report, signal);
   return [
     head(`${found.name}@${found.version}`, h("span", {}, `${found.dim} numbers a picture, from `, h("a", { href: link(`/datasets/${found.spec.dataset}`) }, found.spec.dataset), ", made ", when(found.created_at)),
-      canGenerate && generatorMaker(found), reportLink(found)),
+      ...(canGenerate ? generatorMakers(found) : []), reportLink(found)),
     found.state === "degraded" && h("p", { class: "problem", role: "alert" }, found.degraded.detail),
     h("p", { class: "sentence" }, words),
     summary(report),
@@ -95,11 +96,14 @@ function reportLink(found) {
   return worker("Save the full report", async () => download(await (await request(path, { accept: "text/html" })).blob(), `${found.name}-${found.version}-report.html`));
 }
 
-function generatorMaker(found) {
-  return worker("Make a generator", async () => {
-    const body = { spec: { kind: "generator", source: `${found.name}@${found.version}` }, generator: `${found.name.slice(0, 50)}-pictures` };
+/** At once, by the defaults; or after a choice of settings. */
+function generatorMakers(found) {
+  const source = versionOf(found);
+  const now = worker("Make a generator", async () => {
+    const body = { spec: { kind: "generator", source }, generator: nameFor(found.name) };
     go(`/jobs/${(await post("/v1/jobs", body)).id}`);
   }, { class: "primary", title: "Train a network that draws new pictures from the law" });
+  return [now, linkButton("Choose its settings", link("/generate", { source }), { title: "Choose the settings of a generator, then train it" })];
 }
 
 async function filesOf(found, signal) {

@@ -12,11 +12,12 @@ import { between, draws } from "/static/encoder/held.js";
 
 const NPY = "application/x-npy";
 const STEPS = 15;
-const NOT_HERE = "This server makes no generators.";
+export const NOT_HERE = "This server makes no generators.";
 
 export async function generators(_, __, signal) {
-  const title = head("Generators", "Networks that draw new pictures from the law of an encoder.");
-  if (!(await has("/v1/generators"))) return [title, empty(NOT_HERE)];
+  const lead = "Networks that draw new pictures from the law of an encoder.";
+  if (!(await has("/v1/generators"))) return [head("Generators", lead), empty(NOT_HERE)];
+  const title = head("Generators", lead, linkButton("Train a generator", link("/generate"), { class: "button primary" }));
   const { items } = await get("/v1/generators?limit=100", { signal });
   const rows = items.map((one) => [
     h("a", { href: link(`/generators/${one.id}`) }, `${one.name}@${one.version}`), number(one.report.prior_gap),

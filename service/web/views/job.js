@@ -113,7 +113,7 @@ function resultLink(known) {
 }
 
 function actions(known) {
-  const again = known.kind === "train" && linkButton("Change and train again", link("/train", { from: known.id }));
+  const again = linkButton("Change and train again", link(known.kind === "generator" ? "/generate" : "/train", { from: known.id }));
   if (!ENDED.includes(known.state)) {
     return [worker("Cancel", () => post(`/v1/jobs/${known.id}/cancel`), { class: "danger", disabled: known.cancel_requested })];
   }

@@ -1,0 +1,91 @@
+// The form of a training: a few choices, every other setting below them, and beside it what this will be, while one types.
+
+import { post } from "/static/lib/api.js";
+import { announce, debounced, fill, h } from "/static/lib/dom.js";
+import { bytes, count } from "/static/lib/numbers.js";
+import { go } from "/static/lib/router.js";
+import { figures, problem, warning } from "/static/parts/bits.js";
+import { blame, field, labelled } from "/static/parts/form.js";
+
+const FIXED = ["kind", "format_version", "dataset", "source", "devices"];
+
+/**
+ * { node, check(), set(job), suggest(name) } for specs of `schema`.
+ *
+ * `subject` is a control for what to learn from and `given()` its part of the spec; `makes` is "encoder" or "generator";
+ * `rows` names the fields that are shown first, those of a row together; `told(found)` gives figures of what a check found.
+ */
+export function trainer({ schema, components, subject, given, makes, rows, told, signal }) {
+  const changed = debounced(() => check());
+  let named = false;
+  const name = h("input", { type: "text", required: true, maxlength: 63, pattern: "[a-z0-9][a-z0-9._\\-]*", autocomplete: "off", spellcheck: "false", oninput: () => { named = true; } });
+  const shown = Object.entries(schema.properties).filter(([key]) => !FIXED.includes(key));
+  const fields = Object.fromEntries(shown.map(([key, part]) => [key, field(key, part, { components, pointer: "/spec", onChange: changed })]));
+  const rest = Object.keys(fields).filter((key) => !rows.flat().includes(key));
+  const nodes = (keys) => keys.map((key) => fields[key].node);
+  const outcome = h("div", { class: "outcome" });
+  const submit = h("button", { type: "submit", form: "training", class: "primary" }, "Start training");
+  const form = h("form", { id: "training", class: "train", novalidate: true, onsubmit: (event) => { event.preventDefault(); start(); } },
+    h("div", { class: "row" }, subject, labelled(`name of the ${makes}`, name, "small letters, digits, dots and dashes; an existing name gets a new version", `/${makes}`)),
+    rows.map((keys) => (keys.length > 1 ? h("div", { class: "row" }, nodes(keys)) : fields[keys[0]].node)),
+    h("details", {}, h("summary", {}, "All settings"), h("div", { class: "settings" }, nodes(rest))));
+  const aside = h("aside", { class: "card", "aria-label": "What this will be", "aria-live": "polite" });
+  const spec = () => ({
+    ...given(),
+    ...Object.fromEntries(Object.entries(fields).map(([key, one]) => [key, one.value()]).filter(([, value]) => value !== undefined)),
+  });
+
+  async function check() {
+    try {
+      const found = await post("/v1/jobs/check", { spec: spec() }, { signal });
+      blame(form, []);
+      for (const [key, one] of Object.entries(fields)) one.filled(found.spec[key]);
+      fill(aside, h("h2", {}, "What this will be"), figures(sizes(found, told(found)).filter(Boolean)), advice(found));
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      const left = blame(form, error.errors ?? []);
+      fill(aside, h("h2", {}, "Not yet"), h("p", { class: "note" }, left.length || !error.errors?.length ? error.message : "A setting cannot be used; it says why beside it."),
+        h("ul", {}, left.map(({ detail }) => h("li", {}, detail))));
+    }
+  }
+
+  async function start() {
+    submit.disabled = true;
+    try {
+      const headers = { "Idempotency-Key": crypto.randomUUID?.() ?? String(Math.random()) };
+      const job = await post("/v1/jobs", { spec: spec(), [makes]: name.value.trim() }, { headers });
+      announce("The training is submitted.");
+      go(`/jobs/${job.id}`);
+    } catch (error) {
+      const left = blame(form, error.errors ?? []);
+      fill(outcome, left.length || !error.errors?.length ? problem(error) : h("p", { class: "fault", role: "alert" }, "✕ A setting cannot be used; it says why beside it."));
+      form.querySelector("[aria-invalid]")?.focus();
+    }
+    submit.disabled = false;
+  }
+
+  return {
+    node: h("div", { class: "split" }, form, aside, h("div", { class: "start" }, outcome, submit)),
+    check,
+    suggest(text) { if (!named) name.value = text; },
+    set(job) {
+      named = true;
+      name.value = job[makes];
+      for (const [key, one] of Object.entries(fields)) one.set(job.spec[key]);
+    },
+  };
+}
+
+function sizes({ spec, resolved, memory_bytes: memory }, others) {
+  return [
+    ["Pictures", count(resolved.n_train), `${count(resolved.n_heldout)} held out`],
+    ["Steps", count(resolved.steps_per_epoch * spec.epochs), `${count(spec.epochs)} passes, ${count(resolved.batch_size)} pictures a step`],
+    ...others,
+    memory && ["Memory", `about ${bytes(memory)}`],
+  ];
+}
+
+function advice({ warnings, spec }) {
+  if (warnings.length) return h("ul", { class: "warnings" }, warnings.map(warning));
+  return spec.kind === "train" && h("p", { class: "fine" }, h("span", { "aria-hidden": "true" }, "✓ "), "The physics has no objection.");
+}
