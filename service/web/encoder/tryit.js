@@ -13,7 +13,7 @@ const SHOWN = 8;
 /** `found` is a promise of { held, map }, or of null where the pictures of the encoder are gone. */
 export function tryIt(encoder, found) {
   const outcome = h("div", { class: "outcome", "aria-live": "polite" });
-  const take = async ([file]) => {
+  const take = async (file) => {
     fill(outcome, h("p", { class: "note" }, `embedding ${file.name}…`));
     try {
       fill(outcome, await judged(encoder, file, await found));
@@ -21,7 +21,7 @@ export function tryIt(encoder, found) {
       fill(outcome, problem(error));
     }
   };
-  return h("div", {}, dropzone({ label: "Drop a picture, or choose one", hint: "It is embedded and forgotten.", accept: "image/*", take }), outcome);
+  return h("div", {}, dropzone({ label: "Drop a picture, or choose one", hint: "It is embedded and forgotten.", accept: "image/*", instead: "Drop one picture.", take }), outcome);
 }
 
 async function judged(encoder, file, around) {

@@ -1,18 +1,23 @@
-// A place to drop files on, which is also a file input for keyboards and screen readers.
+// A place to drop a file on, which is also a file input for keyboards and screen readers.
 
 import { freshId, h } from "/static/lib/dom.js";
 
-/** `take(files)` is called with what was dropped or chosen. */
-export function dropzone({ label, hint, accept, multiple = false, take }) {
+/** `take(file)` is called with what was dropped or chosen; a folder or several files are refused, with `instead` to do. */
+export function dropzone({ label, hint, accept, instead, take }) {
   const id = freshId("file");
-  const input = h("input", { id, type: "file", accept, multiple, "aria-describedby": `${id}-hint`, onchange: () => {
-    if (input.files.length) take([...input.files]);
+  const refusal = h("p", { class: "fault", role: "alert" });
+  const offer = (files, folder = false) => {
+    refusal.textContent = folder ? `✕ A folder cannot be sent. ${instead}` : files.length > 1 ? `✕ One file at a time. ${instead}` : "";
+    if (files.length === 1 && !folder) take(files[0]);
+  };
+  const input = h("input", { id, type: "file", accept, "aria-describedby": `${id}-hint`, onchange: () => {
+    offer([...input.files]);
     input.value = "";
   } });
   const zone = h("div", { class: "dropzone" },
     input,
     h("label", { for: id }, h("span", { class: "arrow", "aria-hidden": "true" }, "↥"), h("b", {}, label)),
-    h("p", { id: `${id}-hint`, class: "note" }, hint));
+    h("p", { id: `${id}-hint`, class: "note" }, hint), refusal);
   const over = (on) => (event) => {
     event.preventDefault();
     zone.classList.toggle("over", on);
@@ -21,8 +26,8 @@ export function dropzone({ label, hint, accept, multiple = false, take }) {
   zone.addEventListener("dragleave", over(false));
   zone.addEventListener("drop", (event) => {
     over(false)(event);
-    const files = [...event.dataTransfer.files];
-    if (files.length) take(multiple ? files : files.slice(0, 1));
+    const { files, items } = event.dataTransfer;
+    offer([...files], [...items].some((item) => item.webkitGetAsEntry?.()?.isDirectory));
   });
   return zone;
 }

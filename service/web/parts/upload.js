@@ -18,7 +18,8 @@ export function uploader(signal) {
     label: "Drop a zip of pictures, or choose one",
     hint: "PNG, JPEG, WebP, GIF, BMP or TIFF; folders become classes. Also tar, npz, npy, parquet.",
     accept: KINDS,
-    take: ([file]) => send(file, { name, license, outcome, signal }),
+    instead: "Put the pictures into one zip.",
+    take: (file) => send(file, { name, license, outcome, signal }),
   });
   return h("div", { class: "uploader" }, zone, outcome,
     h("details", {}, h("summary", {}, "Name and licence"),
@@ -31,6 +32,7 @@ async function send(file, { name, license, outcome, signal }) {
   const bar = h("progress", { max: 1, value: 0, "aria-label": `upload of ${file.name}` });
   const line = h("p", { class: "note" }, `sending ${file.name}`);
   fill(outcome, bar, line);
+  announce(`Sending ${file.name}.`);
   try {
     const chosen = name.value.trim() || (await freeName(nameOf(file.name)));
     const form = new FormData();
@@ -39,7 +41,7 @@ async function send(file, { name, license, outcome, signal }) {
     form.set("file", file);
     const progress = (share, sent) => {
       bar.value = share;
-      line.textContent = share < 1 ? `sending ${file.name}: ${bytes(sent)} of ${bytes(file.size)}` : "reading the pictures…";
+      line.textContent = share < 1 ? `sending ${file.name}: ${bytes(sent)} of ${bytes(file.size)}; stay on this page until it is sent` : "reading the pictures…";
     };
     await upload("/v1/datasets", form, { onProgress: progress, headers: { Prefer: "respond-async" }, signal });
     await untilRead(chosen, bar, line, signal);

@@ -9,12 +9,13 @@ import { badge, button, card, figures, head, linkButton, problem, table, worker 
 import { uploader } from "/static/parts/upload.js";
 
 const PAGE = 60;
+const NOT_SHOWN = { ready: "The files of these pictures are not on this server.", ingesting: "The server still reads them; come back in a moment." };
 
 export async function datasets(_, __, signal) {
   const found = await all("/v1/datasets");
   const rows = found.map((dataset) => [
     h("a", { href: link(`/datasets/${dataset.name}`) }, dataset.name),
-    dataset.available ? badge(dataset.state) : h("span", { class: "badge" }, dataset.state === "ready" ? "– files not here" : dataset.state),
+    dataset.available || dataset.state !== "ready" ? badge(dataset.state) : h("span", { class: "badge" }, "– files not here"),
     count(dataset.items), dataset.classes.length || "–", sizeOf(dataset), dataset.license ?? "–",
   ]);
   return [
@@ -40,8 +41,8 @@ export async function dataset({ name }, _, signal) {
       ["Size", sizeOf(found)],
       ["Licence", found.license ?? "–"],
     ]),
-    found.error && h("p", { class: "problem", role: "alert" }, found.error.message),
-    usable ? gallery(found, signal) : h("p", { class: "note" }, "The files of these pictures are not on this server."),
+    found.error && h("p", { class: "problem", role: "alert" }, `✕ ${found.error.message}`),
+    usable ? gallery(found, signal) : NOT_SHOWN[found.state] && h("p", { class: "note" }, NOT_SHOWN[found.state]),
     found.skipped?.count > 0 && card(`${count(found.skipped.count)} files were left out`,
       table("Files left out", ["File", "Why"], found.skipped.first.map(({ member, reason }) => [member, reason]))),
     found.kind === "uploaded" && removal(name),

@@ -96,7 +96,7 @@ function drawing(found) {
 
 function conditioned(found) {
   const outcome = h("div", { class: "outcome", "aria-live": "polite" });
-  const take = async ([file]) => {
+  const take = async (file) => {
     fill(outcome, h("p", { class: "note" }, "drawing…"));
     try {
       const form = new FormData();
@@ -108,7 +108,7 @@ function conditioned(found) {
       fill(outcome, problem(error));
     }
   };
-  return h("div", {}, dropzone({ label: "Drop a picture, or choose one", hint: "Its embedding is drawn again.", accept: "image/*", take }), outcome);
+  return h("div", {}, dropzone({ label: "Drop a picture, or choose one", hint: "Its embedding is drawn again.", accept: "image/*", instead: "Drop one picture.", take }), outcome);
 }
 
 function morph(found, source) {
