@@ -157,7 +157,7 @@ class Drifts:
 
     def report(self, encoder: Encoder, seen: drift.Watched | None) -> dict[str, Any]:
         """What is known of the encoder's images, as JSON values: figures, no moments."""
-        from nidim.drift import summary
+        from nidim.drift import LEAST_IMAGES, summary
 
         tolerance = self._calibrations.of(encoder).tolerance
         state = _state(seen.state if seen else None, encoder.dim)
@@ -177,13 +177,14 @@ class Drifts:
             "alarm": None if tolerance is None else bool(seen and seen.alarm_at),
             "tolerance": None if tolerance is None else _told(tolerance),
             "enabled": self._settings.drift_enabled,
-            "note": NOTE if tolerance is None else None,
+            "note": NOTE.format(least=LEAST_IMAGES) if tolerance is None else None,
         }
 
 
 NOTE = (
     "How far this encoder is from its prior was not measured on held-out images, so the evidence is against the prior "
-    "itself, which no encoder meets exactly, and there is no alarm. Train it again to have one."
+    "itself, which no encoder meets exactly, and there is no alarm. Train it again, with {least} held-out images or "
+    "more, to have one."
 )
 
 

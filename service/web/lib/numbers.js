@@ -84,6 +84,9 @@ export function number(value, digits = 2) {
   return value.toFixed(digits).replace("-", "−");
 }
 
+/** A p-value: a small one is never written as none. */
+export const probability = (p) => (p !== null && p !== undefined && p < 0.001 ? "< 0.001" : number(p, 3));
+
 export const count = (value) => (value === null || value === undefined ? "–" : value.toLocaleString("en"));
 export const percent = (share) => (share === null || share === undefined ? "–" : `${(100 * share).toFixed(1)} %`);
 

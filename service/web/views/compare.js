@@ -2,7 +2,7 @@
 
 import { get } from "/static/lib/api.js";
 import { h } from "/static/lib/dom.js";
-import { number, percent } from "/static/lib/numbers.js";
+import { number, percent, probability } from "/static/lib/numbers.js";
 import { link } from "/static/lib/router.js";
 import { badge, card, head, table } from "/static/parts/bits.js";
 import { LINES, curve } from "/static/parts/curve.js";
@@ -11,7 +11,7 @@ const FIGURES = [
   ["Î, nats", (report) => number(report?.mi_nats)],
   ["Capacity C, nats", (report) => number(report?.capacity_nats)],
   ["KL ≤ (95 %), nats", (report) => number(report?.kl_bound_upper95_nats)],
-  ["Henze–Zirkler p (true draws)", (report) => (report ? `${number(report.hz_p, 3)} (${number(report.hz_p_null, 3)})` : "–")],
+  ["Henze–Zirkler p (true draws)", (report) => (report ? `${probability(report.hz_p)} (${probability(report.hz_p_null)})` : "–")],
   ["SW2 / floor", (report) => number(report?.sw2_ratio, 1)],
   ["Linear accuracy", (report) => percent(report?.linear)],
   ["kNN accuracy", (report) => percent(report?.knn)],

@@ -2,7 +2,7 @@
 
 import { get, has, key, post, request } from "/static/lib/api.js";
 import { download, fill, h } from "/static/lib/dom.js";
-import { bytes, number, percent } from "/static/lib/numbers.js";
+import { bytes, number, percent, probability } from "/static/lib/numbers.js";
 import { go, link } from "/static/lib/router.js";
 import { card, figures, head, linkButton, problem, table, when, worker } from "/static/parts/bits.js";
 import { curve } from "/static/parts/curve.js";
@@ -20,10 +20,12 @@ export async function encoder({ ref }, _, signal) {
     get(`/v1/encoders/${found.id}/report`, { signal }).catch(() => found.report), certificate(found, signal), has("/v1/generators"),
   ]);
   const places = Object.fromEntries(["map", "walk", "match"].map((name) => [name, h("div", {}, h("p", { class: "note" }, "loading held-out pictures…"))]));
+  const watch = drift(found, signal);
   const around = surroundings(found, places, report, signal);
   return [
     head(`${found.name}@${found.version}`, h("span", {}, `${found.dim} numbers a picture, from `, h("a", { href: link(`/datasets/${found.spec.dataset}`) }, found.spec.dataset), ", made ", when(found.created_at)),
       ...(canGenerate ? generatorMakers(found) : []), reportLink(found)),
+    watch.flag,
     found.state === "degraded" && h("p", { class: "problem", role: "alert" }, found.degraded.detail),
     h("p", { class: "sentence" }, words),
     summary(report),
@@ -32,7 +34,7 @@ export async function encoder({ ref }, _, signal) {
     card("From one picture to another", places.walk),
     card("Coordinate by coordinate", places.match),
     training(report),
-    card("Drift", drift(found, signal)),
+    card("Drift", watch.node),
     await filesOf(found, signal),
     h("details", { class: "card" }, h("summary", {}, "Settings"), h("pre", { tabindex: "0" }, JSON.stringify({ spec: found.spec, resolved: found.resolved }, null, 2))),
   ].filter(Boolean);
@@ -76,7 +78,7 @@ function summary(report) {
     ["KL ≤ (95 %)", `${number(report.kl_bound_upper95_nats)} nats`, "how far the noisy law can be from the promised one"],
     ["Information Î", `${number(report.mi_nats)} nats`, `of at most C = ${number(report.capacity_nats)}`],
     ["SW2 / floor", number(report.sw2_ratio, 1), "distance of the clean law; 1 is a perfect match"],
-    ["Henze–Zirkler p", number(report.hz_p, 3), `true draws ${number(report.hz_p_null, 3)}`],
+    ["Henze–Zirkler p", probability(report.hz_p), `true draws ${probability(report.hz_p_null)}`],
     report.linear !== null && report.linear !== undefined && ["Linear accuracy", percent(report.linear), `kNN ${percent(report.knn)}`],
   ].filter(Boolean));
 }

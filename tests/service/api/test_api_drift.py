@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.tiny_encoder import SIZE
+from nidim.drift import LEAST_IMAGES
 from tests.waiting import wait_for
 
 NPY = "application/x-npy"
@@ -156,6 +157,7 @@ def test_an_encoder_without_a_calibration_has_figures_and_no_alarm(
     assert (found["n"], found["alarm"], found["tolerance"]) == (2_000, None, None)
     assert found["evidence"]["log_e"] > 10
     assert "was not measured" in found["note"]
+    assert f"{LEAST_IMAGES} held-out images or more" in found["note"]
     rows = {"embeddings": [[0.0, 0.0], [9.0, 0.0]]}
     assert watching.client.post(f"{where}/prior/score", json=rows).json()["p_conformal"] is None
     ranks = watching.client.post(f"{live}/prior/score", json=rows).json()["p_conformal"]
