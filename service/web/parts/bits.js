@@ -67,18 +67,19 @@ export function problem(error) {
     error.requestId && h("p", { class: "note" }, `request ${error.requestId}`));
 }
 
-/** A button that works: disabled meanwhile, a refusal stands beside it. */
+/** A button that works: presses meanwhile do nothing, the focus stays on it, a refusal stands beside it. */
 export function worker(label, work, props = {}) {
   const place = h("span", { class: "outcome" });
   const node = button(label, async () => {
-    node.disabled = true;
+    if (node.hasAttribute("aria-disabled")) return;
+    node.setAttribute("aria-disabled", "true");
     place.replaceChildren();
     try {
       await work();
     } catch (error) {
       place.replaceChildren(problem(error));
     }
-    node.disabled = false;
+    node.removeAttribute("aria-disabled");
   }, props);
   return h("span", { class: "worker" }, node, place);
 }

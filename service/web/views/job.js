@@ -51,7 +51,7 @@ export async function job({ id }, _, signal) {
 
 function pieces(generates) {
   return {
-    state: h("div", { class: "state", role: "status" }),
+    state: h("div", { class: "state", role: "status", tabindex: "-1" }),
     trouble: h("div"),
     actions: h("span", { class: "actions" }),
     bar: h("progress", { max: 1, "aria-label": "progress of the training" }),
@@ -91,8 +91,10 @@ function draw(known, seen, parts) {
   }
   if (parts.drawn.state !== known.state + known.cancel_requested) {
     parts.drawn.state = known.state + known.cancel_requested;
+    const held = parts.actions.contains(document.activeElement);
     fill(parts.state, ...told(known));
     fill(parts.actions, ...actions(known));
+    if (held) parts.state.focus();
   }
 }
 
