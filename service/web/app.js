@@ -81,11 +81,9 @@ function keys() {
 /** Light or dark as the system has it, until somebody chooses. */
 function theme() {
   const button = document.getElementById("theme");
-  const dark = () => (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
-  const mark = () => {
-    button.setAttribute("aria-pressed", String(dark()));
-    window.dispatchEvent(new Event("resize"));
-  };
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const dark = () => (document.documentElement.dataset.theme ?? (system.matches ? "dark" : "light")) === "dark";
+  const mark = () => button.setAttribute("aria-pressed", String(dark()));
   const kept = localStorage.getItem(THEME);
   if (kept) document.documentElement.dataset.theme = kept;
   button.addEventListener("click", () => {
@@ -93,6 +91,7 @@ function theme() {
     localStorage.setItem(THEME, document.documentElement.dataset.theme);
     mark();
   });
+  system.addEventListener("change", mark);
   mark();
 }
 

@@ -13,11 +13,13 @@ export function scatter({ title, onPoint = () => {} }) {
   const state = { points: [], colours: [], limits: [[-1, 1], [-1, 1]], marks: [], over: null };
   const watcher = new ResizeObserver(() => paint(canvas, state));
   watcher.observe(canvas);
+  canvas.addEventListener("transitionend", () => paint(canvas, state)); // of its colour: the theme has changed
   const point = (i, how) => {
     state.over = i;
     paint(canvas, state);
     onPoint(i, how);
   };
+  canvas.addEventListener("pointerenter", () => { state.over = null; }); // what the keys chose may no longer be what is told
   canvas.addEventListener("pointermove", (event) => {
     const i = at(canvas, state, event);
     if (i !== state.over) point(i, "over");

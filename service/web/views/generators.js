@@ -81,6 +81,7 @@ function drawing(found) {
   const n = h("select", { id: "many", onchange: () => show() }, [16, 36, 64].map((many) => h("option", { value: many }, many)));
   async function show() {
     sheet.setAttribute("aria-busy", "true");
+    if (!sheet.querySelector("canvas")) fill(sheet, h("p", { class: "note" }, "drawing…"));
     try {
       fill(sheet, sheetOf(await generated(found, { json: { n: Number(n.value), seed: Number(seed.value) } }), 72, "drawn picture"));
     } catch (error) {
@@ -112,7 +113,7 @@ function conditioned(found) {
 }
 
 function morph(found, source) {
-  const strip = h("div", { class: "sheet", "aria-live": "polite" });
+  const strip = h("div", { class: "sheet", "aria-live": "polite" }, h("p", { class: "note" }, "drawing…"));
   const now = h("figure");
   const slider = h("input", { id: "morph", type: "range", min: 0, max: STEPS - 1, value: 0, oninput: () => step() });
   let shown = null;
