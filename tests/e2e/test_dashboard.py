@@ -1,11 +1,10 @@
-"""The dashboard in a real browser, through the real stack: from a zip of pictures to what the encoder says of one."""
+"""The dashboard in a real browser, through the real stack: from a zip of pictures to drawn ones, and all between."""
 
 from __future__ import annotations
 
 import io
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.browser import Tab, browser_tab, require_browser
+from tests.waiting import SECONDS, wait_for
+
 pytestmark = pytest.mark.slow
 
-CHROMIUM = Path("/usr/bin/chromium")
 VIEWS = (
     "#/",
     "#/datasets",
@@ -25,82 +26,80 @@ VIEWS = (
     "#/jobs",
     "#/encoders",
     "#/generators",
+    "#/generate?source=scans-encoder@1",
 )
 LEAST_CONTRAST = 4.5
-CLASSES = ("zero", "one", "two", "three", "four")
-
-CHECKS = Path(__file__).with_name("page_checks.js").read_text()
-
-
-@dataclass
-class Tab:
-    """A page, and what went wrong behind it."""
-
-    page: Any
-    url: str
-    errors: list[str] = field(default_factory=list)
-    elsewhere: list[str] = field(default_factory=list)
-
-    def watch(self) -> None:
-        self.page.on("console", self._heard)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on(
-            "request", lambda r: self.elsewhere.append(r.url) if not r.url.startswith(self.url) else None
-        )
-
-    def _heard(self, message: Any) -> None:
-        """The browser notes every 422; that of a spec which is checked while one types is what the form shows."""
-        if message.type in ("error", "warning") and not message.location["url"].endswith("/v1/jobs/check"):
-            self.errors.append(f"{message.text} {message.location}")
-
-    def found(self, check: str) -> list[Any]:
-        """What a check of page_checks.js finds."""
-        wrong: list[Any] = self.page.evaluate(f"{CHECKS}.{check}")
-        return wrong
-
-    def open(self, view: str) -> None:
-        self.page.goto(f"{self.url}/{view}")
-        self.page.wait_for_selector(f'main[data-shown="{view}"]:not([aria-busy]) h1')
+CLASSES = ("zero", "one", "two", "three", "four", "five")
+NPY = "application/x-npy"
+PIXELS = """(node) => {
+    const pen = new OffscreenCanvas(node.width, node.height).getContext('2d', { willReadFrequently: true });
+    pen.drawImage(node, 0, 0);
+    return pen.getImageData(0, 0, node.width, node.height).data;
+}"""
+GRAYS = f"(node) => [...({PIXELS})(node)].filter((v, i) => i % 4 == 0)"
+RING = f"""(node) => {{
+    const now = new Uint32Array(({PIXELS})(node).buffer);
+    const before = window.before ??= now;
+    const places = [];
+    now.forEach((value, p) => {{ if (value !== before[p]) places.push(p); }});
+    const middle = (values) => (Math.min(...values) + Math.max(...values)) / 2;
+    return [middle(places.map((p) => p % node.width)), middle(places.map((p) => Math.floor(p / node.width)))];
+}}"""
 
 
 @pytest.fixture(scope="module")
 def tab(start_stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
     """A browser on an empty server of its own."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"no browser at {CHROMIUM}")
+    require_browser()
     directory = tmp_path_factory.mktemp("dashboard") / "data"
-    with start_stack(directory, "--workers", "1") as (url, _), playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-proxy-server"])
-        found = Tab(browser.new_page(viewport={"width": 1200, "height": 800}), url.rstrip("/"))
-        found.page.set_default_timeout(20_000)
-        found.watch()
+    with start_stack(directory, "--workers", "1") as (url, _), browser_tab(url) as found:
         yield found
-        browser.close()
 
 
 @pytest.fixture(scope="module")
 def digits() -> tuple[bytes, bytes]:
-    """A zip of handwritten digits up to four in class folders; one of the pictures alone."""
+    """A zip of handwritten digits up to five in class folders, 108 of them held out; one of the pictures alone."""
+    files = _files()
+    return _zipped(files), files[0][1]
+
+
+@pytest.fixture(scope="module")
+def dropped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with few.zip, 200 digits in class folders, and one.png, a digit one."""
+    directory = tmp_path_factory.mktemp("dropped")
+    files = _files()
+    (directory / "few.zip").write_bytes(_zipped(files[:200]))
+    (directory / "one.png").write_bytes(dict(files)["one/1.png"])
+    return directory
+
+
+def _files() -> list[tuple[str, bytes]]:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    files = [
+    return [
         (f"{CLASSES[label]}/{i}.png", _png(image))
         for i, (image, label) in enumerate(zip(bunch.images, bunch.target, strict=True))
         if label < len(CLASSES)
     ]
+
+
+def _zipped(files: list[tuple[str, bytes]]) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for name, data in files:
             archive.writestr(name, data)
-    return stream.getvalue(), files[0][1]
+    return stream.getvalue()
 
 
 def _png(image: np.ndarray) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(np.rint(image * (255 / 16)).astype(np.uint8)).save(stream, "PNG")
     return stream.getvalue()
+
+
+def _client(tab: Tab) -> httpx.Client:
+    return httpx.Client(base_url=tab.url, trust_env=False, timeout=SECONDS)
 
 
 def test_an_empty_server_says_what_to_do_first(tab: Tab) -> None:
@@ -145,6 +144,18 @@ def test_the_form_shows_defaults_physics_and_faults_while_one_types(tab: Tab) ->
     tab.page.get_by_text("All settings").click()
     tab.page.get_by_role("group", name="Noise").get_by_label("σ of the noise").fill("-1")
     tab.page.get_by_text("Input should be greater than or equal to 0.000001").wait_for()
+
+
+def test_what_was_chosen_is_not_called_the_default(tab: Tab) -> None:
+    tab.open("#/train?dataset=scans&by=choice")
+    evaluation = tab.page.get_by_label("Evaluation")
+    kind = tab.page.get_by_role("group", name="Law of the embeddings").get_by_label("Kind")
+    evaluation.select_option("quick")
+    kind.select_option("uniform")
+    tab.page.get_by_label("Passes over the pictures").fill("7")
+    tab.page.get_by_text("7 passes,").wait_for()
+    assert evaluation.locator("option").first.text_content() == "full (default)"
+    assert kind.locator("option").first.text_content() == "gaussian (default)"
 
 
 def test_the_keyboard_alone_trains_an_encoder(tab: Tab) -> None:
@@ -193,6 +204,54 @@ def test_the_encoder_tells_about_a_picture(tab: Tab, digits: tuple[bytes, bytes]
     assert alike.count("zero") > 4
 
 
+def test_a_dropped_picture_is_judged(tab: Tab, dropped: Path) -> None:
+    card = tab.page.get_by_role("region", name="Try it")
+    tab.drop(card.locator(".dropzone"), dropped / "one.png")
+    card.get_by_role("img", name="one.png").wait_for()
+    assert 0 <= float(card.locator("#tried-p").text_content().split()[0]) <= 1
+    assert card.locator("#tried-alike canvas").count() == 8
+    tab.drop(card.locator(".dropzone"), dropped / "one.png", dropped / "few.zip")
+    assert "One file at a time" in card.get_by_role("alert").text_content()
+
+
+def test_the_pointer_shows_the_picture_below_it(tab: Tab) -> None:
+    images = "/v1/datasets/scans/images?split=test&limit=500"
+    with _client(tab) as client:
+        pictures = client.get(images, headers={"accept": NPY}).content
+        labels = client.get(images, headers={"accept": "application/json"}).json()["labels"]
+        sent = {"content": pictures, "headers": {"content-type": NPY, "accept": NPY}}
+        vectors = client.post("/v1/encoders/scans-encoder/embed?watched=false", **sent).content
+        classes = client.get("/v1/datasets/scans").json()["classes"]
+    x = _array(vectors)[:30, 0]
+    left, right = int(x.argmin()), int(x.argmax())
+    chart = tab.page.get_by_role("img", name="held-out pictures").first
+    places = {i: _place(tab, chart, i) for i in (left, right)}
+    assert places[left][0] < places[right][0]
+    for i in (left, right):
+        tab.page.mouse.move(*places[i])
+        shown = tab.page.locator(".detail .found canvas")
+        assert shown.get_attribute("aria-label") == classes[labels[i]]
+        assert shown.evaluate(GRAYS) == _array(pictures)[i].ravel().tolist()
+    law = tab.page.get_by_role("img", name="draws from the law")
+    there = _place(tab, law, 5)
+    tab.page.mouse.move(*places[left])
+    tab.page.mouse.move(*there)
+    assert "A draw from the law." in tab.page.locator(".detail").text_content()
+
+
+def _place(tab: Tab, chart: Any, i: int) -> tuple[float, float]:
+    """Where a chart has point ``i``, of the page: the middle of the ring that the keys draw around it."""
+    chart.hover(position={"x": 1, "y": 1})
+    tab.page.mouse.move(0, 0)
+    tab.page.evaluate("() => { window.before = undefined }")
+    chart.evaluate(RING)
+    chart.focus()
+    for _ in range(i + 1):
+        tab.page.keyboard.press("ArrowRight")
+    box, (x, y) = chart.bounding_box(), chart.evaluate(RING)
+    return box["x"] + x, box["y"] + y
+
+
 def test_the_map_is_reached_by_keys_and_by_the_pointer(tab: Tab) -> None:
     chart = tab.page.get_by_role("img", name="held-out pictures").first
     chart.focus()
@@ -207,6 +266,29 @@ def test_the_map_is_reached_by_keys_and_by_the_pointer(tab: Tab) -> None:
     assert tab.page.locator(".qqs svg").count() == 2
 
 
+def test_on_a_phone_a_dot_is_told_right_below_its_map(tab: Tab) -> None:
+    law, detail = tab.page.get_by_role("img", name="draws from the law"), tab.page.locator(".detail")
+    assert detail.bounding_box()["y"] > law.bounding_box()["y"], "beside each other, both are above it"
+    tab.page.set_viewport_size({"width": 390, "height": 844})
+    held_out = tab.page.get_by_role("img", name="held-out pictures").first
+    tops = [node.bounding_box()["y"] for node in (held_out, detail, law)]
+    assert tops == sorted(tops)
+    tab.page.set_viewport_size({"width": 1200, "height": 800})
+
+
+def test_the_map_takes_the_colours_of_the_theme(tab: Tab) -> None:
+    chart = tab.page.get_by_role("img", name="held-out pictures").first
+    button = tab.page.get_by_role("button", name="Dark")
+    picture = "node => node.toDataURL()"
+    light = chart.evaluate(picture)
+    tab.page.emulate_media(color_scheme="dark")
+    assert wait_for(lambda: chart.evaluate(picture) != light)
+    assert button.get_attribute("aria-pressed") == "true"
+    tab.page.emulate_media(color_scheme="light")
+    assert wait_for(lambda: chart.evaluate(picture) == light)
+    assert button.get_attribute("aria-pressed") == "false"
+
+
 def test_a_generator_is_one_button_away_and_can_be_cancelled(tab: Tab) -> None:
     tab.page.get_by_role("button", name="Make a generator").click()
     tab.page.get_by_role("button", name="Cancel").click()
@@ -214,11 +296,26 @@ def test_a_generator_is_one_button_away_and_can_be_cancelled(tab: Tab) -> None:
     assert tab.page.get_by_role("button", name="Retry").is_visible()
 
 
+def test_a_retry_runs_the_cancelled_job_again(tab: Tab) -> None:
+    cancelled = tab.page.url.rpartition("/")[2]
+    tab.page.get_by_role("button", name="Retry").click()
+    tab.page.wait_for_url(lambda url: not url.endswith(cancelled))
+    tab.page.get_by_text("You may leave this page; the training goes on.").wait_for(timeout=60_000)
+    tab.page.wait_for_selector("main progress[value]:not([value='0'])", timeout=60_000)
+    with _client(tab) as client:
+        job = client.get(f"/v1/jobs/{tab.page.url.rpartition('/')[2]}").json()
+    assert (job["retry_of"], job["state"]) == (cancelled, "running")
+    assert job["progress"]["step"] > 0
+    tab.page.get_by_role("button", name="Cancel").press("Enter")
+    tab.page.get_by_text("A retry goes on from its last checkpoint.").wait_for()
+    assert tab.page.evaluate("document.activeElement.className") == "state", "the focus went with the button"
+
+
 def test_new_pictures_are_drawn(tab: Tab, digits: tuple[bytes, bytes]) -> None:
     small = {"kind": "flow_matching", "width": 8, "steps": 2}
     quick = {"epochs": 1, "evaluation": "quick"}
     spec = {"kind": "generator", "source": "scans-encoder", "model": small, **quick}
-    with httpx.Client(base_url=tab.url, trust_env=False) as client:
+    with _client(tab) as client:
         job = client.post("/v1/jobs", json={"spec": spec, "generator": "drawings"}).json()
     tab.open(f"#/jobs/{job['id']}")
     tab.page.get_by_role("link", name="Open the generator").click(timeout=90_000)
@@ -234,7 +331,7 @@ def test_new_pictures_are_drawn(tab: Tab, digits: tuple[bytes, bytes]) -> None:
     )
     tab.page.get_by_text("drawn from its embedding").wait_for()
     assert tab.page.locator(".walk .sheet canvas").count() == 15
-    with httpx.Client(base_url=tab.url, trust_env=False) as client:
+    with _client(tab) as client:
         gap = client.get("/v1/generators/drawings").json()["report"]["prior_gap"]
     figures = tab.page.locator("dl.figures").text_content()
     assert f"Prior gap{gap:.2f}" in figures
@@ -244,6 +341,149 @@ def test_new_pictures_are_drawn(tab: Tab, digits: tuple[bytes, bytes]) -> None:
     row = tab.page.get_by_role("row", name="drawings@1")
     assert f"{gap:.2f}" in row.text_content()
     assert row.get_by_role("link", name="scans-encoder@1").is_visible()
+
+
+def test_drift_is_shown_and_forgotten(tab: Tab) -> None:
+    with _client(tab) as client:
+        encoder = client.get("/v1/encoders/scans-encoder").json()["id"]
+        query = "/v1/datasets/scans/images?split=train&limit=300"
+        pictures = _array(client.get(query, headers={"accept": NPY}).content)
+        tab.open(f"#/encoders/{encoder}")
+        card = tab.page.get_by_role("region", name="Drift", exact=True)
+        card.get_by_text("Nothing has been embedded since the watch began.").wait_for()
+        look = card.get_by_role("button", name="Look again")
+
+        _embed(client, encoder, pictures)
+        look.click()
+        card.get_by_text("Nothing speaks for a drift so far.").wait_for()
+        assert tab.page.get_by_text("Drift:").count() == 0
+        told = client.get(f"/v1/encoders/{encoder}/drift").json()
+        assert f"Pictures seen{len(pictures)}" in card.locator("dl").text_content()
+        for name, one in told["statistic"].items():
+            cells = [one[key] for key in ("from_prior", "heldout", "beyond", "chance")]
+            row = card.get_by_role("row", name=name)
+            assert row.locator("td").all_text_contents() == [name, *(f"{value:.3f}" for value in cells)]
+
+        for _ in range(12):
+            if not client.get(f"/v1/encoders/{encoder}/drift").json()["alarm"]:
+                _embed(client, encoder, 255 - pictures[:100])
+        look.click()
+        card.get_by_text("Pictures were embedded that are not like the held-out ones.").wait_for()
+        assert card.locator(".badge").text_content() == "✕ drift"
+        assert tab.page.get_by_role("alert").get_by_text("Drift:").is_visible()
+        assert "Evidence p< 0.001" in card.locator("dl").text_content()
+
+        card.get_by_role("button", name="Forget it and watch anew").press("Enter")
+        card.get_by_text("Nothing has been embedded since the watch began.").wait_for()
+        assert tab.page.locator("#announcer").text_content() == "The watch for drift begins anew."
+        assert tab.page.evaluate("document.activeElement.textContent") == "Forget it and watch anew"
+        assert tab.page.get_by_text("Drift:").count() == 0
+        told = client.get(f"/v1/encoders/{encoder}/drift").json()
+        assert (told["n"], told["alarm"]) == (0, False)
+
+
+def _array(data: bytes) -> np.ndarray:
+    found: np.ndarray = np.load(io.BytesIO(data), allow_pickle=False)
+    return found
+
+
+def _embed(client: httpx.Client, encoder: str, pictures: np.ndarray) -> None:
+    stream = io.BytesIO()
+    np.save(stream, pictures)
+    headers = {"content-type": NPY, "accept": NPY}
+    answer = client.post(f"/v1/encoders/{encoder}/embed", content=stream.getvalue(), headers=headers)
+    assert answer.status_code == 200, answer.text
+
+
+def test_what_is_no_archive_is_refused_at_its_zone(tab: Tab, dropped: Path) -> None:
+    tab.open("#/datasets")
+    zone = tab.page.locator(".dropzone")
+    tab.drop(zone, dropped)
+    assert (
+        "A folder cannot be sent. Put the pictures into one zip." in zone.get_by_role("alert").text_content()
+    )
+    tab.drop(zone, dropped / "one.png", dropped / "few.zip")
+    assert "One file at a time. Put the pictures into one zip." in zone.get_by_role("alert").text_content()
+    assert tab.page.get_by_role("progressbar").count() == 0
+
+
+def test_an_upload_that_failed_says_why(tab: Tab, dropped: Path) -> None:
+    zone = tab.page.locator(".dropzone")
+    tab.drop(zone, dropped / "one.png")
+    tab.page.get_by_text("This is a single image; send an archive of images.").wait_for()
+    assert zone.get_by_role("alert").count() == 0
+    tab.open("#/datasets/one.png")
+    assert (
+        tab.page.get_by_role("alert").text_content() == "✕ This is a single image; send an archive of images."
+    )
+    assert tab.page.get_by_text("not on this server").count() == 0
+    tab.open("#/datasets")
+    assert tab.page.get_by_role("row", name="one.png").locator(".badge").text_content() == "✕ failed"
+
+
+def test_the_progress_of_a_dropped_zip_is_seen_and_announced(tab: Tab, dropped: Path) -> None:
+    tab.note_upload()
+    with tab.slow_upload(40_000):
+        tab.drop(tab.page.locator(".dropzone"), dropped / "few.zip")
+        tab.page.wait_for_url("**#/datasets/few")
+    noted = tab.noted()
+    sending = [(share, line) for share, line, _ in noted if line.startswith("sending few.zip: ")]
+    assert any(share is not None and 0 < share < 1 for share, _ in sending)
+    shares = [share for share, _ in sending if share is not None]
+    assert shares == sorted(shares)
+    assert "stay on this page" in sending[0][1]
+    assert any(line.startswith("reading the pictures") for _, line, _ in noted)
+    said = list(dict.fromkeys(text for _, _, text in noted))
+    wanted = ["Sending few.zip.", "The server reads the pictures.", "few is ready"]
+    assert [text for text in said if text in wanted] == wanted
+
+
+def test_dropped_pictures_become_drawn_ones_by_the_pages_alone(tab: Tab) -> None:
+    tab.page.get_by_text("200", exact=True).wait_for()
+    tab.page.get_by_role("link", name="Train an encoder on these").click()
+    tab.page.get_by_role("group", name="Network").get_by_label("Dimensions d").fill("2")
+    _start(tab, passes="4")
+    tab.page.get_by_role("link", name="Open the encoder").click(timeout=90_000)
+    tab.page.get_by_role("link", name="Choose its settings").click()
+    network = tab.page.get_by_role("group", name="Network that draws")
+    network.get_by_label("Width").fill("8")
+    network.get_by_label("Steps").fill("2")
+    _start(tab, passes="3")
+    tab.page.get_by_role("link", name="Open the generator").click(timeout=90_000)
+    tab.page.get_by_role("heading", name="few-encoder-pictures@1").wait_for()
+    drawn = tab.page.locator("#drawn canvas")
+    drawn.nth(15).wait_for()
+    assert drawn.count() == 16
+    for picture in drawn.all():
+        assert len(set(picture.evaluate(GRAYS))) > 3
+    assert tab.page.get_by_role("link", name="few-encoder@1").is_visible()
+
+
+def _start(tab: Tab, *, passes: str) -> None:
+    """Start the training of the form that is shown, a short one, and wait until its page is there."""
+    tab.page.get_by_label("Passes over the pictures").fill(passes)
+    tab.page.get_by_label("Evaluation").select_option("quick")
+    tab.page.get_by_text(f"{passes} passes,").wait_for()
+    tab.page.get_by_role("button", name="Start training").click()
+    tab.page.wait_for_url("**#/jobs/job_*")
+
+
+def test_the_settings_of_a_generator_are_the_start_of_the_next(tab: Tab) -> None:
+    tab.open("#/jobs")
+    tab.page.get_by_role("link", name="few-encoder-pictures").click()
+    tab.page.get_by_role("link", name="Change and train again").click()
+    tab.page.get_by_text("3 passes,").wait_for()
+    assert tab.page.get_by_label("Encoder", exact=True).input_value() == "few-encoder@1"
+    assert tab.page.get_by_label("Name of the generator").input_value() == "few-encoder-pictures"
+    assert tab.page.get_by_label("Passes over the pictures").input_value() == "3"
+    assert tab.page.get_by_role("group", name="Network that draws").get_by_label("Width").input_value() == "8"
+
+
+def test_an_encoder_of_few_pictures_says_why_it_raises_no_alarm(tab: Tab) -> None:
+    tab.open("#/encoders")
+    tab.page.get_by_role("link", name="few-encoder@1").click()
+    card = tab.page.get_by_role("region", name="Drift", exact=True)
+    card.get_by_text("with 100 held-out images or more").wait_for()
 
 
 def test_trainings_are_compared(tab: Tab) -> None:
