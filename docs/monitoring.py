@@ -163,7 +163,7 @@ def alerts_page() -> str:
         notes = rule["annotations"]
         lines += [f"## {rule['alert']}", "", f"{notes['summary']} ({rule['labels']['severity']})", ""]
         wait = f"  for {rule['for']}" if "for" in rule else ""
-        lines += ["```", f"{rule['expr'].strip()}{wait}", "```", "", notes["action"].strip(), ""]
+        lines += ["```promql", f"{rule['expr'].strip()}{wait}", "```", "", notes["action"].strip(), ""]
     return "\n".join(lines)
 
 

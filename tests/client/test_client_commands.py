@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
@@ -24,8 +25,7 @@ from nidim.conformal import calibrated
 from nidim.data import load_builtin
 from service.inference import engine
 from service.store import jobs
-
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "client.md"
+from tests.blocks import session
 
 pytestmark = pytest.mark.usefixtures("encoder")
 
@@ -260,17 +260,54 @@ def test_the_shell_completes_commands() -> None:
     assert done.stdout.split() == ["plain,submit"]
 
 
-def test_a_dataset_gets_a_column_of_embeddings(
-    server: Any, client: Client, image_file: Callable[..., bytes], tmp_path: Path
-) -> None:
-    pytest.importorskip("datasets", reason="datasets is not installed: pip install '.[recipes]'")
+@pytest.fixture
+def recipe(server: Any, client: Client, image_file: Callable[..., bytes], tmp_path: Path) -> str:
+    """The program of the page for the shared server; its pictures and files lie in ``tmp_path``."""
     digits = load_builtin("digits", root=None).test.images[:2, ..., 0]
     for name, image in zip(("one.png", "two.png"), digits, strict=True):
         (tmp_path / name).write_bytes(image_file(image))
     client.encoder("gauss").download(tmp_path / "shapes-files")
-    blocks = re.findall(r"<!-- datasets-session -->\n```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    script = "\n".join(blocks).replace("http://127.0.0.1:8000", server.url).replace('"shapes"', '"gauss"')
-    (tmp_path / "recipe.py").write_text(f'{script}\ndataset.save_to_disk("both")\n')
+    script = session("docs/client.md", "datasets-session")
+    return script.replace("http://127.0.0.1:8000", server.url).replace('"shapes"', '"gauss"')
+
+
+class Rows:
+    """As much of ``datasets.Dataset`` as the recipe asks for."""
+
+    def __init__(self, columns: dict[str, Any]) -> None:
+        self.columns = columns
+
+    def cast_column(self, name: str, _feature: object) -> Rows:
+        return Rows({**self.columns, name: [PIL.Image.open(path) for path in self.columns[name]]})
+
+    def map(self, function: Callable[[dict[str, Any]], dict[str, Any]], **how: object) -> Rows:
+        assert how == {"batched": True, "batch_size": 1024}
+        return Rows({**self.columns, **function(self.columns)})
+
+    def save_to_disk(self, name: str) -> None:
+        Path(name).mkdir()
+
+
+def test_the_recipe_for_datasets_embeds_batches_of_pictures(
+    server: Any, recipe: str, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a stand-in for the library, which is not installed everywhere."""
+    library = SimpleNamespace(Dataset=SimpleNamespace(from_dict=Rows), Image=object)
+    monkeypatch.setitem(sys.modules, "datasets", library)
+    monkeypatch.setattr("nidim.client.Client", {server.url: client}.__getitem__)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(recipe, names)
+    found = names["dataset"].columns
+    expected = client.encoder("gauss").embed(found["image"])
+    for column in ("embedding", "local"):
+        np.testing.assert_allclose(found[column], expected, atol=1e-5)
+    assert not np.allclose(*expected)
+
+
+def test_a_dataset_gets_a_column_of_embeddings(recipe: str, client: Client, tmp_path: Path) -> None:
+    pytest.importorskip("datasets", reason="datasets is not installed: pip install '.[recipes]'")
+    (tmp_path / "recipe.py").write_text(f'{recipe}\ndataset.save_to_disk("both")\n')
     env = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, "recipe.py"], cwd=tmp_path, env=env, capture_output=True, text=True
@@ -278,7 +315,7 @@ def test_a_dataset_gets_a_column_of_embeddings(
     assert done.returncode == 0, done.stderr
     found = stored(tmp_path / "both")
     assert len(stored(tmp_path / "embedded")) == len(found) == 2
-    expected = client.encoder("gauss").embed(digits)
+    expected = client.encoder("gauss").embed([tmp_path / "one.png", tmp_path / "two.png"])
     for column in ("embedding", "local"):
         np.testing.assert_allclose(found[column].to_pylist(), expected, atol=1e-5)
     assert not np.allclose(*expected)

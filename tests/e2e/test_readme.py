@@ -1,4 +1,4 @@
-"""The sessions of the README, of the client's page, of its notebook and of the tutorial, run word for word."""
+"""The sessions of the README, of the tutorial, of client and generators, and the client's notebook, word for word."""
 
 from __future__ import annotations
 
@@ -14,61 +14,74 @@ import pytest
 from PIL import Image
 
 from nidim.data import load_builtin
+from tests.blocks import ROOT, session, shell
 
-ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text()
-CLIENT = (ROOT / "docs" / "client.md").read_text()
-TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
 URL = "http://127.0.0.1:8000"
 
 
-def session(name: str) -> str:
-    """The code block after the marker of this name."""
-    found = re.search(rf"<!-- {name} -->\n```\w+\n(.*?)```", README, re.DOTALL)
-    assert found is not None, name
-    return found[1]
+def with_pictures(folder: Path) -> Path:
+    """``folder``, with the images that the sessions name."""
+    images = load_builtin("digits", root=None).test.images
+    for name, image in zip(("one.png", "two.png"), images, strict=False):
+        Image.fromarray(image[..., 0]).save(folder / name)
+    return folder
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with the images that the sessions name."""
-    images = load_builtin("digits", root=None).test.images
-    for name, image in zip(("one.png", "two.png"), images, strict=False):
-        Image.fromarray(image[..., 0]).save(tmp_path / name)
-    return tmp_path
+    return with_pictures(tmp_path)
 
 
-def test_the_curl_session(plain_stack: str, folder: Path) -> None:
-    script = session("curl-session").replace(URL, plain_stack)
+@pytest.fixture(scope="module")
+def digits_2d(plain_stack: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The session that trains ``digits-2d``: its folder and what it said."""
+    folder = with_pictures(tmp_path_factory.mktemp("curl"))
+    script = session("README.md", "curl-session").replace(URL, plain_stack)
     assert plain_stack in script
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], cwd=folder, capture_output=True, text=True
-    )
+    done = shell(script, folder)
     assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_the_curl_session(digits_2d: tuple[Path, str]) -> None:
+    folder, said = digits_2d
     assert json.loads((folder / "job.json").read_text())["id"].startswith("job_")
-    assert '"succeeded"' in done.stdout
-    answers = [json.loads(text) for text in re.findall(r'\{"encoder":.*?\]\]\}', done.stdout)]
+    assert '"succeeded"' in said
+    answers = [json.loads(text) for text in re.findall(r'\{"encoder":.*?\]\]\}', said)]
     assert [len(a.get("embeddings", a.get("samples"))) for a in answers] == [2, 3]
+
+
+def test_the_session_of_the_generators(plain_stack: str, digits_2d: tuple[Path, str], folder: Path) -> None:
+    """On the encoder of the README, with a training of seconds in place of minutes."""
+    asked = session("docs/generators.md", "generator-session").replace(URL, plain_stack)
+    small = '"epochs": 1, "evaluation": "quick", "model": {"kind": "flow_matching", "width": 8, "steps": 2}'
+    script = asked.replace('"source": "digits-2d"', f'"source": "digits-2d", {small}')
+    assert script != asked
+    done = shell(script, folder)
+    assert done.returncode == 0, done.stderr
+    assert '"succeeded"' in done.stdout
+    draws = np.load(folder / "draws.npy", allow_pickle=False)
+    assert draws.shape == (64, 8, 8, 1)
+    sheet, like = (np.asarray(Image.open(folder / f"{name}.png")) for name in ("draws", "like-one"))
+    np.testing.assert_array_equal(sheet[-8:, -8:], draws[63, ..., 0])
+    assert (like.shape, len(np.unique(like)) > 4) == ((8, 8), True)
 
 
 def test_the_python_session(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", session("python-session")], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-c", session("README.md", "python-session")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "digits" / "report.html").is_file()
     assert len(re.findall(r"-?\d\.\d+", done.stdout)) >= 20
 
 
-def blocks(name: str, page: str = CLIENT) -> str:
-    """All code blocks of a page after this marker, as one session."""
-    found = re.findall(rf"<!-- {name} -->\n```\w+\n(.*?)```", page, re.DOTALL)
-    assert found, name
-    return "\n".join(found)
-
-
 def test_the_client_session(plain_stack: str, folder: Path) -> None:
-    script = blocks("client-session").replace(URL, plain_stack)
+    script = session("docs/client.md", "client-session").replace(URL, plain_stack)
     done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "<Encoder shapes@1, d = 2>" in done.stdout
@@ -78,12 +91,7 @@ def test_the_client_session(plain_stack: str, folder: Path) -> None:
 
 
 def test_the_shell_session(plain_stack: str, folder: Path) -> None:
-    script = (
-        blocks("shell-session").replace(URL, plain_stack).replace("nidim ", f"{sys.executable} -m nidim ")
-    )
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], cwd=folder, capture_output=True, text=True
-    )
+    done = shell(session("docs/client.md", "shell-session").replace(URL, plain_stack), folder)
     assert done.returncode == 0, done.stderr
     assert "quick@1" in done.stdout
     for name, shape in (("embeddings", (2, 2)), ("draws", (1000, 2))):
@@ -99,7 +107,7 @@ def figure(pattern: str, said: str) -> float:
 
 
 def test_the_tutorial(plain_stack: str, tmp_path: Path) -> None:
-    script = blocks("tutorial", TUTORIAL).replace(URL, plain_stack)
+    script = session("docs/tutorial.md", "tutorial").replace(URL, plain_stack)
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "1797 {'train': 1618, 'test': 179}" in done.stdout

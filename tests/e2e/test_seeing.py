@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 from prometheus_client.parser import text_string_to_metric_families
+
+from tests.blocks import session, shell
 
 pytestmark = pytest.mark.slow
 
@@ -182,10 +183,9 @@ def test_one_request_id_joins_api_worker_and_child(seen: Seen) -> None:
 
 
 def test_the_command_of_the_documentation_follows_the_request(seen: Seen, tmp_path: Path) -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text()
-    block = page.partition("<!-- follow-session -->\n```bash\n")[2].partition("```")[0]
     (tmp_path / "nidim.log").write_text(seen.text)
-    done = subprocess.run(["bash", "-ec", block], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = shell(session("docs/operations.md", "follow-session"), tmp_path)
+    assert done.returncode == 0, done.stderr
     parts = [line.split()[-1] for line in done.stdout.splitlines()]
     assert parts == ['"api"', '"child"', '"worker"']
 

@@ -16,6 +16,7 @@ from nidim.drift.features import MOST_PAIRS, features, layout
 from nidim.drift.state import STAKE
 from nidim.drift.tolerance import Region
 from nidim.priors import GaussianPrior, Prior, SpherePrior, UniformPrior
+from tests.blocks import session
 from tests.nidim.samples import fitted_arc
 
 D = 4
@@ -253,3 +254,20 @@ def test_the_summary_names_the_coordinate_that_moved() -> None:
     assert found.worst.z < -10
     assert found.groups["location"].beyond > 0.3
     assert found.groups["correlation"].beyond < 0.1
+
+
+def test_the_program_of_the_page_alarms_where_embeddings_moved_and_only_there() -> None:
+    heldout = healthy(2000, seed=1, d=16)
+    names = {"heldout": heldout, "embeddings": healthy(2000, seed=2, d=16)}
+    page = session("docs/drift.md", "drift-session")
+    exec(page, names)
+    assert not names["verdict"].alarm
+    kept = json.loads(json.dumps(names["monitor"].state.to_json()))
+    assert Monitor(names["prior"], names["tolerance"], state=kept).state.n == 2000
+    report = {"calibration": {"tolerance": names["tolerance"].model_dump(mode="json")}}
+    stored = page.replace("calibrate(prior.normal_scores(heldout))  # or ", "")
+    assert stored != page
+    moved = {"Tolerance": Tolerance, "report": report, "embeddings": names["embeddings"] + 0.5}
+    exec(stored, moved)
+    assert moved["tolerance"] == names["tolerance"]
+    assert moved["verdict"].alarm

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,9 @@ from nidim.errors import BundleError
 from nidim.flow import Flow
 from nidim.program_export import export_program
 from nidim.warp import FlowMap
+from tests.blocks import ROOT, session
 from tests.nidim.test_bundle import stored
 
-ROOT = Path(__file__).resolve().parents[2]
 PICKLE = re.compile(rb"\x80[\x02-\x05]")
 SMALL = {"encoder": {"kind": "conv", "dim": 2, "width": 8}}
 
@@ -43,11 +44,8 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(path: Path, images: np.ndarray) -> dict[str, Any]:
     """The names that the snippet of the documentation makes."""
-    page = (ROOT / "docs/elsewhere.md").read_text()
-    block = re.search(r"<!-- program -->\n```python\n(.*?)```", page, re.DOTALL)
-    assert block is not None
     names: dict[str, Any] = {"images": images}
-    exec(block[1].replace("digits.pt2", str(path)), names)
+    exec(session("docs/elsewhere.md", "program").replace("digits.pt2", str(path)), names)
     return names
 
 
@@ -85,20 +83,27 @@ def test_the_file_holds_no_pickle_and_no_path(
     assert str(ROOT).encode() not in b"".join(files.values())
 
 
-def test_the_command_writes_both_kinds(encoder: Path, digits: np.ndarray, tmp_path: Path) -> None:
-    Image.fromarray(digits[0, ..., 0]).save(tmp_path / "one.png")
-    for name in ("m.pt2", "m.onnx"):
-        words = ["export", str(encoder), str(tmp_path / "one.png"), "-o", str(tmp_path / name)]
-        shown = CliRunner().invoke(main, words)
+def test_the_command_of_the_documentation_writes_both_kinds(
+    encoder: Path, digits: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, image in zip(("one.png", "two.png"), digits, strict=False):
+        Image.fromarray(image[..., 0]).save(name)
+    Path("runs").mkdir()
+    Path("runs/digits").symlink_to(encoder)
+    program, *words = shlex.split(session("docs/elsewhere.md", "export-session"), comments=True)
+    assert (program, words[-1]) == ("nidim", "digits.pt2")
+    for name in ("digits.pt2", "digits.onnx"):
+        shown = CliRunner().invoke(main, [*words[:-1], name])
         assert shown.exit_code == 0, shown.output
-        assert "over 4 images" in shown.output
+        assert "over 5 images" in shown.output
     words = ["export", str(encoder), "-o", str(tmp_path / "again.pt2"), "--json"]
     told = json.loads(CliRunner().invoke(main, words).stdout)
     assert 0 <= told.pop("max_difference") <= 1e-5
     output = str(tmp_path / "again.pt2")
     assert told == {"encoder": str(encoder), "output": output, "format": "pt2", "images": 3}
     np.testing.assert_allclose(
-        run(tmp_path / "m.pt2", digits)["embeddings"], bundle.load(encoder).embed(digits), atol=1e-5
+        run(Path("digits.pt2"), digits)["embeddings"], bundle.load(encoder).embed(digits), atol=1e-5
     )
     assert "must end in" in CliRunner().invoke(main, ["export", str(encoder), "-o", "m.pth"]).output
 

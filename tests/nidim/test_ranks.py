@@ -19,6 +19,7 @@ from nidim.encoders import resnet
 from nidim.errors import NidimError
 from nidim.world import ALONE
 from tests import ranks as real
+from tests.blocks import session, shell
 
 ROUNDING = {"bfloat16": 5e-2}
 """‖Δg‖/‖g‖ over all gradients of a training that may be its rounding; 1e-3 in float32, where 2e-5 was the most seen."""
@@ -125,6 +126,16 @@ def test_the_command_stops_at_a_signal_to_any_rank_and_goes_on_to_one_bundle(end
     assert bundle.read_config(ended / "out").provenance["ranks"] == 2
     assert np.isfinite(encoder.embed(real.images()[:4])).all()
     assert not (ended / "out" / "checkpoint.safetensors").exists()
+
+
+def test_the_command_of_the_page_trains_over_the_processes_it_names(tmp_path: Path) -> None:
+    """On two processes of the CPU, a small training; a port of its own, and no ONNX."""
+    small = 'encoder = {kind = "conv", dim = 2, width = 4}\nepochs = 1\nevaluation = "quick"\n'
+    (tmp_path / "spec.toml").write_text(f'dataset = "digits"\n{small}')
+    command = session("docs/several-gpus.md", "torchrun-session").replace("-node 4", "-node 2").rstrip()
+    done = shell(f"{command} --no-onnx", tmp_path, PET_STANDALONE="1", CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 0, done.stderr
+    assert bundle.read_config(tmp_path / "runs" / "digits").provenance["ranks"] == 2
 
 
 def test_one_process_is_no_group(monkeypatch: pytest.MonkeyPatch) -> None:

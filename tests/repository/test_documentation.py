@@ -13,9 +13,11 @@ import pytest
 
 from nidim.data import builtin_facts
 from nidim.spec import TrainSpec
+from tests import blocks
+from tests.blocks import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCKS = [block for page in blocks.pages() for block in blocks.blocks(page)]
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +33,66 @@ def test_generated_pages_are_current(generate, page: str) -> None:
     assert (ROOT / "docs" / page).read_text() == generate.PAGES[page](), "run: python docs/generate.py"
 
 
+def prose(page: Path) -> str:
+    """The Markdown of a page without its fenced blocks."""
+    return blocks.BLOCK.sub("", page.read_text())
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
         if not target.startswith(("http://", "https://")):
             assert (page.parent / target).exists(), target
+
+
+def test_every_block_is_run_by_a_test_or_has_a_reason_why_not() -> None:
+    run = blocks.takers()
+    there = {(block.page, block.marker) for block in BLOCKS}
+    assert len(BLOCKS) > 50
+    assert there - run.keys() - blocks.NOT_RUN.keys() == set(), "of no test and without a reason"
+    assert blocks.NOT_RUN.keys() - there == set(), "not there any more"
+    assert blocks.NOT_RUN.keys() & run.keys() == set(), "run all the same"
+    for reason in blocks.NOT_RUN.values():
+        for path in re.findall(r"\b(?:docs|tests)/[\w/.]+", reason):
+            assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("page", blocks.pages())
+def test_no_block_is_overlooked(page: str) -> None:
+    """Every fence belongs to a block, and what is code by indentation are the commands of the tables of results."""
+    found = blocks.blocks(page)
+    assert len(re.findall(r"```|~~~", (ROOT / page).read_text())) == 2 * len(found)
+    indented = re.findall(r"(?:\A|\n\n|^#.*\n)(?: {4,}|\t)(.*)", prose(ROOT / page), re.MULTILINE)
+    assert [line for line in indented if not line.startswith("nidim reproduce ")] == []
+
+
+@pytest.mark.parametrize(
+    "block", [b for b in BLOCKS if b.language == "bash"], ids=lambda b: f"{b.page}:{b.line}"
+)
+def test_bash_can_read_every_block(block: blocks.Block) -> None:
+    done = subprocess.run(["bash", "-n", "-c", block.text], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_commands_of_the_tables_are_those_of_the_program(tmp_path: Path) -> None:
+    """Each is read with all its options; to run one takes minutes to hours."""
+    from nidim.reproduce.command import reproduce
+
+    pages = sorted((ROOT / "docs" / "results").glob("*.md"))
+    assert len(pages) > 10
+    for page in pages:
+        (line,) = re.findall(r"^    nidim reproduce (.*)", page.read_text(), re.MULTILINE)
+        context = reproduce.make_context("reproduce", line.replace("DIR", str(tmp_path)).split())
+        assert page.stem == f"{context.params['table']}-{context.params['scale']}"
+
+
+def test_every_module_that_is_started_exists() -> None:
+    text = "".join(page.read_text() for page in PAGES)
+    named = set(re.findall(r"python -m ((?:benchmarks|tests|service|worker)[\w.]*\w)", text))
+    assert len(named) > 10
+    for name in named:
+        path = ROOT / name.replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), name
 
 
 def test_the_site_is_built_and_its_menu_is_whole(tmp_path: Path) -> None:
@@ -90,11 +147,12 @@ def test_the_table_of_the_readme_is_the_one_of_the_stored_runs() -> None:
     assert shown[1] == mnist_table.table(), "run: python -m benchmarks.mnist_table --table"
 
 
-def test_every_make_target_of_the_readme_exists() -> None:
+def test_every_make_target_that_is_mentioned_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in set(
-        re.findall(r"make (demo|test|up|check|bench|fmt|install)\b", (ROOT / "README.md").read_text())
-    ):
+    text = "\n".join(page.read_text() for page in PAGES)
+    named = set(re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE))
+    assert named >= {"demo", "test", "up", "install", "chaos"}
+    for target in named:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 

@@ -13,6 +13,7 @@ import yaml
 
 from service.settings import Settings
 from service.store import counters
+from tests.blocks import session
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -110,5 +111,7 @@ def test_every_code_that_is_mentioned_is_one_of_ours() -> None:
 
 
 def test_the_yaml_in_the_page_is_yaml() -> None:
-    (block,) = re.findall(r"```yaml\n(.*?)```", (DOCS / "operations.md").read_text(), re.DOTALL)
-    assert set(yaml.safe_load(block)) == {"scrape_configs", "rule_files"}
+    config = yaml.safe_load(session("docs/operations.md", "scrape-config"))
+    assert set(config) == {"scrape_configs", "rule_files"}
+    for name in config["rule_files"]:
+        assert (DOCS / name).is_file()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from pathlib import Path
+from contextlib import closing
 
 import click
 import pytest
@@ -13,15 +13,16 @@ from click.testing import CliRunner
 from service.backup import backup_command, restore_command
 from service.doctor import doctor_command
 from service.settings import Settings
+from service.store import encoders, open_store
+from tests.blocks import ROOT, session, shell
 
-ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "backup.md").read_text()
-BLOCKS = re.findall(r"^```\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 nidim = click.Group(commands={"backup": backup_command, "restore": restore_command, "doctor": doctor_command})
 
 
-def test_the_commands_of_the_page_work(sqlite_store, tmp_path, new_encoder, monkeypatch):
-    """Those that name no other machine, in their order."""
+@pytest.fixture
+def folder(sqlite_store, tmp_path, new_encoder, monkeypatch):
+    """The current directory, with an encoder in the store ``data``."""
     files = {"m": dict(zip(("digest", "size"), sqlite_store.blobs.put_bytes(b"weights"), strict=True))}
     new_encoder(sqlite_store, manifest={"digest": "sha256:x", "files": files})
     sqlite_store.engine.dispose()
@@ -30,13 +31,44 @@ def test_the_commands_of_the_page_work(sqlite_store, tmp_path, new_encoder, monk
     monkeypatch.chdir(root)
     monkeypatch.setenv("NIDIM_DISK_RESERVE_BYTES", "0")
     (root / "data").symlink_to(tmp_path)
-    commands = [line for block in BLOCKS for line in block.splitlines() if "export" not in block]
+    return root
+
+
+def run(line):
+    """What a command of the page prints."""
+    result = CliRunner().invoke(nidim, shlex.split(line)[1:], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_the_commands_of_the_page_work(folder):
+    """Those that name no other machine, in their order."""
+    commands = [line for line in session("docs/backup.md", "backup-session").splitlines() if line]
     assert [shlex.split(line)[1] for line in commands] == ["backup", "restore", "doctor", "doctor"]
     for line in commands:
-        result = CliRunner().invoke(nidim, shlex.split(line)[1:], catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-    result = CliRunner().invoke(nidim, ["doctor", "--deep", "--data-dir", "restored"])
-    assert result.output.startswith("0 findings")
+        run(line)
+    assert run("nidim doctor --deep --data-dir restored").startswith("0 findings")
+
+
+def test_a_backup_moves_to_postgresql_and_s3_as_the_page_says(
+    folder, empty, use_s3, s3_endpoint, new_bucket, tmp_path
+):
+    run("nidim backup monday.tar --data-dir data")
+    use_s3()
+    place = empty("postgresql", f"s3://{new_bucket(s3_endpoint)}/nidim")
+    script = session("docs/backup.md", "move-session")
+    for named, here in (
+        ("postgresql://…", place.database_url),
+        ("s3://bucket/nidim", place.blob_url),
+        ("/srv/nidim", str(place.data_dir)),
+    ):
+        assert named in script
+        script = script.replace(named, here)
+    done = shell(script, folder)
+    assert done.returncode == 0, done.stderr
+    with closing(open_store(place)) as store, store.session() as tx:
+        assert [encoder.name for encoder in encoders.list_(tx, limit=10).items] == ["faces"]
+        assert len(list(store.blobs.list_())) == 1
 
 
 def test_every_finding_is_in_the_table():
