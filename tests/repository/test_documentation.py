@@ -13,10 +13,16 @@ import pytest
 
 from nidim.data import builtin_facts
 from nidim.spec import TrainSpec
-from tests import blocks
+from tests import blocks, notebooks
 from tests.blocks import ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.ipynb")),
+    *sorted((ROOT / "benchmarks").rglob("*.md")),
+]
 BLOCKS = [block for page in blocks.pages() for block in blocks.blocks(page)]
 
 
@@ -34,15 +40,51 @@ def test_generated_pages_are_current(generate, page: str) -> None:
 
 
 def prose(page: Path) -> str:
-    """The Markdown of a page without its fenced blocks."""
+    """The Markdown of a page or notebook without its fenced blocks."""
+    if page.suffix == ".ipynb":
+        return "\n\n".join("".join(cell["source"]) for cell in notebooks.cells(page, "markdown"))
     return blocks.BLOCK.sub("", page.read_text())
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def anchors(text: str) -> set[str]:
+    """What GitHub calls the headings of a text: small letters, hyphens for spaces, no punctuation, a number if again.
+
+    The site's names of them are other ones; mkdocs checks those.
+    """
+    found: list[str] = []
+    for heading in re.findall(r"^#{1,6} +(.+?)[ #]*$", text, re.MULTILINE):
+        shown = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        found.append(re.sub(r"[^\w\- ]", "", shown.lower()).replace(" ", "-"))
+    again = [found[:i].count(name) for i, name in enumerate(found)]
+    return {f"{name}-{k}" if k else name for name, k in zip(found, again, strict=True)}
+
+
+def lost(page: Path, text: str) -> list[str]:
+    """The links of a text, as it stands at ``page``, that lead to no file or no heading of it."""
+    found = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        name, _, anchor = target.partition("#")
+        path = page.parent / name if name else page
+        if target.startswith(("http://", "https://")) or (path.exists() and not anchor):
+            continue
+        if not path.is_file() or anchor not in anchors(text if path == page else prose(path)):
+            found.append(target)
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
-        if not target.startswith(("http://", "https://")):
-            assert (page.parent / target).exists(), target
+    assert lost(page, prose(page)) == []
+
+
+def test_a_link_to_nowhere_is_found() -> None:
+    text = """# A `d` of 2, or: [why](README.md)?
+## Limits
+## Limits
+[1](#a-d-of-2-or-why) [2](#limits-1) [3](CHANGELOG.md) [4](docs) [5](docs/backup.md#restore) [6](https://no.where/#x)
+[7](#limits-2) [8](#Limits) [9](gone.md) [10](docs/backup.md#gone) [11](docs#restore) [12](gone.md#restore)"""
+    wrong = ["#limits-2", "#Limits", "gone.md", "docs/backup.md#gone", "docs#restore", "gone.md#restore"]
+    assert lost(ROOT / "README.md", text) == wrong
 
 
 def test_every_block_is_run_by_a_test_or_has_a_reason_why_not() -> None:
