@@ -17,6 +17,7 @@ from nidim.data import builtin_facts
 from nidim.spec import TrainSpec, channel, laws, matching, parts, views
 from nidim.spec import defaults as rules
 from nidim.spec.generator import GeneratorModel
+from nidim.spec.train import LEAST_SIDE, MOST_SIDE
 from service.app import create_app
 from service.settings import Settings
 
@@ -118,6 +119,9 @@ def _rules() -> list[str]:
         "A part that is left out gets these; a part of which only the `kind` is given gets the values of its list, "
         "below, which know nothing of the dataset.",
         "",
+        f"- `image_size` is the shorter side of the images (where sizes differ, the median of their shorter sides), at "
+        f"least {LEAST_SIDE} and at most {MOST_SIDE} pixels: larger ones are shrunk, with the warning `images_shrunk`, "
+        "unless a size is given, up to 512.",
         f"- σ = .2 (d/2)^.44 within [.05, {rules.MOST_SIGMA}]; where log of the held-out images falls short of the "
         f"capacity C by more than {channel.SLACK_PER_DIM} nats a dimension, as much larger as closes that, up to "
         f"{rules.MOST_SIGMA} (with fewer than {channel.LEAST_HELDOUT} held-out images there is no certificate, and σ "

@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import Field
 
 from nidim.errors import SpecError
-from nidim.spec import DatasetFacts, FullSpec
+from nidim.spec import DatasetFacts, FullSpec, TrainSpec
 from nidim.spec.base import Part
 from nidim.spec.channel import (
     LEAST_HELDOUT,
@@ -60,7 +60,7 @@ def auto_sigma(dim: int, n_heldout: int, batch_size: int) -> tuple[float, bool]:
 class Advice(Part):
     """Advice that does not stop a job."""
 
-    code: Literal["certificate_out_of_reach", "sigma_clipped", "batch_clipped"]
+    code: Literal["certificate_out_of_reach", "sigma_clipped", "batch_clipped", "images_shrunk"]
     detail: str
 
 
@@ -159,6 +159,18 @@ def _resolve_sigma(sigma: float | str, dim: int, n_heldout: int, batch: int) -> 
         f"at d={dim} asks for a value outside {SIGMA_RANGE}"
     )
     return value, [Advice(code="sigma_clipped", detail=detail)]
+
+
+def shrunk(given: TrainSpec, full: FullSpec, facts: DatasetFacts) -> list[Advice]:
+    """A warning when ``full``, made from ``given``, has images of ``facts`` shrunk and nobody asked for it."""
+    side = min(facts.height, facts.width)
+    if given.image_size is not None or side <= full.image_size:
+        return []
+    detail = (
+        f"The images' shorter side is {side} pixels; the encoder sees {full.image_size}, the most that is chosen by "
+        "default. Give image_size to keep more, for a longer training."
+    )
+    return [Advice(code="images_shrunk", detail=detail)]
 
 
 def out_of_reach(kind: str, dim: int, capacity: float | None, n_heldout: int) -> list[Advice]:

@@ -279,15 +279,24 @@ def load_dataset(
                 f"{spec.dataset} is not built in ({', '.join(BUILTINS)}); give your own images with --data."
             )
         full = filled(spec, builtin_facts(spec.dataset))
+        _tell_shrunk(spec, full, builtin_facts(spec.dataset))
         return full, load_builtin(
             spec.dataset, root=datasets_dir, allow_downloads=allow_downloads, image_size=full.image_size
         )
     dataset = open_path(data, name=spec.dataset, image_size=spec.image_size, channels=channels)
     full = filled(spec, dataset.facts)
+    _tell_shrunk(spec, full, dataset.facts)
     if full.image_size != dataset.facts.height:
         dataset = open_path(data, name=spec.dataset, image_size=full.image_size, channels=channels)
     tell_skipped(dataset)
     return full, dataset
+
+
+def _tell_shrunk(given: TrainSpec, full: FullSpec, facts: DatasetFacts) -> None:
+    from nidim.capacity import shrunk
+
+    for advice in shrunk(given, full, facts):
+        click.secho(f"{advice.code}: {advice.detail}", fg="yellow", err=True)
 
 
 def tell_other_name(spec: TrainSpec, data: Path | None) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from nidim import footprint
-from nidim.capacity import Advice, Resolved, resolve
+from nidim.capacity import Advice, Resolved, resolve, shrunk
 from nidim.errors import SpecError
 from nidim.spec import DatasetFacts, FullSpec, TrainSpec
 from nidim.spec.generator import GeneratorSpec, SourceFacts, resolve_generator
@@ -119,7 +119,7 @@ def _encoder(app: Services, tx: Session, spec: TrainSpec, *, hold: bool) -> dict
     return {
         "spec": full.model_dump(mode="json"),
         "resolved": resolved.model_dump(mode="json"),
-        "warnings": [warning.model_dump(mode="json") for warning in warnings],
+        "warnings": [warning.model_dump(mode="json") for warning in [*shrunk(spec, full, facts), *warnings]],
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from nidim.spec import channel, laws, matching, parts, views
 from nidim.spec.rules import normalization_for
-from nidim.spec.train import DatasetFacts, TrainSpec
+from nidim.spec.train import LEAST_SIDE, MOST_SIDE, DatasetFacts, TrainSpec
 
 IMAGES_SEEN = {"conv": 500_000, "resnet18": 5_000_000, "resnet50": 5_000_000}
 """A default training shows about as many images; small sets get more epochs, large ones fewer."""
@@ -66,7 +66,7 @@ instead of 4.5 nats, where true draws come to 2.6 and 4.5.
 
 def defaults(spec: TrainSpec, facts: DatasetFacts) -> dict[str, Any]:
     """A value for every optional field of ``spec``, given the fields that it already has."""
-    size = spec.image_size or min(max(min(facts.height, facts.width), 8), 64)
+    size = spec.image_size or min(max(min(facts.height, facts.width), LEAST_SIDE), MOST_SIDE)
     encoder = spec.encoder or _encoder(facts, spec.prior)
     noise = spec.noise or _noise(spec.normalization, encoder.dim, facts.n_test)
     normalization = spec.normalization or normalization_for(noise)

@@ -17,6 +17,8 @@ from nidim.spec import laws, matching, parts, views
 from nidim.spec.base import Part
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+LEAST_SIDE, MOST_SIDE = 8, 64
+"""Bounds of the default ``image_size``, pixels; larger images are shrunk unless a size is given."""
 RESERVED_PREFIXES = ("enc_", "gen_", "job_")
 """Ids start so; names of datasets, encoders, generators and aliases never do."""
 
@@ -49,7 +51,9 @@ class TrainSpec(Part):
     kind: Literal["train"] = "train"
     dataset: Name = Field(description="a built-in or an uploaded dataset")
     image_size: Annotated[int, Field(ge=1, le=512)] | None = Field(
-        None, description="side of the square that the encoder sees, pixels; default: the dataset's own"
+        None,
+        description="side of the square that the encoder sees, pixels; default: the shorter side of the images (where "
+        f"sizes differ, the median of their shorter sides), at least {LEAST_SIDE} and at most {MOST_SIDE}",
     )
     encoder: parts.Encoder | None = Field(None, description="the network and d")
     method: parts.Method | None = Field(None, description="how views, noise, head and objective are wired")

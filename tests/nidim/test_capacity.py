@@ -190,3 +190,15 @@ def test_capacity_of_each_noise() -> None:
     assert capacity.capacity_nats(GaussianNoise(sigma=1.0), 4) == pytest.approx(2 * math.log(2))
     with pytest.raises(ValueError, match="auto"):
         capacity.capacity_nats(GaussianNoise(), 4)
+
+
+@pytest.mark.parametrize(
+    ("size", "height", "width", "told"),
+    [(None, 224, 300, True), (None, 300, 65, True), (None, 64, 300, False), (64, 224, 300, False)],
+)
+def test_images_are_not_shrunk_in_silence(size: int | None, height: int, width: int, told: bool) -> None:
+    known = DatasetFacts(name="x", n_train=1000, n_test=100, height=height, width=width, channels=3)
+    spec = TrainSpec.model_validate({"dataset": "x", "image_size": size})
+    advice = capacity.shrunk(spec, spec.filled(known), known)
+    assert [each.code for each in advice] == (["images_shrunk"] if told else [])
+    assert all(f"{min(height, width)} pixels; the encoder sees 64" in each.detail for each in advice)

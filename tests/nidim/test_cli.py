@@ -24,7 +24,8 @@ from nidim.checkpoint import load_checkpoint
 from nidim.cli import main
 from nidim.data import load_builtin
 from nidim.evaluate import Report, sentence
-from nidim.given import read_spec
+from nidim.given import load_dataset, read_spec
+from nidim.spec import TrainSpec
 from tests.nidim.samples import arc
 
 SPEC = """
@@ -258,6 +259,19 @@ def test_a_class_folder_trains(tmp_path: Path) -> None:
     assert (told["out"], told["dim"]) == (str(tmp_path / "out"), 2)
     assert told["report"]["mi_nats"] == loaded.report["mi_nats"]
     assert not [key for key, value in told["report"].items() if isinstance(value, list | dict)]
+
+
+@pytest.mark.parametrize("size", [None, 64])
+def test_photographs_are_not_shrunk_in_silence(
+    size: int | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "photographs.npy", np.zeros((20, 80, 70, 3), np.uint8))
+    spec = TrainSpec.model_validate({"dataset": "photographs", "image_size": size})
+    _, dataset = load_dataset(
+        spec, data=tmp_path / "photographs.npy", datasets_dir=None, allow_downloads=False
+    )
+    assert dataset.facts.height == 64
+    assert ("70 pixels; the encoder sees 64" in capsys.readouterr().err) == (size is None)
 
 
 def test_an_interrupt_keeps_a_checkpoint_and_the_same_command_goes_on(tmp_path: Path) -> None:

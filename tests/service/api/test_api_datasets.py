@@ -274,3 +274,13 @@ def test_a_large_upload_is_never_held_in_memory(start_server: Any, tmp_path: Any
         assert answer.json()["items"] == 60_000
         assert fresh.rss_mb(peak=True) < before + 40
         assert fresh.rss_mb(peak=True) < 400
+
+
+def test_a_training_that_shrinks_photographs_by_default_is_warned(
+    api: httpx.Client, npy: Callable[..., bytes]
+) -> None:
+    assert upload(api, "photographs", npy(np.zeros((20, 80, 70, 3), np.uint8))).status_code == 201
+    for size, told in ((None, ["images_shrunk"]), (64, [])):
+        spec = {"dataset": "photographs", "image_size": size}
+        warnings = api.post("/v1/jobs/check", json={"spec": spec}).json()["warnings"]
+        assert [each["code"] for each in warnings if each["code"] == "images_shrunk"] == told
