@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nidim.given import NewFile, save_array
 from nidim.remote import show
 
+UNRANKED = "There is no conformal p: it needs a calibration on at least 100 held-out images, made when the encoder was trained."
 FIGURES = ("log p / nats", "p-value", "conformal p")
 
 files_argument = click.argument(
@@ -76,6 +77,8 @@ def show_scores(
     if output is not None:
         ranks = np.full(len(p_value), np.nan) if p_conformal is None else p_conformal
         save_array(output, np.stack([log_prob, p_value, ranks], axis=1), tell=not as_json)
+    if p_conformal is None:
+        click.secho(UNRANKED, fg="yellow", err=True)
     ranked = None if p_conformal is None else p_conformal.tolist()
     if as_json:
         scores = {"log_prob": log_prob.tolist(), "p_value": p_value.tolist(), "p_conformal": ranked}

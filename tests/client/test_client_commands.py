@@ -23,6 +23,7 @@ from nidim.cli import main
 from nidim.client import Client
 from nidim.conformal import calibrated
 from nidim.data import load_builtin
+from nidim.drift import LEAST_IMAGES
 from service.inference import engine
 from service.store import jobs
 from tests.blocks import session
@@ -187,7 +188,9 @@ def test_without_a_usable_calibration_the_rest_is_scored(nidim: Any, ranked: Pat
     assert "is not used: Input should be greater than or equal to 1" in told.stderr
     del report["calibration"]
     (ranked / bundle.REPORT).write_text(json.dumps(report))
-    scores = json.loads(nidim("score", ranked, tmp_path / "z.npy", "--json").stdout)
+    told = nidim("score", ranked, tmp_path / "z.npy", "--json")
+    assert f"at least {LEAST_IMAGES} held-out images" in told.stderr
+    scores = json.loads(told.stdout)
     assert scores["p_conformal"] is None
     assert scores["p_value"] == [1, 1]
     assert "–" in nidim("score", ranked, tmp_path / "z.npy").stdout
