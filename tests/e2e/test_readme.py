@@ -80,6 +80,17 @@ def test_the_python_session(tmp_path: Path) -> None:
     assert len(re.findall(r"-?\d\.\d+", done.stdout)) >= 20
 
 
+def test_the_same_without_code(folder: Path) -> None:
+    done = shell(session("README.md", "train-session"), folder)
+    assert done.returncode == 0, done.stderr
+    asked = re.search(r"model_validate\((.*)\)", session("README.md", "python-session"))
+    assert asked is not None
+    assert json.loads((folder / "spec.json").read_text()) == json.loads(asked[1])
+    assert not (folder / "runs" / "digits").exists(), "that is where the session of Python writes"
+    assert np.load(folder / "embeddings.npy", allow_pickle=False).shape == (2, 2)
+    assert np.load(folder / "draws.npy", allow_pickle=False).shape == (5, 2)
+
+
 def test_the_client_session(plain_stack: str, folder: Path) -> None:
     script = session("docs/client.md", "client-session").replace(URL, plain_stack)
     done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True)
