@@ -6,21 +6,20 @@ Raises click's exceptions, with what to do.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import os
 import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from pydantic import ValidationError
+    from pydantic import BaseModel, ValidationError
 
     from nidim.data import Dataset
     from nidim.spec import DatasetFacts, FullSpec, TrainSpec
@@ -138,21 +137,14 @@ def _kind_needed(field: str, kinds: Sequence[str]) -> str:
     return f"needs a kind, as in {field}.kind = {kinds[0]}: one of {', '.join(kinds)}."
 
 
-def _kinds(spec: type[S], field: str) -> dict[str, type[Part]]:
+def _kinds(spec: type[S], field: str) -> dict[str, type[BaseModel]]:
     """The parts that may stand in ``field`` by their kind; empty where no kinds are told apart."""
-    from nidim.spec.base import Part
+    from nidim.spec.problems import parts_of
 
     if field not in spec.model_fields:
         return {}
-    found: dict[str, type[Part]] = {}
-    waiting = [spec.model_fields[field].annotation]
-    while waiting:
-        kind = waiting.pop(0)
-        if isinstance(kind, type) and issubclass(kind, Part):
-            found[kind.model_fields["kind"].default] = kind
-        else:
-            waiting += get_args(kind)
-    return found
+    parts = parts_of(spec.model_fields[field].annotation)
+    return {part.model_fields["kind"].default: part for part in parts}
 
 
 def require_free(out: Path, spec_digest: str, files: Sequence[str]) -> None:
@@ -222,28 +214,13 @@ def _problems(error: ValidationError, spec: type[Part], values: dict[str, Any]) 
     found: dict[str, list[str]] = {}
     for item in error.errors():
         path = [str(step) for step in place(item, values)]
-        line = words(item)
-        if item["type"] == "extra_forbidden":
-            line = _no_such_field(spec, values, path)
-        elif item["type"] == "model_attributes_type" and len(path) == 1 and (kinds := _kinds(spec, path[0])):
+        line = words(item, spec, values)
+        if item["type"] == "model_attributes_type" and len(path) == 1 and (kinds := _kinds(spec, path[0])):
             line = _kind_needed(path[0], list(kinds))
         lines = found.setdefault(".".join(path) or "spec", [])
         if line not in lines:
             lines.append(line)
     return "\n".join(f"  {at}: {' or '.join(lines)}" for at, lines in found.items())
-
-
-def _no_such_field(spec: type[Part], values: dict[str, Any], place: list[str]) -> str:
-    """With the field that was probably meant, or those that there are."""
-    *parents, name = place
-    fields: list[str] = list(spec.model_fields)
-    if parents:
-        part = _kinds(spec, parents[0]).get(values[parents[0]].get("kind"))
-        fields = list(part.model_fields) if part and len(parents) == 1 else []
-    near = difflib.get_close_matches(name, fields, n=1)
-    if near:
-        return f"there is no such field; did you mean {near[0]}?"
-    return "there is no such field" + (f"; there are {', '.join(fields)}." if fields else ".")
 
 
 def apply_change(values: dict[str, Any], change: str) -> None:

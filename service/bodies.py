@@ -116,7 +116,7 @@ def parse(model: type[M], raw: bytes) -> M:
     try:
         return model.model_validate_json(raw, strict=True)
     except ValidationError as error:
-        raise _refusal(error, raw) from None
+        raise _refusal(error, raw, model) from None
 
 
 async def off_loop(work: Callable[..., T], *arguments: Any, size: int) -> T:
@@ -126,13 +126,13 @@ async def off_loop(work: Callable[..., T], *arguments: Any, size: int) -> T:
     return await anyio.to_thread.run_sync(work, *arguments)
 
 
-def _refusal(error: ValidationError, raw: bytes) -> InvalidBody:
+def _refusal(error: ValidationError, raw: bytes, model: type[BaseModel]) -> InvalidBody:
     if (count := error.error_count()) > MAX_PLACES:  # to write them all down takes longer than to find them
         return InvalidBody(f"{count} values in the body cannot be used.")
     first = error.errors(include_url=False, include_input=False)[0]
     if first["type"] == "json_invalid":
         return MalformedBody(f"{first['msg']}.")
-    return InvalidBody(errors=blames(error, from_json(raw)))
+    return InvalidBody(errors=blames(error, from_json(raw), model))
 
 
 def _refuse_compression(request: Request) -> None:

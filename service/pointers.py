@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from nidim.spec.problems import place, words
 from service.refusals import Blame
@@ -25,14 +25,16 @@ def pointer(tokens: Iterable[str | int]) -> str:
     return "".join(f"/{escape(token)}" for token in tokens)
 
 
-def blames(error: ValidationError, body: Any, *, prefix: Sequence[str | int] = ()) -> list[Blame]:
-    """Every place that ``error`` names in ``body``, the branches of one union joined into one."""
+def blames(
+    error: ValidationError, body: Any, model: type[BaseModel], *, prefix: Sequence[str | int] = ()
+) -> list[Blame]:
+    """Every place that ``model`` finds at fault in ``body``, the branches of one union joined into one."""
     found: dict[str, list[str]] = {}
     for item in error.errors(include_url=False, include_input=False)[:MAX_ERRORS]:
         path = place(item, body)
         if item["type"] == "contradiction":
             path.append(item["ctx"]["field"])
         details = found.setdefault(pointer([*prefix, *path]), [])
-        if (detail := words(item)[:MAX_DETAIL]) not in details:
+        if (detail := words(item, model, body)[:MAX_DETAIL]) not in details:
             details.append(detail)
     return [Blame(at, " or ".join(details)) for at, details in found.items()]

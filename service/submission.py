@@ -157,7 +157,7 @@ def completed(spec: TrainSpec, facts: DatasetFacts) -> FullSpec:
         return spec.filled(facts)
     except ValidationError as error:
         given: dict[str, Any] = spec.model_dump(mode="json", exclude_unset=True)
-        raise InvalidBody(errors=blames(error, given, prefix=["spec"])) from None
+        raise InvalidBody(errors=blames(error, given, type(spec), prefix=["spec"])) from None
 
 
 def _resolved(spec: FullSpec, facts: DatasetFacts) -> tuple[Resolved, list[Advice]]:

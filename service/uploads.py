@@ -96,4 +96,4 @@ class _Receiver:
         try:
             return UploadForm.model_validate(values)
         except ValidationError as error:
-            raise InvalidBody(errors=blames(error, values)) from None
+            raise InvalidBody(errors=blames(error, values, UploadForm)) from None

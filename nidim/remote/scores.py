@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from nidim.given import NewFile, save_array
 from nidim.remote import show
 
-UNRANKED = "There is no conformal p: it needs a calibration on at least 100 held-out images, made when the encoder was trained."
+UNRANKED = (
+    "There is no conformal p: it needs a calibration, made in training from at least 100 held-out images."
+)
 FIGURES = ("log p / nats", "p-value", "conformal p")
 
 files_argument = click.argument(

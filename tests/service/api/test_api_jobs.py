@@ -95,6 +95,34 @@ def test_a_bad_spec_is_refused_with_its_place(
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
+        ({**SPEC, "epoch": 3}, "; did you mean epochs?"),
+        ({**SPEC, "colour": 3}, "; there are format_version, kind, dataset,"),
+        ({**SPEC, "encoder": {"kind": "conv", "dims": 3}}, "; did you mean dim?"),
+        ({"kind": "generator", "source": "x", "sourc": "y"}, "; did you mean source?"),
+        (
+            {**SPEC, "noise": {"kind": "none", "sigma": 1}},
+            "; there are kind, certificate_sigma, certificate_epsilon.",
+        ),
+    ],
+)
+def test_a_field_that_is_none_is_told_in_the_words_of_the_command_line(
+    api: httpx.Client, spec: Any, words: str
+) -> None:
+    (error,) = submit(api, spec=spec).json()["errors"]
+    assert error["detail"].startswith(f"there is no such field{words}")
+
+
+def test_a_field_beside_the_spec_that_is_none_is_told_too(api: httpx.Client) -> None:
+    (error,) = submit(api, prioritys="low").json()["errors"]
+    assert error == {
+        "pointer": "/prioritys",
+        "detail": "there is no such field; did you mean priority?",
+    }
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
         ({**SPEC, "encoder": {"dim": 2}}, "Field required"),
         ({**SPEC, "encoder": {"kind": "vgg"}}, "'vgg' is none of 'conv', 'resnet18', 'resnet50'"),
         ({**SPEC, "kind": "sculptor"}, "'sculptor' is none of 'train', 'generator'"),
