@@ -98,16 +98,20 @@ class TrainingDisplay:
 
 
 def report_table(rows: list[tuple[str, dict[str, Any]]], console: Console | None = None) -> None:
-    """One line of key figures an encoder; a dash where a figure does not apply."""
+    """One line of key figures an encoder; a dash where a figure does not apply.
+
+    ``law of``: the embeddings, clean or noisy, that HZ p, its true draws and SW2 / floor speak of.
+    """
     table = Table(title=None, header_style="bold")
     table.add_column("")
     table.add_column("d", justify="right")
     table.add_column("σ or ε", justify="right")
+    table.add_column("law of")
     for _, heading, _form in COLUMNS:
         table.add_column(heading, justify="right")
     for name, values in rows:
         cells = [_shown(values.get(key), form) for key, _, form in COLUMNS]
-        table.add_row(name, str(values.get("dim", "–")), _strength(values), *cells)
+        table.add_row(name, str(values.get("dim", "–")), _strength(values), _judged(values), *cells)
     (console or Console(width=130)).print(table)
 
 
@@ -118,6 +122,10 @@ def _strength(values: dict[str, Any]) -> str:
             return format(values[key], ".3g")
     judged = values.get("certificate_sigma")
     return "–" if judged is None else f"({judged:.3g})"
+
+
+def _judged(values: dict[str, Any]) -> str:
+    return str(values.get("tested", "–"))
 
 
 def _shown(value: float | None, form: str) -> str:

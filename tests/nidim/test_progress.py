@@ -24,6 +24,7 @@ SHOWN = {
 }
 REPORT = {
     "dim": 2,
+    "tested": "clean",
     "sigma": 0.3,
     "mi_nats": 2.31,
     "capacity_nats": 2.49,
@@ -146,6 +147,7 @@ def test_the_table_shows_the_certificate_and_every_figure(console: Console) -> N
     assert table(console, [("with noise", REPORT)])["with noise"] == {
         "d": "2",
         "σ or ε": "0.3",
+        "law of": "clean",
         "Î": "2.31",
         "C": "2.49",
         "KL bound": "0.741",
@@ -182,6 +184,11 @@ def test_a_figure_that_is_missing_is_a_dash(console: Console) -> None:
 )
 def test_the_noise_is_shown_whatever_its_kind(console: Console, values: dict[str, Any], shown: str) -> None:
     assert table(console, [("row", {**REPORT, **values})])["row"]["σ or ε"] == shown
+
+
+def test_a_figure_says_which_embeddings_it_is_of(console: Console) -> None:
+    shown = table(console, [("uniform", {**REPORT, "tested": "noisy"}), ("gaussian", REPORT)])
+    assert [shown[row]["law of"] for row in ("uniform", "gaussian")] == ["noisy", "clean"]
 
 
 def test_zero_is_a_figure_and_no_dash(console: Console) -> None:
