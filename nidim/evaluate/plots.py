@@ -206,6 +206,7 @@ def p_values(p: Floats, *, of: str) -> str:
         ax.bar((np.arange(cells) + 0.5) / cells, counts, width=0.86 / cells, color=ACCENT, linewidth=0)
         ax.axhspan(n / cells - reach, n / cells + reach, color=MUTED, alpha=0.25, linewidth=0)
         ax.axhline(n / cells, color=INK, linewidth=0.8)
+        ax.set_ylim(bottom=0)
         plain(ax, x="p-value of the squared norm", y="embeddings")
         return to_svg(
             figure, name="pvalues", alt=f"Histogram of the outlier scores of {of}; flat under the law."

@@ -81,6 +81,11 @@ MARGINAL_NAMES = {
     "anderson": "Anderson–Darling",
 }
 
+MARGINAL_RULE = "rejected where the worst p times the number of coordinates is below .05"
+MARGINAL_RULES = {
+    "dagostino": "rejected where the smaller p of its two parts, doubled, times the number of coordinates is below .05"
+}
+
 
 def p_text(p: float) -> str:
     """A p-value for people."""
@@ -203,12 +208,15 @@ def fitted_rows(battery: Battery) -> list[TestRow]:
     for key, name in MARGINAL_NAMES.items():
         m: Marginals = getattr(fitted, key)
         note = (
-            f"per coordinate, {m.n:,} embeddings; the worst p is that of coordinate {m.worst_coordinate + 1}"
+            f"per coordinate, {m.n:,} embeddings; the worst p is that of coordinate {m.worst_coordinate + 1}; "
+            f"{MARGINAL_RULES.get(key, MARGINAL_RULE)}"
         )
         if m.pass_share_of_1000 is not None and m.n > 1000:
             note += f"; 1,000 at a time {percent(m.pass_share_of_1000)} pass"
         state = "fail" if m.reject else "pass"
-        rows.append(TestRow(name, f"{percent(m.pass_share)} pass", p_text(m.worst_p), state, note))
+        rows.append(
+            TestRow(name, f"{percent(m.pass_share)} of coordinates ≥ .05", p_text(m.worst_p), state, note)
+        )
     return rows
 
 

@@ -156,6 +156,26 @@ def test_a_report_from_before_a_section_was_measured_is_still_shown():
     assert "Sliced Wasserstein-2" in text
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_the_verdict_of_a_test_by_coordinates_follows_from_what_stands_beside_it(pages, case):
+    report, html = pages[case]
+    text = " ".join(" ".join(read(html).words).split())
+    assert "each decides at 5 % over all coordinates together" in text
+    fitted = report.promised.fitted
+    rows = {row.name: row for row in tables.fitted_rows(report.promised)}
+    for name, found in (("Shapiro–Wilk", fitted.shapiro), ("Anderson–Darling", fitted.anderson)):
+        assert (rows[name].state == "fail") == (found.worst_p * report.dim < 0.05)
+        assert (
+            f"{found.worst_coordinate + 1}; rejected where the worst p times the number of" in rows[name].note
+        )
+    assert "rejected where the smaller p of its two parts, doubled, times" in rows["D’Agostino–Pearson"].note
+
+
+def test_no_count_is_shown_below_nothing():
+    drawn = plots.p_values(np.random.default_rng(0).uniform(size=30), of="x")
+    assert "−" not in re.sub(r"<[^>]*>", "", drawn)
+
+
 def test_what_is_not_promised_is_labelled_so(pages):
     assert "not what this construction promises" in pages["sigmoid"][1]
     assert "not what this construction promises" not in pages["normal"][1]
