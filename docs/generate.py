@@ -117,7 +117,8 @@ def _rules() -> list[str]:
         "## How they are chosen",
         "",
         "A part that is left out gets these; a part of which only the `kind` is given gets the values of its list, "
-        "below, which know nothing of the dataset.",
+        "below, which know nothing of the dataset; only a σ of `auto` is worked out for it, from its held-out images "
+        "and the batch.",
         "",
         f"- `image_size` is the shorter side of the images (where sizes differ, the median of their shorter sides), at "
         f"least {LEAST_SIDE} and at most {MOST_SIDE} pixels: larger ones are shrunk, with the warning `images_shrunk`, "
