@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -293,3 +295,21 @@ def test_an_array_of_the_right_size_stays_as_it_is() -> None:
     images = np.random.default_rng(3).integers(0, 256, (4, 6, 6, 3), dtype=np.uint8)
     assert np.array_equal(pixels.prepare_array(images, size=6, channels=3), images)
     assert pixels.prepare_array(images[:0], size=6, channels=1).shape == (0, 6, 6, 1)
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(8, 8), (9, 8), (31, 70), (70, 31), (13, 200), (5, 7), (641, 480)]
+)
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_the_page_on_other_places_resizes_as_nidim_does(width: int, height: int, mode: str) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "elsewhere.md").read_text()
+    block = re.search(r"<!-- resize -->\n```python\n(.*?)```", page, re.DOTALL)
+    assert block is not None
+    names: dict[str, Any] = {}
+    exec(block[1], names)
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise)
+    for size in (8, 32):
+        ours = pixels.prepare(picture, size=size, channels=1 if mode == "L" else 3)
+        theirs = np.asarray(names["prepared"](picture, size, mode)).reshape(ours.shape)
+        np.testing.assert_array_equal(ours, theirs)
