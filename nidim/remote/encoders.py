@@ -15,6 +15,7 @@ from nidim.remote.options import asks_server
 FIGURES = (
     ("mi_nats", "Î"),
     ("capacity_nats", "C"),
+    ("kl_bound_upper95_nats", "KL ≤"),
     ("hz_p", "HZ p"),
     ("sw2_ratio", "SW2 / floor"),
     ("linear", "linear"),
@@ -51,7 +52,7 @@ def show_encoder(client: Client, as_json: bool, encoder: str, report: bool) -> N
     """Everything about ENCODER, with the key figures of its report."""
     found = client.encoder(encoder)
     if report:
-        show.echo_json(found.report())
+        show.echo_json(found.report(), indent=2)
     elif as_json:
         show.echo_json(found.info.as_json())
     else:

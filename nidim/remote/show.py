@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -43,14 +43,14 @@ def problem(error: click.ClickException) -> Problem:
     return kind({"error": name, "detail": error.format_message()})
 
 
-def as_json_text(value: Any) -> str:
+def as_json_text(value: Any, *, indent: int | None = None) -> str:
     """``value`` as JSON; what is not finite is null."""
-    return json.dumps(_finite(value), ensure_ascii=False)
+    return json.dumps(_finite(value), ensure_ascii=False, indent=indent)
 
 
-def echo_json(value: Any) -> None:
+def echo_json(value: Any, *, indent: int | None = None) -> None:
     """One JSON document on standard output."""
-    click.echo(as_json_text(value))
+    click.echo(as_json_text(value, indent=indent))
 
 
 def headline(report: dict[str, Any]) -> dict[str, Any]:
@@ -75,11 +75,20 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Seque
 
 
 def fields(values: dict[str, Any]) -> None:
-    """Names and values, a line each; nested ones as JSON."""
+    """Names and values, a line each; those of a section below its name, indented."""
+    for line in _field_lines(values):
+        click.echo(line)
+
+
+def _field_lines(values: dict[str, Any]) -> Iterator[str]:
     width = max(map(len, values), default=0)
     for name, value in values.items():
-        text = as_json_text(value) if isinstance(value, dict | list) else _cell(value)
-        click.echo(f"{name:{width}}  {text}")
+        if isinstance(value, dict) and value:
+            yield name
+            yield from (f"  {line}" for line in _field_lines(value))
+        else:
+            text = as_json_text(value) if isinstance(value, dict | list) else _cell(value)
+            yield f"{name:{width}}  {text}"
 
 
 def _cell(value: Any) -> str:

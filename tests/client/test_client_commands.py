@@ -225,9 +225,15 @@ def test_a_bad_image_may_cost_its_scores_alone(
 
 def test_encoders_and_datasets(nidim: Any, server: Any, add_encoder: Any, npz: Path) -> None:
     add_encoder(server, "shelf")
-    assert "shelf@1" in nidim("encoders", "list", "--name", "shelf").stdout
-    assert "mi_nats" in nidim("encoders", "show", "shelf").stdout
-    assert json.loads(nidim("encoders", "show", "shelf", "--report").stdout)["mi_nats"] == 1.5
+    head, row = nidim("encoders", "list", "--name", "shelf").stdout.splitlines()
+    assert "shelf@1" in row
+    assert "KL ≤" in head, "the certificate is the figure to read first"
+    shown = nidim("encoders", "show", "shelf").stdout
+    assert re.search(r"^  mi_nats +1\.5$", shown, re.MULTILINE)
+    assert re.search(r"^  dataset +digits$", shown, re.MULTILINE)
+    report = nidim("encoders", "show", "shelf", "--report").stdout
+    assert json.loads(report)["mi_nats"] == 1.5
+    assert '\n  "mi_nats": 1.5' in report
     assert "shelf:best is shelf@1" in nidim("encoders", "alias", "shelf", "best").stdout
     assert "encoder_aliased" in nidim("encoders", "delete", "shelf", "--yes", exit_code=1).stderr
     nidim("encoders", "unalias", "shelf", "best")
