@@ -41,7 +41,16 @@ from nidim.client.jobs import AsyncJob, Job
 from nidim.client.prior import AsyncPrior, Prior, Scores
 from nidim.client.retry import RetryPolicy
 from nidim.client.uploads import AsyncDatasets, Datasets
-from nidim.client.values import AliasInfo, DatasetInfo, EncoderInfo, Event, FileInfo, GeneratorInfo, JobInfo
+from nidim.client.values import (
+    AliasInfo,
+    DatasetInfo,
+    DriftInfo,
+    EncoderInfo,
+    Event,
+    FileInfo,
+    GeneratorInfo,
+    JobInfo,
+)
 
 __all__ = [
     "AliasInfo",
@@ -59,6 +68,7 @@ __all__ = [
     "DatasetInfo",
     "Datasets",
     "DownloadDamaged",
+    "DriftInfo",
     "Encoder",
     "EncoderInfo",
     "Event",

@@ -13,7 +13,7 @@ from nidim.client.embedding import Batching, Embedder, Noise, Rows, stacked
 from nidim.client.images import Images
 from nidim.client.prior import AsyncPrior, Prior
 from nidim.client.stored import StoredLogic
-from nidim.client.values import AliasInfo, EncoderInfo
+from nidim.client.values import AliasInfo, DriftInfo, EncoderInfo
 
 L = TypeVar("L")
 OnError = Literal["fail", "null"]
@@ -83,6 +83,16 @@ class EncoderLogic(StoredLogic[EncoderInfo], Generic[L]):
         """Read ``info`` again: its aliases may have changed."""
         self.info = EncoderInfo.model_validate(await self._calls.get(self._path))
         return self.info
+
+    @method
+    async def drift(self) -> DriftInfo:
+        """How far images embedded since the reset are from the prior, beyond what held-out ones showed."""
+        return DriftInfo.model_validate(await self._calls.get(f"{self._path}/drift"))
+
+    @method
+    async def reset_drift(self) -> DriftInfo:
+        """Forget what was watched of this version, its alarm included. Needs a key with the scope ``admin``."""
+        return DriftInfo.model_validate(await self._calls.change("POST", f"{self._path}/drift/reset"))
 
     def _alias(self, alias: str) -> str:
         return f"/v1/encoders/{segment(self.info.name)}/aliases/{segment(alias)}"

@@ -134,6 +134,24 @@ class AliasInfo(Value):
     updated_at: datetime
 
 
+class DriftInfo(Value):
+    """The images that an encoder version embedded, against its prior; ``alarm`` None: no tolerance is known."""
+
+    encoder: str
+    since: datetime | None
+    n: int
+    unit: Literal["image", "request"]
+    alarm: bool | None
+    alarm_at: datetime | None
+    statistic: dict[str, dict[str, Any]]
+    worst: dict[str, Any] | None
+    evidence: dict[str, Any]
+    detector: dict[str, Any]
+    tolerance: dict[str, Any] | None
+    enabled: bool
+    note: str | None = None
+
+
 class DatasetInfo(Value):
     """A dataset, built in or uploaded."""
 

@@ -244,6 +244,19 @@ async def _files_with_wrong_digests(encoder: Any) -> Any:
     return [file.model_copy(update={"digest": "sha256:" + "0" * 64}) for file in encoder.files()]
 
 
+def test_drift_is_read_and_forgotten(client: Client, server: Any, add_encoder: Any, pictures: Any) -> None:
+    add_encoder(server, "watched")
+    encoder = client.encoder("watched")
+    before = encoder.drift()
+    assert (before.encoder, before.n, before.since) == ("watched@1", 0, None)
+    encoder.embed(pictures[:5])
+    seen = encoder.drift()
+    assert (seen.n, seen.unit) == (5, "image")
+    assert seen.since is not None
+    assert encoder.reset_drift().n == 0
+    assert encoder.drift().n == 0
+
+
 def test_aliases_and_deletion(client: Client, server: Any, add_encoder: Any) -> None:
     for seed in (1, 2):
         add_encoder(server, "moving", seed=seed)
