@@ -56,9 +56,13 @@ class DatasetsLogic:
 
         The file is read from disk as it is sent; ``moved(done, total)`` hears of its bytes, ``progress`` shows a bar.
         With ``wait=False`` the dataset comes back in the state ingesting. Raises IngestionFailed, WaitTimeout (the
-        ingestion goes on), Conflict where the name is taken.
+        ingestion goes on), Conflict where the name is taken; IsADirectoryError: zip it first.
         """
         path = Path(file)
+        if path.is_dir():
+            raise IsADirectoryError(
+                f"{path} is a directory: upload a .zip or .tar of it, folders in it as classes."
+            )
         with transferring(path.name, show=progress, moved=moved) as told, _Told(path, told) as source:
             call = Call(
                 method="POST",

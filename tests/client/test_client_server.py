@@ -244,6 +244,11 @@ async def _files_with_wrong_digests(encoder: Any) -> Any:
     return [file.model_copy(update={"digest": "sha256:" + "0" * 64}) for file in encoder.files()]
 
 
+def test_a_directory_is_to_be_zipped_before_it_is_uploaded(client: Client, tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match=r"upload a \.zip"):
+        client.datasets.upload("folder", tmp_path)
+
+
 def test_drift_is_read_and_forgotten(client: Client, server: Any, add_encoder: Any, pictures: Any) -> None:
     add_encoder(server, "watched")
     encoder = client.encoder("watched")
