@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 
-from nidim.reproduce.pareto import apart
+from nidim.reproduce.pareto import resolution
 from nidim.reproduce.table import Column, Found, Row, Run, own_scale
 
 MOST_W1, MOST_QUANTILE, MOST_POINTS = 2.0, 0.05, 1.0
@@ -39,8 +39,8 @@ def findings(found: Found) -> str:
         "",
         WHY,
     ]
-    if (least := apart(made)) is not None:
-        lines[-1] += f" Accuracies less than {100 * least:.1f} points apart have no order yet."
+    if (known := resolution(made, "mlp")) is not None:
+        lines[-1] += f" Accuracies less than {100 * known.apart:.1f} points apart have no order yet."
     return "\n".join(lines)
 
 

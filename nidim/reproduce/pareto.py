@@ -63,28 +63,33 @@ def findings(found: Found) -> str:
     return "\n".join([*lines, *_resolution(found)])
 
 
-def apart(found: Found) -> float | None:
-    """How far apart two accuracies have to be before their order means something: two standard errors."""
-    runs = [run["report"] for _, runs in found for run in runs if run["report"]["mlp"] is not None]
+@dataclasses.dataclass(frozen=True)
+class Resolution:
+    """Of accuracies: two standard errors of a difference, of ``n`` test images and at least ``seeds`` seeds."""
+
+    n: int
+    seeds: int
+    apart: float
+
+
+def resolution(found: Found, accuracy: str) -> Resolution | None:
+    """How far apart two accuracies have to be before their order means something; None where there are none."""
+    runs = [run["report"] for _, runs in found for run in runs if run["report"][accuracy] is not None]
     if not runs:
         return None
-    p = statistics.fmean(report["mlp"] for report in runs)
-    return 2 * math.sqrt(2 * p * (1 - p) / (runs[0]["n_heldout"] * _seeds(found)))
-
-
-def _seeds(found: Found) -> int:
-    return min(len(runs) for _, runs in found if runs)
+    seeds = min(len(runs) for _, runs in found if runs)
+    n, p = runs[0]["n_heldout"], statistics.fmean(report[accuracy] for report in runs)
+    return Resolution(n, seeds, 2 * math.sqrt(2 * p * (1 - p) / (n * seeds)))
 
 
 def _resolution(found: Found) -> list[str]:
-    least = apart(found)
-    if least is None:
+    known = resolution(found, "mlp")
+    if known is None:
         return []
-    seeds, n = _seeds(found), next(runs[0]["report"]["n_heldout"] for _, runs in found if runs)
-    of = f"{n:,} test images and " + ("one seed" if seeds == 1 else f"{seeds} seeds")
+    of = f"{known.n:,} test images and " + ("one seed" if known.seeds == 1 else f"{known.seeds} seeds")
     return [
         "",
-        f"Of {of}, accuracies that are less than {least:.3f} apart have no order yet, nor have such fronts.",
+        f"Of {of}, accuracies that are less than {known.apart:.3f} apart have no order yet, nor have such fronts.",
     ]
 
 
