@@ -16,8 +16,11 @@ from nidim.generate.report import above_floor
 from nidim.generate.train import fit_generator
 from nidim.pipeline import Hooks, embed_dataset, evaluate_fitted, provenance_of
 from nidim.priors import Prior, make_prior, noisy_prior
+from nidim.reproduce.figures import lists
+from nidim.reproduce.figures.lists import Dot, Line, Look, Panel
+from nidim.reproduce.figures.style import INK, WITH_NOISE, WITHOUT, Mark, Spread, spread
 from nidim.reproduce.runs import FORMAT, Runs, peak_mb
-from nidim.reproduce.table import DATASETS, Column, Row, Run, Scale, Sources, Table
+from nidim.reproduce.table import DATASETS, Column, Found, Row, Run, Scale, Sources, Table
 from nidim.spec import FullSpec
 from nidim.spec.base import Part
 from nidim.spec.defaults import default_sigma
@@ -57,7 +60,7 @@ def _rows(scale: Scale) -> Sequence[Row]:
                 "evaluation": "quick",
                 **changes,
             }
-            rows.append(Row(f"{name}-{dim}", (str(dim), title, "flow matching"), spec, DATASETS[scale]))
+            rows.append(Row(f"{name}-{dim}", (str(dim), title, FLOW), spec, DATASETS[scale]))
     gan = {**rows[1].changes, GENERATOR: {"model": {"kind": "gan"}}}
     more = _more(rows, DATASETS[scale]) if scale == "full" else []
     return [*rows, *more, Row("noise-sliced-2-gan", ("2", rows[1].labels[1], "GAN"), gan, DATASETS[scale])]
@@ -74,13 +77,26 @@ def _more(rows: Sequence[Row], dataset: str) -> list[Row]:
         ("short", 16, f"two stages of {SHORT['epochs'] // 2} and {SHORT['epochs']} epochs", SHORT),
     ):
         spec = {"encoder": {"kind": "conv", "dim": dim}, "evaluation": "quick", **changes}
-        two = Row(f"{name}-{dim}", (str(dim), title, "flow matching"), spec, dataset)
+        two = Row(f"{name}-{dim}", (str(dim), title, FLOW), spec, dataset)
         found.append(two)
         for row in (two, plain[f"none-{dim}"]) if name == "default" else (two,):
             changes = {**row.changes, GENERATOR: {"condition_noise": WIDER * default_sigma(dim)}}
-            labels = (*row.labels[:2], f"flow matching, {WIDER} σ")
+            labels = (*row.labels[:2], f"{FLOW}, {WIDER} σ")
             found.append(Row(f"{row.name}-wide", labels, changes, dataset))
     return found
+
+
+FLOW = "flow matching"
+HELDOUT = Mark("fed with embeddings of held-out images", WITHOUT)
+PRIOR = Mark("fed with draws of the prior", WITH_NOISE)
+GAP = Mark("ratio of the two", INK)
+GAP_ABOVE = Mark("ratio above the floor", INK, filled=False, marker="D")
+CLASS = Mark("", WITHOUT)
+PANELS = (
+    Panel("Fréchet distance to real images\n(ticks: floor, as many real ones)", start=0.0),
+    Panel("prior gap\n(dotted: perfect)", 1.0),
+    Panel("share with the class of the image whose\nembedding was fed (dotted: all)", 1.0),
+)
 
 
 class Gaps(Runs):
@@ -210,6 +226,36 @@ def _above_floor(run: Run) -> float | None:
     return above_floor(prior, heldout, found["floor"])
 
 
+def _figure(found: Found, scale: Scale, path: Path) -> None:  # noqa: ARG001
+    """Of each encoder distances from real images, fed either way, beside the floor; their ratio; kept classes."""
+    lines = [
+        Line(_title(row), _dots(runs), group=row.labels[0])
+        for row, runs in sorted(found, key=lambda pair: int(pair[0].labels[0]))
+        if runs
+    ]
+    lists.draw(lines, PANELS, found, path, Look(14))
+
+
+def _title(row: Row) -> str:
+    dim, encoder, generator = row.labels
+    return f"d = {dim}, {encoder}" + ("" if generator == FLOW else f"; {generator.removeprefix(f'{FLOW}, ')}")
+
+
+def _dots(runs: Sequence[Run]) -> list[Dot]:
+    floor = [spread(runs, _of("floor")), None, None]
+
+    def alone(panel: int, value: Callable[[Run], float | None]) -> list[Spread | None]:
+        return [spread(runs, value) if number == panel else None for number in range(len(PANELS))]
+
+    return [
+        Dot(HELDOUT, alone(0, _of("heldout", "frechet_distance")), floor),
+        Dot(PRIOR, alone(0, _of("prior", "frechet_distance"))),
+        Dot(GAP, alone(1, _of("prior_gap"))),
+        Dot(GAP_ABOVE, alone(1, _above_floor)),
+        Dot(CLASS, alone(2, _of("heldout", "class_agreement"))),
+    ]
+
+
 PRIOR_GAP = Table(
     name="prior-gap",
     title="The prior gap: a generator fed from the known law instead of from data",
@@ -237,5 +283,6 @@ PRIOR_GAP = Table(
         Column("shares", _of("prior", "class_distance"), ".2f"),
         Column("s", lambda run: run["train_s"], ".0f", "seconds of the generator's training, by the clock"),
     ),
+    figure=_figure,
     store=_store,
 )

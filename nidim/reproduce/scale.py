@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-from nidim.reproduce.table import COST, INFORMATION, USE, Column, Row, Run, Scale, Table, of_report
+from nidim.reproduce.figures import lists
+from nidim.reproduce.figures.lists import Dot, Line, Look, Panel, gathered
+from nidim.reproduce.figures.style import SW2, WITH_NOISE, WITHOUT, Mark, chance, of, spread
+from nidim.reproduce.table import COST, INFORMATION, USE, Column, Found, Row, Run, Scale, Table, of_report
 from nidim.spec.defaults import default_sigma
 
 DIM = 64
@@ -75,6 +79,44 @@ def _rank(run: Run) -> float | None:
     return None if found is None else found["distances"]["effective_rank"]["value"]
 
 
+MARKS = {"none": Mark("without either", WITHOUT, filled=False)}
+NOISY = Mark("with noise and the sliced term", WITH_NOISE)
+PANELS = (
+    Panel("accuracy of a linear probe\n(ticks: the most frequent class)"),
+    Panel(f"{SW2}\n(dotted: true draws)", 1.0, log=True),
+    Panel("share of normal coordinates, at most\n1,000 images (dotted: true draws)", 0.95),
+    Panel(f"effective rank\n(dotted: d = {DIM})", DIM),
+)
+
+
+def _figure(found: Found, scale: Scale, path: Path) -> None:  # noqa: ARG001
+    """Of each set of images with noise and without: use, distance from the law, normal coordinates, rank."""
+    lines = [
+        Line(name, [_dot(*pair) for pair in rows], group=" ".join(rows[0][0].labels[:2]))
+        for name, rows in gathered(found, _images).items()
+    ]
+    lists.draw(lines, PANELS, found, path, Look(15))
+
+
+def _images(row: Row) -> str:
+    title, side, classes, _ = row.labels
+    return f"{title}, {side} px, {classes} classes"
+
+
+def _dot(row: Row, runs: Sequence[Run]) -> Dot:
+    values = (of("linear"), of("sw2_ratio"), _mostly_normal, _rank)
+    return Dot(
+        MARKS.get(row.labels[-1], NOISY),
+        [spread(runs, value) for value in values],
+        [spread(runs, chance), None, None, None],
+    )
+
+
+def _mostly_normal(run: Run) -> float | None:
+    of_1000 = _normal_coordinates("pass_share_of_1000")(run)
+    return _normal_coordinates("pass_share")(run) if of_1000 is None else of_1000
+
+
 SCALE = Table(
     name="scale",
     title="More classes, more pixels, more images",
@@ -94,4 +136,5 @@ SCALE = Table(
         *USE,
         *COST,
     ),
+    figure=_figure,
 )

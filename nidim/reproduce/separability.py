@@ -25,6 +25,7 @@ from nidim.evaluate import probes
 from nidim.evaluate.battery import QUICK, battery
 from nidim.evaluate.draws import generator
 from nidim.priors import GaussianPrior
+from nidim.reproduce import figures
 from nidim.reproduce.kept import Kept
 from nidim.reproduce.table import MATCHING, USE, Found, Row, Scale, Sources, Table
 from nidim.spec.base import Part
@@ -201,6 +202,7 @@ SEPARABILITY = Table(
     headings=("d", "classes"),
     rows=_rows,
     columns=(*MATCHING, *USE),
+    figure=figures.separability,
     findings=_findings,
     store=_store,
 )

@@ -143,6 +143,7 @@ TARGETS = Table(
         *USE,
     ),
     findings=asked.findings,
+    figure=figures.targets,
 )
 
 
@@ -178,6 +179,7 @@ BOUNDS = Table(
     headings=("bound", "critic"),
     rows=_bounds,
     columns=(*INFORMATION, *MATCHING, *USE, *COST),
+    figure=figures.bounds,
 )
 
 
@@ -220,6 +222,7 @@ PLUGINS = Table(
     headings=("method", "noise"),
     rows=_plugins,
     columns=(*INFORMATION, *MATCHING, *USE, *REPRESENTATION, *COST),
+    figure=figures.plugins,
 )
 
 RIVALS_OF: tuple[tuple[str, str, dict[str, Any], Posthoc | None], ...] = (
@@ -303,6 +306,7 @@ INJECTION = Table(
     headings=("noise",),
     rows=_injection,
     columns=(*INFORMATION, *MATCHING, *USE, *COST),
+    figure=figures.injection,
 )
 STRENGTHS = (0.0, 0.25, 0.5, 1.0, 1.5)
 
@@ -327,6 +331,7 @@ AUGMENTATION = Table(
     headings=("augmentation",),
     rows=_augmentation,
     columns=(*INFORMATION, *MATCHING, *USE, *COST),
+    figure=figures.augmentation,
 )
 
 
