@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import re
 import struct
 import zlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from PIL import Image
 
 from nidim.data import ImageLimits, pixels
 from nidim.errors import BadImage, ImageTooLarge
+from tests.blocks import session
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (12, 20, 3), dtype=np.uint8)
@@ -302,11 +301,8 @@ def test_an_array_of_the_right_size_stays_as_it_is() -> None:
 )
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_the_page_on_other_places_resizes_as_nidim_does(width: int, height: int, mode: str) -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs" / "elsewhere.md").read_text()
-    block = re.search(r"<!-- resize -->\n```python\n(.*?)```", page, re.DOTALL)
-    assert block is not None
     names: dict[str, Any] = {}
-    exec(block[1], names)
+    exec(session("docs/elsewhere.md", "resize"), names)
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     picture = Image.fromarray(noise)
     for size in (8, 32):
