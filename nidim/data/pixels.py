@@ -81,11 +81,14 @@ def read_header(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS, beginning:
     return image
 
 
-def finish(image: Image.Image, data: bytes) -> Image.Image:
-    """Decode what :func:`read_header` opened of ``data``; 8 bit, mode L or RGB, upright."""
+def finish(image: Image.Image, data: bytes | None = None) -> Image.Image:
+    """Decode what :func:`read_header` or Pillow opened; 8 bit, mode L or RGB, upright.
+
+    ``data``: its file, by which a PNG without some of its rows is noticed.
+    """
     try:
         image.load()
-        if image.format == "PNG" and _may_lack_rows(image) and png.lacks_rows(data):
+        if data is not None and image.format == "PNG" and _may_lack_rows(image) and png.lacks_rows(data):
             raise BadImage("damaged: rows are missing")
         turn = TURNS.get(_orientation(image))
         flat = _flatten(_eight_bits(image))
