@@ -322,7 +322,7 @@ def test_a_part_without_fields_may_be_given_by_its_kind_alone(tmp_path: Path) ->
     file = tmp_path / "spec.toml"
     file.write_text('dataset = "digits"\nmethod = "simclr"')
     spec = read_spec(file, ("regularizer=none",))
-    assert spec == read_spec(file, ("regularizer.kind=none", "method.kind=simclr"))
+    assert spec == read_spec(file, ('regularizer={"kind": "none"}', 'method={"kind": "simclr"}'))
     for change in ("regularizer=nothing", "regularizer=3"):
         output = refused("train", file, "--set", change, "--out", tmp_path / "out")
         assert "regularizer needs a kind, as in regularizer.kind = " in output

@@ -90,25 +90,25 @@ def test_a_table_is_made_in_pieces_and_nothing_twice(tmp_path: Path, trained: li
 
 
 def test_a_trial_goes_beside_the_stored_page_and_the_command_of_a_page_goes_onto_it(
-    tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = ("targets", "--seeds", 1, "--only", "gaussian-2")
-    told = reproduce(*words, *QUICK)
+    words = ("separability", "--seeds", 1, "--only", "cones-2", "--set", "train=100")
+    first, other = ("--set", "test=100"), ("--set", "test=101")
+    told = reproduce(*words, *first)
     assert "Writing to reproduce-trial; --out chooses another place." in told
     assert not (tmp_path / "docs").exists()
-    stored, trial = (Path(place, "targets-small.md") for place in ("docs/results", "reproduce-trial"))
-    reproduce(*words, *QUICK, "--out", "docs/results")
+    stored, trial = (Path(place, "separability-small.md") for place in ("docs/results", "reproduce-trial"))
+    reproduce(*words, *first, "--out", "docs/results")
+    run = stored.parent / "runs" / "separability-small" / "cones-2-seed0.json"
+    before = stored.read_bytes(), run.read_bytes()
     trial.unlink()
-    for changed in (("--set", "epochs=1", *QUICK[2:]), QUICK[2:]):
-        before = stored.read_bytes()
-        told = reproduce(*words, *changed)
-        assert "since docs/results/targets-small.md was made with --set epochs=2 --set" in told
-        assert stored.read_bytes() == before
-        trial.unlink()
-    runs_before = len(trained)
-    assert "reproduce-trial" not in reproduce(*words, *QUICK)
-    assert len(trained) == runs_before, "found where the page is"
+    told = reproduce(*words, *other)
+    assert "since docs/results/separability-small.md was made with --set train=100 --set test=100;" in told
+    assert (stored.read_bytes(), run.read_bytes()) == before
+    trial.unlink()
+    assert "reproduce-trial" not in reproduce(*words, *first)
+    assert (stored.read_bytes(), run.read_bytes()) == before
     assert not trial.exists()
 
 
