@@ -112,7 +112,7 @@ def report_table(rows: list[tuple[str, dict[str, Any]]], console: Console | None
     for name, values in rows:
         cells = [_shown(values.get(key), form) for key, _, form in COLUMNS]
         table.add_row(name, str(values.get("dim", "–")), _strength(values), _judged(values), *cells)
-    (console or Console(width=130)).print(table)
+    (console or Console(width=140)).print(table)
 
 
 def _strength(values: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from service.gate import Early, Gate, Gated
 from service.middleware import SECURITY_HEADERS
 from service.protocol import bounded
 from service.tracing import Tracer
+from tests.waiting import wait_for
 
 PATH, PATIENCE_S = "/v1/encoders/x/embed", 0.5
 ROUTE = "/v1/encoders/{ref}/embed"
@@ -121,6 +122,7 @@ def statuses(connection: socket.socket, count: int) -> list[int]:
 def test_a_full_gate_refuses_by_the_head_and_the_connection_goes_on(running: Running) -> None:
     with running.connection() as one:
         assert ask(one)[:2] == (200, {"ref": "x", "bytes": 3})
+        wait_for(lambda: running.gate.at_work == 0)  # it leaves the gate after its answer
         running.gate.at_work = 1
         for number in range(3):
             status, said, headers = ask(one, X_Request_Id=f"mine-{number}", body=b"x" * 100_000)
