@@ -6,12 +6,9 @@ entry-point group ``nidim.commands``.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
-import signal
-import sys
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,29 +18,25 @@ import click
 from nidim import __version__
 from nidim.errors import NidimError
 from nidim.given import (
+    SKIP_HINT,
     NewFile,
     changes_option,
+    dataset_options,
     load_dataset,
     read_images,
     read_spec,
     require_free,
     require_trained_on,
     tell_other_name,
+    tell_skipped,
 )
 from nidim.remote import show, vectors
 from nidim.remote.switch import GROUP, OWN, LocalOrServer, options_of
+from nidim.resumable import CHECKPOINT, Stopped, resume_from, show_stored, showing_hooks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from nidim.checkpoint import Checkpoint
     from nidim.evaluate import Report
-    from nidim.generate.report import GeneratorReport
-    from nidim.pipeline import Hooks
-    from nidim.priors import Prior
-    from nidim.stored import Manifest
 
-CHECKPOINT = "checkpoint.safetensors"
 AS_JSON = "nidim.as_json"
 """Among what the contexts of a call share: whether it is a program's."""
 
@@ -132,28 +125,6 @@ def main() -> None:
     """
 
 
-_dataset_options = [
-    click.option(
-        "--data",
-        type=click.Path(exists=True, path_type=Path),
-        help="Your own images: a class folder, .zip, .tar(.gz), .npz, .npy or .parquet.",
-    ),
-    click.option(
-        "--datasets-dir",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
-        help="Where torchvision's sets (MNIST, CIFAR-10, ...) are looked up.",
-    ),
-    click.option("--allow-downloads", is_flag=True, help="Download a built-in set that is not there."),
-]
-
-
-def dataset_options(command: Any) -> Any:
-    """The options that say where images are."""
-    for option in reversed(_dataset_options):
-        command = option(command)
-    return command
-
-
 @main.command()
 @click.argument("spec_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @changes_option("Change a field of the spec, e.g. --set noise.sigma=0.2.")
@@ -205,18 +176,19 @@ def train(
 
     given = read_spec(spec_file, changes, prior_sample=prior_sample)
     world = join()
-    spec, dataset = world.leader_first(
+    spec, dataset, advised = world.leader_first(
         lambda: load_dataset(given, data=data, datasets_dir=datasets_dir, allow_downloads=allow_downloads)
     )
-    advised = resolve(spec, dataset.facts)[1] if world.leads else ()
-    for advice in advised:
-        click.secho(f"{advice.code}: {advice.detail}", fg="yellow", err=True)
     if world.leads:
+        advised += resolve(spec, dataset.facts)[1]
+        for advice in advised:
+            click.secho(f"{advice.code}: {advice.detail}", fg="yellow", err=True)
         tell_other_name(given, data)
+        tell_skipped(dataset)
     require_free(out, spec.digest, FILES)
     checkpoint = out / CHECKPOINT
     resume = resume_from(checkpoint, spec.digest, ranks=world.size, tell=world.leads)
-    with _hooks(checkpoint, shown=world.leads) as hooks:
+    with showing_hooks(checkpoint, shown=world.leads) as hooks:
         outcome = pipeline.run(
             spec,
             dataset,
@@ -244,106 +216,6 @@ def train(
     click.echo(f"Wrote {out} (open {out / 'report.html'} in a browser).")
 
 
-class Stopped(click.ClickException):
-    """A signal has stopped a training; its checkpoint is kept."""
-
-    def __init__(self, checkpoint: Path) -> None:
-        super().__init__(f"Stopped; the same command goes on from {checkpoint}.")
-
-
-def show_stored(
-    out: Path, manifest: Manifest, report: Report | GeneratorReport, prior: Prior, **more: Any
-) -> None:
-    """A new encoder or generator as JSON, under the names that a server gives the same facts."""
-    show.echo_json(
-        {
-            "out": str(out),
-            "digest": manifest.digest,
-            "size_bytes": manifest.size_bytes,
-            "nidim": __version__,
-            "dim": prior.dim,
-            "prior": prior.describe(),
-            "report": show.headline(report.model_dump(mode="json")),
-            **more,
-        }
-    )
-
-
-@contextlib.contextmanager
-def _hooks(checkpoint: Path, *, shown: bool) -> Iterator[Hooks]:
-    """Hooks that stop on a signal; those of the process that shows the training also keep its checkpoints."""
-    from nidim.pipeline import Hooks
-    from nidim.progress import TrainingDisplay
-
-    stop = StopOnSignal()
-    if not shown:
-        yield Hooks(should_stop=stop.asked)
-        return
-    with TrainingDisplay() as display:
-        yield Hooks(
-            on_step=display.step,
-            on_phase=display.phase,
-            on_checkpoint=keep_checkpoint(checkpoint),
-            should_stop=stop.asked,
-        )
-
-
-def keep_checkpoint(path: Path) -> Callable[[Checkpoint], None]:
-    """A hook that writes each checkpoint to ``path``, in place of the one before."""
-    from nidim.checkpoint import save_checkpoint
-
-    def keep(found: Checkpoint) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(found, path)
-
-    return keep
-
-
-class StopOnSignal:
-    """SIGINT and SIGTERM ask the training to stop after its step; a second SIGINT ends it at once."""
-
-    def __init__(self) -> None:
-        self.stop = False
-        for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, self._note)
-
-    def _note(self, number: int, _frame: Any) -> None:
-        if self.stop and number == signal.SIGINT:
-            sys.exit(130)
-        self.stop = True
-
-    def asked(self) -> bool:
-        return self.stop
-
-
-def resume_from(path: Path, spec_digest: str, *, ranks: int = 1, tell: bool = True) -> Checkpoint | None:
-    """The checkpoint of an earlier run of the same spec, if there is one. Raises CheckpointError for another's.
-
-    ``ranks``: over how many processes the training goes on; threads are as before where these are as many.
-    """
-    from nidim.checkpoint import load_checkpoint
-    from nidim.errors import CheckpointError
-
-    if not path.is_file():
-        return None
-    found = load_checkpoint(path)
-    if found.meta["spec_digest"] != spec_digest:
-        raise CheckpointError(f"{path} belongs to another spec; remove it, or choose another --out.")
-    if tell:
-        click.echo(f"Going on from step {found.meta['step']}.", err=True)
-    if found.meta.get("ranks", 1) == ranks:
-        _use_threads(found.meta["resolved"]["threads"])
-    return found
-
-
-def _use_threads(count: int | None) -> None:
-    """As many as the first part of the training had: other sums in another order are other weights."""
-    import torch
-
-    if count:
-        torch.set_num_threads(count)
-
-
 @main.command()
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--output", type=NewFile(), help="Write the whole report as JSON.")
@@ -366,13 +238,14 @@ def evaluate(
     from nidim.train import Fitted
 
     encoder = bundle.load(directory)
-    _, dataset = load_dataset(
+    _, dataset, _ = load_dataset(
         encoder.spec,
         data=data,
         datasets_dir=datasets_dir,
         allow_downloads=allow_downloads,
         channels=encoder.resolved.channels,
     )
+    tell_skipped(dataset)
     require_trained_on(encoder.config.provenance, dataset, data)
     fitted = Fitted(
         encoder.model, encoder.resolved, encoder.report["history"], encoder.report["mi_nats"], finished=True
@@ -415,8 +288,7 @@ def embed(
 
     encoder = bundle.load(directory)
     bad: list[int] = []
-    hint = " Leave it out, or give --skip-bad."
-    prepared = read_images(encoder.preprocessing, images, bad=bad if skip_bad else None, hint=hint)
+    prepared = read_images(encoder.preprocessing, images, bad=bad if skip_bad else None, hint=SKIP_HINT)
     rows = encoder.embed_noisy(prepared, seed=seed) if noisy else encoder.embed(prepared)
     rows[bad] = math.nan
     skipped = [str(images[i]) for i in bad]

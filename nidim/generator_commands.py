@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from nidim.cli import (
-    CHECKPOINT,
-    StopOnSignal,
-    Stopped,
-    dataset_options,
-    keep_checkpoint,
-    resume_from,
-    show_stored,
-)
-from nidim.given import changes_option, require_trained_on, tell_skipped
+from nidim.given import changes_option, dataset_options, require_trained_on, tell_skipped
 from nidim.remote import show
 from nidim.remote.generators import generate_options, require_suffix, rows_of, show_images
 from nidim.remote.switch import LocalOrServer
+from nidim.resumable import CHECKPOINT, StopOnSignal, Stopped, keep_checkpoint, resume_from, show_stored
 
 if TYPE_CHECKING:
     from nidim.data import Dataset
     from nidim.generate.train import Progress
+    from nidim.progress import TrainingDisplay
     from nidim.stored import Preprocessing
 
 
@@ -86,18 +80,6 @@ def generator(
     require_free(out, full.digest, FILES)
     checkpoint, stop = out / CHECKPOINT, StopOnSignal()
     with TrainingDisplay() as display:
-
-        def step(at: Progress) -> None:
-            display.show(
-                epoch=at.epoch,
-                epochs=at.epochs,
-                step=at.step,
-                steps=at.steps,
-                images_per_s=at.images_per_s,
-                mi_nats=None,
-                capacity_nats=None,
-            )
-
         outcome = pipeline.run(
             spec,
             source,
@@ -107,7 +89,7 @@ def generator(
             hooks=Hooks(
                 on_phase=display.phase, on_checkpoint=keep_checkpoint(checkpoint), should_stop=stop.asked
             ),
-            on_step=step,
+            on_step=functools.partial(_show, display),
         )
     if outcome.manifest is None or outcome.report is None:
         raise Stopped(checkpoint)
@@ -118,6 +100,18 @@ def generator(
         return
     click.echo(sentence(outcome.report))
     click.echo(f"Wrote {out} (a hundred draws: {out / 'samples.png'}).")
+
+
+def _show(display: TrainingDisplay, at: Progress) -> None:
+    display.show(
+        epoch=at.epoch,
+        epochs=at.epochs,
+        step=at.step,
+        steps=at.steps,
+        images_per_s=at.images_per_s,
+        mi_nats=None,
+        capacity_nats=None,
+    )
 
 
 def _dataset(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydantic import BaseModel, ValidationError
 
+    from nidim.capacity import Advice
     from nidim.data import Dataset
     from nidim.spec import DatasetFacts, FullSpec, TrainSpec
     from nidim.spec.base import Part
@@ -45,6 +46,28 @@ class NewFile(click.Path):
         if self._ending is not None and found.suffix != self._ending:
             self.fail(f"what is written is {self._ending}; call it {found.stem}{self._ending}.", param, ctx)
         return found
+
+
+_dataset_options = [
+    click.option(
+        "--data",
+        type=click.Path(exists=True, path_type=Path),
+        help="Your own images: a class folder, .zip, .tar(.gz), .npz, .npy or .parquet.",
+    ),
+    click.option(
+        "--datasets-dir",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="Where torchvision's sets (MNIST, CIFAR-10, ...) are looked up.",
+    ),
+    click.option("--allow-downloads", is_flag=True, help="Download a built-in set that is not there."),
+]
+
+
+def dataset_options(command: Any) -> Any:
+    """The options that say where images are."""
+    for option in reversed(_dataset_options):
+        command = option(command)
+    return command
 
 
 def changes_option(help_text: str) -> Any:
@@ -246,8 +269,12 @@ def load_dataset(
     datasets_dir: Path | None,
     allow_downloads: bool,
     channels: int | None = None,
-) -> tuple[FullSpec, Dataset]:
-    """The filled spec and its dataset at the spec's size; given images with ``channels``, default: their own."""
+) -> tuple[FullSpec, Dataset, list[Advice]]:
+    """The filled spec, its dataset at the spec's size, and what is to be said of that size.
+
+    Given images have ``channels``; None: their own.
+    """
+    from nidim.capacity import shrunk
     from nidim.data import BUILTINS, builtin_facts, load_builtin, open_path
 
     if data is None:
@@ -255,25 +282,18 @@ def load_dataset(
             raise click.ClickException(
                 f"{spec.dataset} is not built in ({', '.join(BUILTINS)}); give your own images with --data."
             )
-        full = filled(spec, builtin_facts(spec.dataset))
-        _tell_shrunk(spec, full, builtin_facts(spec.dataset))
-        return full, load_builtin(
+        facts = builtin_facts(spec.dataset)
+        full = filled(spec, facts)
+        dataset = load_builtin(
             spec.dataset, root=datasets_dir, allow_downloads=allow_downloads, image_size=full.image_size
         )
+        return full, dataset, shrunk(spec, full, facts)
     dataset = open_path(data, name=spec.dataset, image_size=spec.image_size, channels=channels)
     full = filled(spec, dataset.facts)
-    _tell_shrunk(spec, full, dataset.facts)
+    advice = shrunk(spec, full, dataset.facts)
     if full.image_size != dataset.facts.height:
         dataset = open_path(data, name=spec.dataset, image_size=full.image_size, channels=channels)
-    tell_skipped(dataset)
-    return full, dataset
-
-
-def _tell_shrunk(given: TrainSpec, full: FullSpec, facts: DatasetFacts) -> None:
-    from nidim.capacity import shrunk
-
-    for advice in shrunk(given, full, facts):
-        click.secho(f"{advice.code}: {advice.detail}", fg="yellow", err=True)
+    return full, dataset, advice
 
 
 def tell_other_name(spec: TrainSpec, data: Path | None) -> None:
@@ -319,8 +339,12 @@ def tell_skipped(dataset: Dataset) -> None:
         click.secho(told + (f"; the first: {first}." if first else "."), fg="yellow", err=True)
 
 
+SKIP_HINT = "Leave it out, or give --skip-bad."
+"""Of a bad image, to commands with that option."""
+
+
 def read_images(
-    preprocessing: Any, paths: tuple[Path, ...], *, bad: list[int] | None = None, hint: str = ""
+    preprocessing: Any, paths: tuple[Path, ...], *, bad: list[int] | None = None, hint: str = "Leave it out."
 ) -> NDArray[np.uint8]:
     """Image files as an encoder takes them, (n, size, size, c).
 
@@ -339,7 +363,7 @@ def read_images(
             rows[i] = pixels.to_array(path.read_bytes(), size=size, channels=channels)
         except BadImage as exc:
             if bad is None:
-                raise click.ClickException(f"{path}: {exc}.{hint}") from exc
+                raise click.ClickException(f"{path}: {exc}. {hint}") from exc
             bad.append(i)
             click.secho(f"{path}: {exc}", fg="yellow", err=True)
     return rows

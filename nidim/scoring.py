@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nidim.given import read_images
+from nidim.given import SKIP_HINT, read_images
 from nidim.remote.scores import (
     embeddings_of,
     files_argument,
@@ -16,7 +16,6 @@ from nidim.remote.scores import (
     readable,
     show_scores,
     skip_option,
-    with_gaps,
 )
 from nidim.remote.show import json_option
 from nidim.remote.switch import LocalOrServer
@@ -48,9 +47,8 @@ def score(
         encoder = bundle.load(directory)
         prior, report = encoder.prior, encoder.report
         bad: list[int] = []
-        hint = " Leave it out, or give --skip-bad."
         rows = encoder.embed(
-            read_images(encoder.preprocessing, files, bad=bad if skip_bad else None, hint=hint)
+            read_images(encoder.preprocessing, files, bad=bad if skip_bad else None, hint=SKIP_HINT)
         )
         rows[bad] = math.nan
     else:
@@ -63,12 +61,12 @@ def score(
         )
     ranks, there = _calibrated(report), readable(rows)
     known = rows[there]
-    conformal = None if ranks is None else ranks.p_value(prior.outlyingness(known))
     show_scores(
         files,
-        with_gaps(prior.log_prob(known), there),
-        with_gaps(prior.p_value(known), there),
-        None if conformal is None else with_gaps(conformal, there),
+        prior.log_prob(known),
+        prior.p_value(known),
+        None if ranks is None else ranks.p_value(prior.outlyingness(known)),
+        there=there,
         output=output,
         as_json=as_json,
     )

@@ -10,6 +10,7 @@ import click
 import numpy as np
 
 from nidim.client import BadImage, Client
+from nidim.given import SKIP_HINT
 from nidim.remote import scores, vectors
 from nidim.remote.options import asks_server
 
@@ -93,12 +94,12 @@ def score(
     else:
         there = scores.readable(rows)
         scored = found.prior.score(rows[there])
-    conformal = scored.p_conformal
     scores.show_scores(
         files,
-        scores.with_gaps(scored.log_prob, there),
-        scores.with_gaps(scored.p_value, there),
-        None if conformal is None else scores.with_gaps(conformal, there),
+        scored.log_prob,
+        scored.p_value,
+        scored.p_conformal,
+        there=there,
         output=output,
         as_json=as_json,
     )
@@ -111,7 +112,5 @@ def _naming_bad(files: tuple[Path, ...], as_json: bool) -> Iterator[None]:
         yield
     except BadImage as error:
         if error.index is not None and not as_json:
-            raise click.ClickException(
-                f"{files[error.index]}: {error.detail} Leave it out, or give --skip-bad."
-            ) from None
+            raise click.ClickException(f"{files[error.index]}: {error.detail} {SKIP_HINT}") from None
         raise

@@ -59,7 +59,7 @@ def readable(rows: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
     return ~np.isnan(rows).all(axis=1)
 
 
-def with_gaps(values: NDArray[np.floating[Any]], there: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _with_gaps(values: NDArray[np.floating[Any]], there: NDArray[np.bool_]) -> NDArray[np.float64]:
     """``values`` of the rows that are ``there``, NaN for the others, (n,)."""
     found = np.full(len(there), np.nan)
     found[there] = values
@@ -72,10 +72,17 @@ def show_scores(
     p_value: NDArray[np.floating[Any]],
     p_conformal: NDArray[np.floating[Any]] | None,
     *,
+    there: NDArray[np.bool_],
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """As .npy, as JSON, or as a table. ``p_conformal``: None for an encoder without a calibration."""
+    """As .npy, as JSON, or as a table, with gaps where a row is not ``there``.
+
+    ``p_conformal``: None for an encoder without a calibration.
+    """
+    log_prob, p_value = _with_gaps(log_prob, there), _with_gaps(p_value, there)
+    if p_conformal is not None:
+        p_conformal = _with_gaps(p_conformal, there)
     if output is not None:
         ranks = np.full(len(p_value), np.nan) if p_conformal is None else p_conformal
         save_array(output, np.stack([log_prob, p_value, ranks], axis=1), tell=not as_json)

@@ -24,8 +24,7 @@ from nidim.checkpoint import load_checkpoint
 from nidim.cli import main
 from nidim.data import load_builtin
 from nidim.evaluate import Report, sentence
-from nidim.given import load_dataset, read_spec
-from nidim.spec import TrainSpec
+from nidim.given import read_spec
 from tests.nidim.samples import arc
 
 SPEC = """
@@ -262,16 +261,17 @@ def test_a_class_folder_trains(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [None, 64])
-def test_photographs_are_not_shrunk_in_silence(
-    size: int | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    np.save(tmp_path / "photographs.npy", np.zeros((20, 80, 70, 3), np.uint8))
-    spec = TrainSpec.model_validate({"dataset": "photographs", "image_size": size})
-    _, dataset = load_dataset(
-        spec, data=tmp_path / "photographs.npy", datasets_dir=None, allow_downloads=False
-    )
-    assert dataset.facts.height == 64
-    assert ("70 pixels; the encoder sees 64" in capsys.readouterr().err) == (size is None)
+def test_photographs_are_not_shrunk_in_silence(size: int | None, tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (20, 80, 70, 3), dtype=np.uint8)
+    np.save(tmp_path / "photographs.npy", pictures)
+    spec = {"dataset": "photographs", "image_size": size, "epochs": 1, "evaluation": "quick",
+            "encoder": {"kind": "conv", "dim": 2, "width": 4}}  # fmt: skip
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    told = document("train", tmp_path / "spec.json", "--data", tmp_path / "photographs.npy",
+                    "--out", tmp_path / "out", "--no-onnx", "--json")  # fmt: skip
+    shrunk = [advice["detail"] for advice in told["warnings"] if advice["code"] == "images_shrunk"]
+    assert ["70 pixels; the encoder sees 64" in detail for detail in shrunk] == [True] * (size is None)
+    assert bundle.load(tmp_path / "out").preprocessing.image_size == 64
 
 
 def test_an_interrupt_keeps_a_checkpoint_and_the_same_command_goes_on(tmp_path: Path) -> None:
