@@ -2,9 +2,9 @@
 
     python -m benchmarks.mnist_writers --datasets-dir DIR --dim 16
 
-Trains the default spec on 55,000 training images drawn at random and judges the law on images that it was trained on,
-on the other 5,000, which have the same writers, and on the test set, whose writers are none of theirs: in the first
-half those of NIST's SD-3, in the second those of SD-1. Beside the distance as it is: that of the embeddings moved to
+Trains the default spec, from d = 8 on with fewer epochs, on 55,000 training images drawn at random and judges the law
+on images that it was trained on, on the other 5,000, which have the same writers, and on the test set, whose writers
+are none of theirs: in the first half those of NIST's SD-3, in the second those of SD-1. Beside the distance as it is: that of the embeddings moved to
 mean 0, and whitened. One file a dimension and seed under benchmarks/results/mnist-writers/; without --dim the stored
 ones are listed.
 """
@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from benchmarks.mnist_choices import HELD_OUT, with_held_out
 
 RESULTS = Path(__file__).resolve().parent / "results" / "mnist-writers"
+SHORTER = {"epochs": 18, "regularizer": {"kind": "sliced_epps_pulley", "bhep": 10.0}}
+"""From d = 8 on, instead of 45 epochs in the second stage and BHEP of weight 25."""
 FIGURES = {"sw2": ".2f", "centred": ".2f", "whitened": ".2f", "hz_p": ".3f", "mean": ".3f"}
 
 
@@ -56,10 +58,10 @@ def run(dim: int, seed: int, datasets_dir: Path) -> None:
     from nidim.data import load_builtin
     from nidim.progress import TrainingDisplay
     from nidim.spec import TrainSpec
+    from nidim.spec.defaults import REGULARIZED_FROM
 
-    spec = TrainSpec.model_validate(
-        {"dataset": "mnist", "encoder": {"kind": "conv", "dim": dim}, "seed": seed}
-    )
+    given = {"dataset": "mnist", "encoder": {"kind": "conv", "dim": dim}, "seed": seed}
+    spec = TrainSpec.model_validate({**given, **(SHORTER if dim >= REGULARIZED_FROM else {})})
     whole = load_builtin("mnist", root=datasets_dir)
     order = np.random.default_rng(seed).permutation(len(whole.train.images))
     rest, held_out = np.sort(order[HELD_OUT:]), np.sort(order[:HELD_OUT])
@@ -82,6 +84,7 @@ def run(dim: int, seed: int, datasets_dir: Path) -> None:
     stored = {
         "dim": dim,
         "seed": seed,
+        "spec": config["spec"],
         "laws": {name: law_of(z) for name, z in sets.items()},
         "resolved": config["resolved"],
         "provenance": config["provenance"],
@@ -95,8 +98,9 @@ def table() -> str:
     lines = [
         "# MNIST's writers",
         "",
-        "`python -m benchmarks.mnist_writers --datasets-dir DIR --dim D --seed S`: the default spec, trained on "
-        "55,000 training images drawn at random. SW2: of the clean embeddings, over the floor of as many true draws; "
+        "`python -m benchmarks.mnist_writers --datasets-dir DIR --dim D --seed S`: trained on 55,000 training images "
+        "drawn at random; the default spec at d = 2, at d = 16 with 18 epochs in the second stage instead of 45 and "
+        "BHEP of weight 10 instead of 25. SW2: of the clean embeddings, over the floor of as many true draws; "
         "centred and whitened: after their own mean, and their own covariance, are taken out. True draws have "
         "Henze–Zirkler p .49 at d = 2 and .32 at d = 16, and a mean of length √(d/n).",
         "",
