@@ -4,9 +4,9 @@
 
 Trains the default spec, from d = 8 on with fewer epochs, on 55,000 training images drawn at random and judges the law
 on images that it was trained on, on the other 5,000, which have the same writers, and on the test set, whose writers
-are none of theirs: in the first half those of NIST's SD-3, in the second those of SD-1. Beside the distance as it is: that of the embeddings moved to
-mean 0, and whitened. One file a dimension and seed under benchmarks/results/mnist-writers/; without --dim the stored
-ones are listed.
+are none of theirs: in the first half those of NIST's SD-3, in the second those of SD-1. Beside the distance as it is:
+that of the embeddings moved to mean 0, and whitened. One file a dimension and seed under
+benchmarks/results/mnist-writers/; without --dim the stored ones are listed.
 """
 
 from __future__ import annotations
