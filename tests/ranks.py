@@ -24,7 +24,7 @@ from sklearn.datasets import load_digits
 from torch.distributed.launcher import LaunchConfig, elastic_launch
 from torch.nn import functional
 
-from nidim import cli, collectives, ranks
+from nidim import cli, collectives, ranks, resumable
 from nidim.capacity import resolve
 from nidim.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from nidim.errors import NidimError, SpecError
@@ -198,7 +198,7 @@ def go_on(world: World, folder: Path) -> None:
     keep(fitted, kept, folder / "gone on", world)
 
 
-class StopsAtTheThird(cli.StopOnSignal):
+class StopsAtTheThird(resumable.StopOnSignal):
     """Rank 1 gets SIGTERM when it is asked for the third time, and no other does."""
 
     asks = 0
@@ -213,7 +213,7 @@ class StopsAtTheThird(cli.StopOnSignal):
 def command(folder: Path, stops: bool) -> None:
     """``nidim train`` as each rank runs it, to its end or until one rank is told to stop; what it says in a file."""
     if stops:
-        cli.StopOnSignal = StopsAtTheThird  # type: ignore[misc]
+        resumable.StopOnSignal = StopsAtTheThird  # type: ignore[misc]
     words = ["train", str(folder / "spec.json"), "--out", str(folder / "out"), "--no-onnx"]
     said = CliRunner().invoke(cli.main, words)
     path = folder / f"said-{'first' if stops else 'then'}-{os.environ['RANK']}"
