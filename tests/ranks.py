@@ -58,6 +58,7 @@ CASES: dict[str, dict[str, Any]] = {
     "concat critic": {"critic": {"kind": "concat", "hidden": 16}},
     "local, noise within": {"method": {"kind": "infomax", "local": 1}, "noise": WITHIN},
     "crop, colours, blur": {"augmentation": {"kind": "color", "pixel_noise": 0.1}},
+    "elastic, strokes": {"augmentation": {"kind": "digits", "elastic": 0.1, "morphology": 0.5}},
     "two stages": {"method": {"kind": "infomax", "neighbors": 3, "first_dim": 8, "first_epochs": 1}},
     "bfloat16": {"method": {"kind": "infomax", "local": 1}, "precision": "bfloat16"},
 }

@@ -309,6 +309,11 @@ INJECTION = Table(
     figure=figures.injection,
 )
 STRENGTHS = (0.0, 0.25, 0.5, 1.0, 1.5)
+STROKES: tuple[tuple[str, str, dict[str, float]], ...] = (
+    ("elastic", "elastic .1, beside the default", {"elastic": 0.1}),
+    ("morphology", "strokes .7, beside the default", {"morphology": 0.7}),
+    ("strokes", "both, beside the default", {"elastic": 0.1, "morphology": 0.7}),
+)
 
 
 def _augmentation(scale: Scale) -> Sequence[Row]:
@@ -319,6 +324,9 @@ def _augmentation(scale: Scale) -> Sequence[Row]:
         values = {name: round(strength * getattr(usual, name), 4) for name in moves}
         changes = {**_one_stage(2), "augmentation": {"kind": "digits", **values}}
         rows.append(Row(f"strength-{strength:.2f}", (f"{strength:.2f} ×",), changes, DATASETS[scale]))
+    for name, shown, more in STROKES:
+        changes = {**_one_stage(2), "augmentation": {"kind": "digits", **more}}
+        rows.append(Row(name, (shown,), changes, DATASETS[scale]))
     paper = {**_one_stage(2), "augmentation": {"kind": "pixel_noise"}}
     return [*rows, Row("pixel-noise", ("pixel noise .2, as in the paper",), paper, DATASETS[scale])]
 
@@ -327,7 +335,7 @@ AUGMENTATION = Table(
     name="augmentation",
     title="Strength of the augmentation",
     about="d = 2, default noise. Affine maps and pixel noise of the default, all strengths multiplied: 0 is the image "
-    "itself.",
+    "itself. Then an elastic displacement, and strokes made thicker or thinner (morphology).",
     headings=("augmentation",),
     rows=_augmentation,
     columns=(*INFORMATION, *MATCHING, *USE, *COST),

@@ -18,6 +18,18 @@ class _Augmentation(Part):
     shift: float = Field(0.0, ge=0, le=1, description="largest shift, in halves of the image")
     crop_min: float = Field(1.0, gt=0, le=1, description="smallest area of a random resized crop")
     flip_p: float = Field(0.0, ge=0, le=1, description="probability of a horizontal flip")
+    elastic: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="standard deviation of an elastic displacement of every pixel, in halves of the image",
+    )
+    elastic_scale: float = Field(
+        0.3, ge=0.05, le=2, description="over which that displacement is smooth, in halves of the image"
+    )
+    morphology: float = Field(
+        0.0, ge=0, le=1, description="largest degree of a grayscale dilation or erosion by 3 × 3 pixels"
+    )
     brightness: float = Field(0.0, ge=0, le=1, description="strength of the brightness jitter")
     contrast: float = Field(0.0, ge=0, le=1, description="strength of the contrast jitter")
     saturation: float = Field(0.0, ge=0, le=1, description="strength of the saturation jitter")
@@ -38,6 +50,21 @@ class DigitsAugmentation(_Augmentation):
     shear: float = Field(0.3, ge=0, le=2, description="largest shear, tangent")
     shift: float = Field(0.2, ge=0, le=1, description="largest shift, in halves of the image")
     pixel_noise: float = Field(0.1, ge=0, le=2, description="standard deviation of pixel noise, range [0, 1]")
+
+
+class HandwritingAugmentation(DigitsAugmentation):
+    """As digits, with strokes bent and made thicker or thinner: for strokes of two pixels and more."""
+
+    kind: Literal["handwriting"] = "handwriting"  # type: ignore[assignment]
+    elastic: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="standard deviation of an elastic displacement of every pixel, in halves of the image",
+    )
+    morphology: float = Field(
+        0.7, ge=0, le=1, description="largest degree of a grayscale dilation or erosion by 3 × 3 pixels"
+    )
 
 
 class Color32Augmentation(_Augmentation):
@@ -72,6 +99,10 @@ class NoiseAugmentation(_Augmentation):
 
 
 Augmentation = Annotated[
-    DigitsAugmentation | Color32Augmentation | ColorAugmentation | NoiseAugmentation,
+    DigitsAugmentation
+    | HandwritingAugmentation
+    | Color32Augmentation
+    | ColorAugmentation
+    | NoiseAugmentation,
     Field(discriminator="kind"),
 ]

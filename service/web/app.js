@@ -3,7 +3,7 @@
 import { get, key } from "/static/lib/api.js";
 import { h } from "/static/lib/dom.js";
 import { route, start } from "/static/lib/router.js";
-import { problem } from "/static/parts/bits.js";
+import { head, problem } from "/static/parts/bits.js";
 import { compare } from "/static/views/compare.js";
 import { dataset, datasets } from "/static/views/datasets.js";
 import { encoder } from "/static/views/encoder.js";
@@ -40,6 +40,10 @@ const show = start(document.getElementById("main"), {
     }
   },
   onError: (error) => h("div", {}, h("h1", {}, error.status === 404 ? "Not here" : "This did not work"), problem(error)),
+  otherwise: (path) => [
+    head("Not here", `The dashboard has no page ${path}.`),
+    h("p", {}, h("a", { href: "#/" }, "Go to the start")),
+  ],
 });
 
 document.getElementById("skip").addEventListener("click", (event) => {

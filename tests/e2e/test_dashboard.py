@@ -311,6 +311,21 @@ def test_a_retry_runs_the_cancelled_job_again(tab: Tab) -> None:
     assert tab.page.evaluate("document.activeElement.className") == "state", "the focus went with the button"
 
 
+@pytest.mark.parametrize("address", ["#/encoder", "#/jobs/", "#/%E0%A4%A"])
+def test_an_unknown_address_says_so(tab: Tab, address: str) -> None:
+    tab.open(address)
+    tab.page.get_by_role("heading", name="Not here").wait_for()
+    assert f"no page {address[1:]}." in tab.page.locator("main").text_content()
+    tab.page.get_by_role("link", name="Go to the start").click()
+    tab.page.wait_for_selector("main[data-shown='#/']")
+
+
+def test_an_address_with_a_stray_percent_sign_is_looked_up(tab: Tab) -> None:
+    tab.open("#/encoders/100%")
+    tab.page.get_by_role("heading", name="Not here").wait_for()
+    assert "100%" in tab.page.get_by_role("alert").text_content()
+
+
 def test_new_pictures_are_drawn(tab: Tab, digits: tuple[bytes, bytes]) -> None:
     small = {"kind": "flow_matching", "width": 8, "steps": 2}
     quick = {"epochs": 1, "evaluation": "quick"}

@@ -11,7 +11,19 @@ from PIL import Image
 from scipy import ndimage, stats
 
 from nidim._torchvision import import_torchvision
-from nidim.augment import GRAY, _crops, _Draws, affine_maps, augment, blur, jitter, to_gray, warp
+from nidim.augment import (
+    GRAY,
+    _crops,
+    _Draws,
+    affine_maps,
+    augment,
+    blur,
+    jitter,
+    smooth_fields,
+    thicken,
+    to_gray,
+    warp,
+)
 from nidim.spec.views import NoiseAugmentation
 
 MANY = 4000
@@ -332,3 +344,81 @@ def test_pixel_noise_is_normal_and_of_its_strength(strength: float, channels: in
     images = pictures(60, channels)
     added = augment(images, NoiseAugmentation(pixel_noise=strength), generator=generator()) - images
     assert stats.kstest((added / strength).flatten().numpy(), "norm").pvalue > 0.001
+
+
+def fields(size: tuple[int, int], scale: float, n: int = MANY) -> np.ndarray:
+    found = smooth_fields(draws(n), torch.Size(size), scale=scale, dtype=torch.float32)
+    assert found.shape == (n, *size, 2)
+    return found.double().numpy()
+
+
+@pytest.mark.parametrize("scale", [0.05, 0.3, 2.0])
+@pytest.mark.parametrize("size", [(7, 12), (1, 3)])
+def test_a_smooth_field_is_of_variance_1_at_every_pixel(size: tuple[int, int], scale: float) -> None:
+    found = fields(size, scale)
+    np.testing.assert_allclose(found.mean(0), 0, atol=5 / math.sqrt(MANY))
+    np.testing.assert_allclose(found.var(0), 1, atol=5 * math.sqrt(2 / MANY))
+    assert abs(np.corrcoef(found[:, 0, 0, 0], found[:, 0, 0, 1])[0, 1]) < 5 / math.sqrt(MANY)
+    assert stats.kstest(found[:, -1, -1, 0], "norm").pvalue > 0.001
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.3, 0.7])
+def test_a_smooth_field_is_white_noise_convolved_with_a_gaussian(scale: float) -> None:
+    """Its correlation falls as that of SciPy's filtered noise does, exp(−r² / 4 scale²)."""
+    side = 21
+    found = fields((side, side), scale)[..., 0]
+    distances = 2 * np.arange(side) / side
+    for lag in range(0, side, 4):
+        for pair in (found[:, 3, lag], found[:, lag, 3]):  # along and across
+            expected = math.exp(-((distances[lag] - distances[3]) ** 2) / (4 * scale**2))
+            assert np.corrcoef(found[:, 3, 3], pair)[0, 1] == pytest.approx(expected, abs=5 / math.sqrt(MANY))
+
+
+@pytest.mark.parametrize("across", [False, True])
+@pytest.mark.parametrize(("elastic", "scale"), [(0.05, 0.3), (0.1, 1.0)])
+def test_an_elastic_displacement_is_of_its_strength_in_halves_of_the_image(
+    elastic: float, scale: float, across: bool
+) -> None:
+    """A ramp says where each pixel came from."""
+    side = 16
+    ramp = (2 * torch.arange(side) + 1) / side - 1
+    images = (ramp[:, None] if across else ramp).expand(MANY, 1, side, side)
+    by = (augment(images, only(elastic=elastic, elastic_scale=scale), generator=generator()) - images)[:, 0]
+    inside = by[:, 6:10, 6:10].double().numpy()
+    assert inside.std() == pytest.approx(elastic, rel=0.03)
+    assert inside.mean() == pytest.approx(0, abs=5 * elastic / math.sqrt(MANY))
+    assert by[0].std() > 0  # not a shift
+
+
+def test_an_elastic_displacement_comes_beside_the_affine_map() -> None:
+    """Half a turn and the displacement: the same as the turned image displaced."""
+    images = pictures(3, side=12)
+    shown = only(elastic=0.1, rotate=math.pi)
+    displacement = 0.1 * smooth_fields(draws(3), torch.Size((12, 12)), scale=0.3, dtype=torch.float32)
+    maps = affine_maps(shown, Fixed(3, 1.0))
+    still = torch.eye(2, 3).expand(3, 2, 3)
+    turned = torch.rot90(images, 2, (2, 3))
+    torch.testing.assert_close(
+        warp(images, maps, displacement), warp(turned, still, -displacement), atol=1e-4, rtol=0
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_thicken_is_scipys_gray_dilation_and_erosion(channels: int) -> None:
+    images = pictures(2, channels, side=11)
+    window = (1, 1, 3, 3)
+    for by, reference in ((1.0, ndimage.grey_dilation), (-1.0, ndimage.grey_erosion)):
+        whole = reference(images.numpy(), size=window, mode="nearest")
+        np.testing.assert_allclose(thicken(images, torch.full((2, 1, 1, 1), by)).numpy(), whole, atol=1e-6)
+        half = thicken(images, torch.full((2, 1, 1, 1), by / 2)).numpy()
+        np.testing.assert_allclose(half, (images.numpy() + whole) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("strength", [0.4, 1.0])
+def test_morphology_is_the_half_width_of_a_uniform_law(strength: float) -> None:
+    """Of a bright and a dark dot one grows: the degree is how bright, or dark, their neighbours become."""
+    images = torch.full((MANY, 1, 5, 9), 0.5)
+    images[..., 2, 2], images[..., 2, 6] = 1, 0
+    views = augment(images, only(morphology=strength), generator=generator())
+    degree = (2 * (views[:, 0, 1, 1] + views[:, 0, 1, 5] - 1)).double().numpy()
+    assert stats.kstest((degree + strength) / (2 * strength), "uniform").pvalue > 0.001

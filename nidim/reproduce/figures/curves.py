@@ -81,7 +81,7 @@ KNN = Mark("nearest neighbours", PALETTE[2], marker="s", size=6)
 MLP = Mark("MLP", PALETTE[3], marker="D", size=4)
 USED = (("linear", LINEAR), ("knn", KNN), ("mlp", MLP))
 TIMES = " ×"
-APART = 0.35
+APART = 0.45
 """Of a row that is no multiple of the default, in such multiples."""
 
 

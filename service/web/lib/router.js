@@ -21,13 +21,13 @@ export function go(path, query) {
   location.hash = link(path, query);
 }
 
-/** Show the view of the address now and whenever it changes. */
-export function start(main, { onShow, onError }) {
+/** Show the view of the address now and whenever it changes; `otherwise(path)` where an address has none. */
+export function start(main, { onShow, onError, otherwise }) {
   const show = async () => {
     leaving.abort();
     const { signal } = (leaving = new AbortController());
     const [path, query = ""] = (location.hash.slice(1) || "/").split("?");
-    const { view, params } = matching(path);
+    const { view, params } = matching(path) ?? { view: () => otherwise(path) };
     onShow(path);
     main.setAttribute("aria-busy", "true");
     try {
@@ -57,7 +57,16 @@ export function start(main, { onShow, onError }) {
 function matching(path) {
   for (const { pattern, names, view } of routes) {
     const found = path.match(pattern);
-    if (found) return { view, params: Object.fromEntries(names.map((name, i) => [name, decodeURIComponent(found[i + 1])])) };
+    if (found) return { view, params: Object.fromEntries(names.map((name, i) => [name, decoded(found[i + 1])])) };
   }
-  return { view: routes[0].view, params: {} };
+  return null;
+}
+
+/** A part of an address, as it stands where somebody has typed a % that begins no code. */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
