@@ -22,6 +22,7 @@ from nidim.given import (
     NewFile,
     changes_option,
     dataset_options,
+    images_argument,
     load_dataset,
     read_images,
     read_spec,
@@ -265,9 +266,7 @@ def evaluate(
 
 @main.command(cls=LocalOrServer, remote="nidim.remote.rows:embed")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument(
-    "images", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+@images_argument("images")
 @vectors.output_option
 @click.option("--noisy", is_flag=True, help="f(x) + Z instead of f(x).")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="of the noise")
@@ -282,7 +281,10 @@ def embed(
     skip_bad: bool,
     as_json: bool,
 ) -> None:
-    """Embed IMAGES (PNG, JPEG, WebP, BMP, GIF, TIFF) with the encoder in DIRECTORY; row i is image i."""
+    """Embed IMAGES (PNG, JPEG, WebP, BMP, GIF, TIFF) with the encoder in DIRECTORY; row i is image i.
+
+    A folder stands for the images in it and below, sorted by path: --json gives them as "files".
+    """
     vectors.require_place(output, as_json)
     from nidim import bundle
 
@@ -291,8 +293,8 @@ def embed(
     prepared = read_images(encoder.preprocessing, images, bad=bad if skip_bad else None, hint=SKIP_HINT)
     rows = encoder.embed_noisy(prepared, seed=seed) if noisy else encoder.embed(prepared)
     rows[bad] = math.nan
-    skipped = [str(images[i]) for i in bad]
-    vectors.show_rows(rows, "embeddings", str(directory), output=output, as_json=as_json, skipped=skipped)
+    shown = vectors.Files(images, bad)
+    vectors.show_rows(rows, "embeddings", str(directory), output=output, as_json=as_json, files=shown)
 
 
 @main.command(cls=LocalOrServer, remote="nidim.remote.rows:sample")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from nidim.given import NewFile, read_images
+from nidim.given import NewFile, images_argument, read_images
 from nidim.remote import show
 
 ENDINGS = (".onnx", ".pt2")
@@ -14,7 +14,7 @@ ENDINGS = (".onnx", ".pt2")
 
 @click.command()
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("images", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@images_argument("images", required=False)
 @click.option("-o", "--output", type=NewFile(), required=True, help="FILE.onnx or FILE.pt2")
 @show.json_option
 def export(directory: Path, images: tuple[Path, ...], output: Path, as_json: bool) -> None:

@@ -48,6 +48,35 @@ class NewFile(click.Path):
         return found
 
 
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+def images_argument(name: str, *, required: bool = True) -> Any:
+    """Image files, as many as one likes; a folder stands for the images in it and below, sorted by path."""
+    path = click.Path(exists=True, path_type=Path)
+    return click.argument(name, nargs=-1, required=required, type=path, callback=_with_folders)
+
+
+def _with_folders(
+    context: click.Context, parameter: click.Parameter, given: tuple[Path, ...]
+) -> tuple[Path, ...]:
+    found: list[Path] = []
+    for path in given:
+        inside = sorted(_images_below(path)) if path.is_dir() else [path]
+        if not inside:
+            raise click.BadParameter(f"{path} holds no {', '.join(IMAGE_ENDINGS)}", context, parameter)
+        found.extend(inside)
+    return tuple(found)
+
+
+def _images_below(folder: Path) -> Iterator[Path]:
+    """Hidden files and folders are left out, as are files of other endings."""
+    for path in folder.rglob("*"):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in IMAGE_ENDINGS and path.is_file() and not hidden:
+            yield path
+
+
 _dataset_options = [
     click.option(
         "--data",

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nidim.given import SKIP_HINT, read_images
+from nidim.given import SKIP_HINT, images_argument, read_images
 from nidim.remote.scores import (
     embeddings_of,
-    files_argument,
     output_option,
     readable,
     show_scores,
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=LocalOrServer, remote="nidim.remote.rows:score")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@files_argument
+@images_argument("files")
 @skip_option
 @output_option
 @json_option

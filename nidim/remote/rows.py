@@ -10,14 +10,14 @@ import click
 import numpy as np
 
 from nidim.client import BadImage, Client
-from nidim.given import SKIP_HINT
+from nidim.given import SKIP_HINT, images_argument
 from nidim.remote import scores, vectors
 from nidim.remote.options import asks_server
 
 
 @click.command()
 @click.argument("encoder")
-@scores.files_argument
+@images_argument("files")
 @vectors.output_option
 @click.option("--noisy", is_flag=True, help="f(x) + Z instead of f(x).")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="of the noise")
@@ -33,16 +33,19 @@ def embed(
     seed: int,
     skip_bad: bool,
 ) -> None:
-    """Embed image FILES with ENCODER of a server; row i is file i."""
+    """Embed image FILES with ENCODER of a server; row i is file i.
+
+    A folder stands for the images in it and below, sorted by path: --json gives them as "files".
+    """
     vectors.require_place(output, as_json)
     found = client.encoder(encoder)
     with _naming_bad(files, as_json):
         rows = found.embed(
             files, noisy=noisy, seed=seed if noisy else None, on_error="null" if skip_bad else "fail"
         )
-    lost = np.flatnonzero(np.isnan(rows).all(axis=1)) if skip_bad else ()
-    skipped = [str(files[i]) for i in lost]
-    vectors.show_rows(rows, "embeddings", found.ref, output=output, as_json=as_json, skipped=skipped)
+    lost = np.flatnonzero(np.isnan(rows).all(axis=1)).tolist() if skip_bad else []
+    shown = vectors.Files(files, lost)
+    vectors.show_rows(rows, "embeddings", found.ref, output=output, as_json=as_json, files=shown)
 
 
 @click.command()
@@ -72,7 +75,7 @@ def sample(
 
 @click.command()
 @click.argument("encoder")
-@scores.files_argument
+@images_argument("files")
 @scores.skip_option
 @scores.output_option
 @asks_server

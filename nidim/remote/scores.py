@@ -17,9 +17,6 @@ UNRANKED = (
 )
 FIGURES = ("log p / nats", "p-value", "conformal p")
 
-files_argument = click.argument(
-    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
 skip_option = click.option(
     "--skip-bad", is_flag=True, help="A bad image has no scores (NaN, null, –), instead of an error."
 )
@@ -88,12 +85,14 @@ def show_scores(
         save_array(output, np.stack([log_prob, p_value, ranks], axis=1), tell=not as_json)
     if p_conformal is None:
         click.secho(UNRANKED, fg="yellow", err=True)
+    names = None if files[0].suffix == ".npy" else [str(file) for file in files]
     ranked = None if p_conformal is None else p_conformal.tolist()
     if as_json:
         scores = {"log_prob": log_prob.tolist(), "p_value": p_value.tolist(), "p_conformal": ranked}
-        show.echo_json(scores)
+        show.echo_json(scores if names is None else {**scores, "files": names})
     elif output is None:
-        names = [str(file) for file in files] if len(files) == len(log_prob) else range(len(log_prob))
         columns = (log_prob.tolist(), p_value.tolist(), ranked or [None] * len(log_prob))
         shown = ([None if value != value else value for value in column] for column in columns)
-        show.table(("image or row", *FIGURES), zip(names, *shown, strict=True), right=FIGURES)
+        show.table(
+            ("image or row", *FIGURES), zip(names or range(len(log_prob)), *shown, strict=True), right=FIGURES
+        )

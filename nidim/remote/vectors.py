@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -22,6 +22,20 @@ output_option = click.option(
 )
 
 
+class Files(NamedTuple):
+    """Whose rows are shown, in their order, and the indices of those that have none."""
+
+    paths: tuple[Path, ...]
+    bad: list[int]
+
+    def told(self) -> dict[str, list[str]]:
+        """For programs."""
+        return {
+            "files": [str(path) for path in self.paths],
+            "skipped": [str(self.paths[i]) for i in self.bad],
+        }
+
+
 def require_place(output: Path | None, as_json: bool) -> None:
     """Raises UsageError where the rows would go nowhere."""
     if output is None and not as_json:
@@ -35,14 +49,14 @@ def show_rows(
     *,
     output: Path | None,
     as_json: bool,
-    skipped: list[str] | None = None,
+    files: Files | None = None,
 ) -> None:
-    """The rows (n, d) as .npy, or under ``name`` as JSON. ``skipped``: files that have no row; None: not of files."""
+    """The rows (n, d) as .npy, or under ``name`` as JSON. ``files``: whose they are; None: not of files."""
     if output is not None:
         save_array(output, rows, tell=not as_json)
     if not as_json:
         return
-    told: dict[str, Any] = {} if skipped is None else {"skipped": skipped}
+    told: dict[str, Any] = {} if files is None else files.told()
     if output is None:
         show.echo_json({"encoder": encoder, "dim": rows.shape[1], name: rows.tolist(), **told})
     else:

@@ -139,6 +139,10 @@ def test_downloaded_files_work_without_the_server(
         nidim(words[0], "gauss", *words[2:], "-o", tmp_path / "there.npy", "--server", server.url)
         here, there = (np.load(tmp_path / f"{name}.npy", allow_pickle=False) for name in ("here", "there"))
         np.testing.assert_allclose(here, there, atol=1e-5)
+    folder = Path(files[0]).parent
+    for words in (("gauss", "--server", server.url), (tmp_path / "gauss",)):
+        told = json.loads(nidim("embed", *words, folder, "--json").stdout)
+        assert told["files"] == sorted(str(path) for path in folder.glob("*.png"))
     for given in (files, [tmp_path / "here.npy"]):
         local = json.loads(nidim("score", tmp_path / "gauss", *given, "--json").stdout)
         remote = json.loads(nidim("score", "gauss", *given, "--json", "--server", server.url).stdout)

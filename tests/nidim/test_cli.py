@@ -583,7 +583,8 @@ def test_rows_for_programs_are_those_of_the_file(trained: Path, tmp_path: Path) 
     told = document(*words, "-o", tmp_path / "z.npy")
     skipped = [str(images[1])]
     place = {"encoder": str(trained), "output": str(tmp_path / "z.npy")}
-    assert told == {**place, "shape": [3, 2], "skipped": skipped}
+    files = [str(path) for path in images]
+    assert told == {**place, "shape": [3, 2], "files": files, "skipped": skipped}
     shown = document(*words)
     rows = np.load(tmp_path / "z.npy", allow_pickle=False)
     assert (shown["encoder"], shown["dim"], shown["skipped"]) == (str(trained), 2, skipped)
@@ -595,6 +596,30 @@ def test_rows_for_programs_are_those_of_the_file(trained: Path, tmp_path: Path) 
     assert document(*drawn) == {"encoder": str(trained), "dim": 2, "samples": rows.tolist()}
     for words in (("embed", trained, images[0]), ("sample", trained)):
         assert "where the rows go (or --json)" in refused(*words)
+
+
+def test_a_folder_stands_for_the_images_in_it_and_below(trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "scans"
+    (folder / "b").mkdir(parents=True)
+    (folder / ".hidden").mkdir()
+    last, first, top = (
+        path.rename(folder / name)
+        for path, name in zip(images_in(tmp_path, 3), ("b/2.PNG", "b/1.png", "z.png"), strict=True)
+    )
+    for name in ("notes.txt", ".hidden/1.png", ".z.png"):
+        (folder / name).write_bytes(b"no image")
+    alone = images_in(tmp_path, 1)
+    expected = [str(path) for path in (first, last, top, *alone)]
+    told = document("embed", trained, folder, *alone, "--json")
+    assert (told["files"], told["skipped"]) == (expected, [])
+    assert told["embeddings"] == document("embed", trained, *expected, "--json")["embeddings"]
+    scores = document("score", trained, folder, *alone, "--json")
+    assert scores == document("score", trained, *expected, "--json")
+    assert scores["files"] == expected
+    (tmp_path / "none").mkdir()
+    assert f"{tmp_path / 'none'} holds no .png, .jpg" in refused(
+        "embed", trained, tmp_path / "none", "--json"
+    )
 
 
 def test_errors_for_programs_are_json_on_standard_error(trained: Path, tmp_path: Path) -> None:
