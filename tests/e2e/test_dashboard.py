@@ -323,7 +323,8 @@ def test_an_unknown_address_says_so(tab: Tab, address: str) -> None:
 def test_an_address_with_a_stray_percent_sign_is_looked_up(tab: Tab) -> None:
     tab.open("#/encoders/100%")
     tab.page.get_by_role("heading", name="Not here").wait_for()
-    assert "100%" in tab.page.get_by_role("alert").text_content()
+    assert "There is no such encoder" in tab.page.get_by_role("alert").text_content()
+    assert "404" in tab.errors.pop(), "the one that the browser tells"
 
 
 def test_new_pictures_are_drawn(tab: Tab, digits: tuple[bytes, bytes]) -> None:
