@@ -3,8 +3,8 @@
     python -m benchmarks.mnist_choices --datasets-dir DIR NAME '{"encoder": {"kind": "conv", "dim": 16}, ...}'
 
 NAME is the file under benchmarks/results/mnist-choices/ that keeps spec, figures, hardware and versions; the JSON is
-what the spec changes of the default. Without NAME the stored runs are listed. Beside the held-out images stand as many
-of those that were trained on: where their law is nearer, the rest is generalisation, not training.
+what the spec changes of the default of its git revision. Without NAME the stored runs are listed. Beside the held-out
+images stand as many of those that were trained on: where their law is nearer, the rest is generalisation, not training.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ def run(name: str, overrides: dict[str, object], datasets_dir: Path) -> None:
         "name": name,
         "changed": overrides,
         "wall_s": round(time.monotonic() - began, 1),
+        "spec": config["spec"],
         "resolved": config["resolved"],
         "provenance": config["provenance"],
         "training_images": {"hz_p": own.hz_p, "hz_reject": own.hz_reject, "sw2_ratio": own.sw2.ratio},

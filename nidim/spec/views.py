@@ -57,13 +57,13 @@ class HandwritingAugmentation(DigitsAugmentation):
 
     kind: Literal["handwriting"] = "handwriting"  # type: ignore[assignment]
     elastic: float = Field(
-        0.1,
+        0.06,
         ge=0,
         le=1,
         description="standard deviation of an elastic displacement of every pixel, in halves of the image",
     )
     morphology: float = Field(
-        0.7, ge=0, le=1, description="largest degree of a grayscale dilation or erosion by 3 × 3 pixels"
+        0.5, ge=0, le=1, description="largest degree of a grayscale dilation or erosion by 3 × 3 pixels"
     )
 
 

@@ -388,6 +388,28 @@ def test_two_stages_with_the_exact_critic_have_more_noise(changes: dict, sigma: 
     assert TrainSpec.model_validate(full.model_dump(mode="json")).filled(facts) == full
 
 
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({}, "handwriting"),
+        ({"encoder": {"kind": "conv", "dim": 8}}, "handwriting"),
+        ({"image_size": 20}, "handwriting"),
+        ({"image_size": 19}, "digits"),
+        ({"encoder": {"kind": "conv", "dim": 2}}, "digits"),
+        ({"encoder": {"kind": "conv", "dim": 64}}, "digits"),
+        ({"method": {"kind": "infomax"}}, "digits"),
+        ({"augmentation": {"kind": "digits", "elastic": 0.1}}, "digits"),
+    ],
+    ids=str,
+)
+def test_views_of_two_stages_vary_the_strokes_where_that_was_tried(changes: dict, kind: str) -> None:
+    facts = DatasetFacts(name="mnist", n_train=60_000, n_test=10_000, height=28, width=28, channels=1)
+    found = TrainSpec.model_validate({"dataset": "mnist", **changes}).filled(facts).augmentation
+    assert found.kind == kind
+    assert (found.elastic > 0) == (kind == "handwriting" or "augmentation" in changes)
+    assert (found.morphology > 0) == (kind == "handwriting")
+
+
 def test_every_part_has_a_schema_with_bounds() -> None:
     schema = TypeAdapter(TrainSpec).json_schema()
     text = str(schema)
