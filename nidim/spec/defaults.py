@@ -52,6 +52,8 @@ in the first stage: linear .966 and .975, kNN .980 and .983, MLP .983 and .985, 
 W2 over its floor 2.21 and 2.20; with BHEP of weight 10 and 18 epochs .975, .983, .984, .054, 2.44. Of weight 50 and
 with 90 epochs .978, .980, .984, .203 and 2.10: nearer to the law still, for an hour of a core.
 """
+SMALL_COLOR = 40
+"""Pixels a side up to which colour images are not blurred."""
 STROKES_FROM = 20
 """Pixels a side from which views of gray images also have their strokes bent and made thicker or thinner, by default.
 
@@ -150,7 +152,7 @@ def _augmentation(facts: DatasetFacts, size: int, *, strokes: bool) -> views.Aug
             if strokes and size >= STROKES_FROM
             else views.DigitsAugmentation()
         )
-    return views.Color32Augmentation() if size <= 40 else views.ColorAugmentation()
+    return views.Color32Augmentation() if size <= SMALL_COLOR else views.ColorAugmentation()
 
 
 def _noise(normalization: matching.Normalization | None, dim: int, n_heldout: int) -> matching.Noise:
