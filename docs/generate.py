@@ -134,8 +134,8 @@ def _rules() -> list[str]:
         f"channel, and σ is {rules.CHANNEL_SIGMA} times as large.",
         f"- The sliced term stands beside Gaussian noise from d = {exact} on, and below that in two stages.",
         f"- `augmentation` is `digits` for gray images, `handwriting` in two stages from d = {exact} on if images have "
-        f"{rules.STROKES_FROM} pixels a side or more; `color32` for colour up to {rules.SMALL_COLOR} pixels, beyond that "
-        "`color`.",
+        f"{rules.STROKES_FROM} pixels a side or more; `color32` for colour up to {rules.SMALL_COLOR} pixels, beyond "
+        "that `color`.",
         f"- `epochs` so that about as many images are shown, 8 to 400: {shown}; of two stages the second has "
         f"{rules.SECOND_STAGE} times as many, from d = {exact} on {rules.LONG_SECOND_STAGE} times.",
     ]

@@ -1,4 +1,4 @@
-"""``python docs/views.py DIR``: images/views.png, some images of MNIST (torchvision's root DIR) and views of each kind."""
+"""``python docs/views.py DIR``: images/views.png, images of MNIST (in torchvision's root DIR) and views of them."""
 
 from __future__ import annotations
 
