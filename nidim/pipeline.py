@@ -15,15 +15,18 @@ import torch
 from numpy.typing import NDArray
 
 from nidim import __version__, bundle, machine
+from nidim.augment import augment
 from nidim.capacity import Resolved, resolve
 from nidim.card import model_card
 from nidim.checkpoint import Checkpoint
 from nidim.data import Dataset
 from nidim.embedding import embed, embed_views
+from nidim.encoders import scale
 from nidim.evaluate import Embedded, Report, evaluate, page
 from nidim.priors import Prior, make_prior, noisy_prior
 from nidim.spec import FullSpec, TrainSpec
 from nidim.spec.generator import FullGeneratorSpec, ResolvedGenerator
+from nidim.spec.views import Augmentation
 from nidim.staged import fit_in_stages
 from nidim.train import Fitted, Progress
 from nidim.warp import build_warp
@@ -34,6 +37,8 @@ EMBEDDINGS_SHOWN = 3000
 VIEWED_IMAGES, VIEWS = {"full": 250, "quick": 50}, 4
 """Held-out images of which views are embedded for the section ``representation`` of the report, by the level of the
 evaluation; views of each."""
+IMAGES_SEEN, VIEWS_SEEN = 6, 5
+"""Held-out images that the page shows, and views of each."""
 PARITY_IMAGES = 8
 
 
@@ -123,7 +128,7 @@ def run(
         spec=full,
         resolved=fitted.resolved,
         report={**report.model_dump(mode="json"), "history": fitted.history},
-        page=render_page(prior, fitted, dataset, embedded, report, seed=full.seed),
+        page=render_page(full, prior, fitted, dataset, embedded, report),
         card=model_card(full, fitted.resolved, report, facts, law=prior.name),
         provenance=facts,
         onnx=onnx,
@@ -182,9 +187,9 @@ def evaluate_fitted(
 
 
 def render_page(
-    prior: Prior, fitted: Fitted, dataset: Dataset, embedded: Embedded, report: Report, *, seed: int
+    spec: FullSpec, prior: Prior, fitted: Fitted, dataset: Dataset, embedded: Embedded, report: Report
 ) -> str:
-    """The report for people; ``seed``: of the draws that are shown."""
+    """The report for people."""
     shown = np.random.default_rng(0).permutation(len(embedded.test))[:EMBEDDINGS_SHOWN]
     labels = embedded.test_labels
     return page.render(
@@ -195,7 +200,8 @@ def render_page(
         labels=labels[shown] if labels is not None else None,
         prior=prior,
         noisy=noisy_prior(prior, fitted.resolved),
-        nearest=nearest_to_draws(prior, embedded.test, dataset.test.images, seed=seed),
+        nearest=nearest_to_draws(prior, embedded.test, dataset.test.images, seed=spec.seed),
+        views=some_views(dataset.test.images, spec.augmentation, seed=spec.seed),
         classes=dataset.classes or None,
     )
 
@@ -214,6 +220,18 @@ def nearest_to_draws(
         order = np.argsort(np.square(places - draw).sum(1))[:NEIGHBOURS_SHOWN]
         rows.append(np.asarray(images[np.sort(order)])[np.argsort(np.argsort(order))])
     return rows
+
+
+def some_views(
+    images: NDArray[np.uint8], augmentation: Augmentation, *, seed: int
+) -> list[NDArray[np.uint8]]:
+    """A few of ``images`` (n, h, w, c), each with views of it: one array (1 + views, h, w, c) an image."""
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:IMAGES_SEEN])
+    originals = scale(torch.from_numpy(np.asarray(images[chosen])))
+    generator = torch.Generator().manual_seed(seed)
+    seen = [augment(originals, augmentation, generator=generator) for _ in range(VIEWS_SEEN)]
+    shown = torch.stack([originals, *seen], dim=1).clamp(0, 1).mul(255).round().to(torch.uint8)
+    return list(shown.permute(0, 1, 3, 4, 2).numpy())
 
 
 def provenance_of(

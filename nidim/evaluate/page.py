@@ -52,6 +52,7 @@ def render(
     prior: Prior,
     noisy: Prior,
     nearest: Sequence[NDArray[np.uint8]] | None = None,
+    views: Sequence[NDArray[np.uint8]] | None = None,
     baseline: Report | None = None,
     classes: Sequence[str] | None = None,
 ) -> str:
@@ -66,6 +67,7 @@ def render(
         prior: the law promised to f(X).
         noisy: the law promised to f(X)+Z.
         nearest: for each of a few prior draws, its nearest held-out images, uint8 (k, h, w, c), nearest first.
+        views: of each of a few held-out images, itself and views of it as the training made them, (k, h, w, c).
         baseline: the report of the same encoder trained without noise.
         classes: names of the classes, for the legend.
     """
@@ -84,6 +86,7 @@ def render(
         legend=_legend(labels, classes),
         training=_training(report, history),
         nearest=[[png(image) for image in images] for images in nearest or ()],
+        views=[[png(image) for image in images] for images in views or ()],
         head=tables.COMPARISON_HEAD,
         rows=_comparison(report, baseline),
         tested=_battery_tables(report.promised),

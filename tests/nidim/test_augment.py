@@ -24,6 +24,7 @@ from nidim.augment import (
     to_gray,
     warp,
 )
+from nidim.pipeline import some_views
 from nidim.spec.views import NoiseAugmentation
 
 MANY = 4000
@@ -422,3 +423,18 @@ def test_morphology_is_the_half_width_of_a_uniform_law(strength: float) -> None:
     views = augment(images, only(morphology=strength), generator=generator())
     degree = (2 * (views[:, 0, 1, 1] + views[:, 0, 1, 5] - 1)).double().numpy()
     assert stats.kstest((degree + strength) / (2 * strength), "uniform").pvalue > 0.001
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_page_shows_an_image_and_views_of_it(channels: int) -> None:
+    images = (255 * pictures(9, channels, side=12)).permute(0, 2, 3, 1).to(torch.uint8).numpy()
+    shown = some_views(images, only(), seed=3)
+    assert [found.shape for found in shown] == [(6, 12, 12, channels)] * 6
+    for found in shown:
+        assert any((found == image).all() for image in images), "without a strength a view is the image"
+    moved = some_views(images, only(rotate=0.5), seed=3)
+    for found, still in zip(moved, shown, strict=True):
+        np.testing.assert_array_equal(found[0], still[0])
+        assert len({view.tobytes() for view in found}) == len(found)
+    np.testing.assert_array_equal(np.stack(moved), np.stack(some_views(images, only(rotate=0.5), seed=3)))
+    assert len(some_views(images[:2], only(), seed=0)) == 2

@@ -114,6 +114,7 @@ def test_training_leaves_a_whole_bundle_and_no_checkpoint(trained: Path) -> None
 
 def test_the_page_stands_alone(trained: Path) -> None:
     page = (trained / "report.html").read_text()
+    assert page.count('alt="View 1 of it"') == 6
     assert "<svg" in page
     references = re.findall(r"""(?:src|href)=["']([^"']+)""", page)
     assert all(r.startswith(("data:", "#")) for r in references), references

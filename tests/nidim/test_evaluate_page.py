@@ -199,9 +199,20 @@ def test_images_and_a_baseline_are_shown():
     report, given = made("normal")
     rng = np.random.default_rng(0)
     nearest = [rng.integers(0, 256, (3, 8, 8, c), dtype=np.uint8) for c in (1, 3)]
-    html = page.render(report, title="made", history=HISTORY, nearest=nearest, baseline=report, **given)
+    views = [rng.integers(0, 256, (4, 8, 8, 1), dtype=np.uint8) for _ in range(2)]
+    html = page.render(
+        report, title="made", history=HISTORY, nearest=nearest, views=views, baseline=report, **given
+    )
     images = [values for tag, values in read(html).tags if tag == "img"]
-    assert len(images) == 6
+    assert len(images) == 14
+    assert [values["alt"] for values in images[6:11]] == [
+        "Held-out image 1",
+        "View 1 of it",
+        "View 2 of it",
+        "View 3 of it",
+        "Held-out image 2",
+    ]
+    assert images[10]["src"] == page.png(views[1][0])
     assert all(values["alt"] for values in images)
     assert "trained without noise" in html
 
