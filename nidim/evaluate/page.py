@@ -30,6 +30,8 @@ Floats = NDArray[np.float64]
 _TEMPLATE = Path(__file__).with_name("report.html")
 _DRAWS_SEED = 20
 _CLASSES_IN_LEGEND = 10
+_SIDE_SHOWN = 96
+"""Twice what a picture has on the page: there are dozens, and a page of large ones would be megabytes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,10 +237,12 @@ def _battery_tables(battery: Any) -> dict[str, Any] | None:
 
 
 def png(image: NDArray[np.uint8]) -> str:
-    """A uint8 image (h, w) or (h, w, c) as a PNG data URI."""
+    """A uint8 image (h, w) or (h, w, c) as a PNG data URI, of ``_SIDE_SHOWN`` pixels a side at most."""
     pixels = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", optimize=True)
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    picture.thumbnail((_SIDE_SHOWN, _SIDE_SHOWN))
+    picture.save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

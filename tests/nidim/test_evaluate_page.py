@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 from html.parser import HTMLParser
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from nidim.capacity import resolve
 from nidim.evaluate import Embedded, Report, evaluate, page, plots, sentence, svg, tables
@@ -215,6 +218,16 @@ def test_images_and_a_baseline_are_shown():
     assert images[10]["src"] == page.png(views[1][0])
     assert all(values["alt"] for values in images)
     assert "trained without noise" in html
+
+
+def test_large_images_are_shown_small():
+    large = np.random.default_rng(0).integers(0, 256, (512, 300, 3), dtype=np.uint8)
+    for image, size in ((large, (56, 96)), (large[:96, :50, :1], (50, 96)), (large[:8, :8, 0], (8, 8))):
+        text = page.png(image).removeprefix("data:image/png;base64,")
+        with Image.open(io.BytesIO(base64.b64decode(text))) as shown:
+            assert shown.size == size
+            if size[1] == len(image):
+                np.testing.assert_array_equal(np.asarray(shown), image.reshape(len(image), -1))
 
 
 def test_a_poor_report_still_makes_a_page():
