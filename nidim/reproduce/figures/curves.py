@@ -81,7 +81,7 @@ KNN = Mark("nearest neighbours", PALETTE[2], marker="s", size=6)
 MLP = Mark("MLP", PALETTE[3], marker="D", size=4)
 USED = (("linear", LINEAR), ("knn", KNN), ("mlp", MLP))
 TIMES = " ×"
-APART = 0.45
+APART = 0.6
 """Of a row that is no multiple of the default, in such multiples."""
 
 
@@ -121,7 +121,9 @@ def _over_strength(axes: Any, found: Found, value: Callable[[Run], float | None]
         _curve(axes, [(place, runs)], value, mark)
     names = [row.labels[0].partition(",")[0].replace(" ", "\n", 1) for row, _ in others]
     ticks = [strength for strength, _ in multiples]
-    axes.set_xticks([*ticks, *places], [*(f"{tick:g}" for tick in ticks), *names], fontsize=8.5)
+    axes.set_xticks(
+        [*ticks, *places], [*(f"{tick:g}".removeprefix("0") or "0" for tick in ticks), *names], fontsize=8.5
+    )
     axes.set_xlim(-0.1, max([*ticks, *places], default=0.0) + 0.2)
 
 
