@@ -209,6 +209,7 @@ def test_a_bad_image_may_cost_its_scores_alone(
     nidim: Any, ranked: Path, files: list[Path], tmp_path: Path
 ) -> None:
     whole = json.loads(nidim("score", ranked, *files, "--json").stdout)
+    assert whole.pop("files") == [str(path) for path in files]
     files[1].write_bytes(b"no image")
     expected = {key: [values[0], None, *values[2:]] for key, values in whole.items()}
     nidim("embed", ranked, *files, "--skip-bad", "-o", tmp_path / "z.npy")
@@ -218,6 +219,7 @@ def test_a_bad_image_may_cost_its_scores_alone(
         assert "--skip-bad" in refused
         for given in ([*files, "--skip-bad"], [tmp_path / "z.npy"]):
             found = json.loads(nidim("score", *at, *given, "--json").stdout)
+            assert ("files" in found) == ("--skip-bad" in given)
             for key, values in expected.items():
                 assert found[key][1] is None
                 assert found[key] == [value and pytest.approx(value, abs=1e-4) for value in values]
