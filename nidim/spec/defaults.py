@@ -58,10 +58,10 @@ STROKES_FROM = 20
 """Pixels a side from which views of gray images also have their strokes bent and made thicker or thinner, by default.
 
 That is of a training in two stages from ``REGULARIZED_FROM`` on. At d = 2 the law lost what accuracy gained
-(Henze–Zirkler p .411 and MLP .973, seed 0; .462 and .951 without), trainings in one stage were not tried. In images of
-8 pixels a stroke is one or two wide, and nothing came of it (``nidim reproduce augmentation``, d = 2). On the same images at
-d = 16, σ = .6, BHEP of weight 25, 9 + 18 epochs, with and without: linear .980 and .966, kNN .982 and .980, MLP .986
-and .983, Henze–Zirkler p .154 and .123, sliced W2 over its floor 2.3 and 2.2.
+(Henze–Zirkler p .411 and MLP .973, seed 0; .462 and .951 without); trainings in one stage were not tried. In images
+of 8 pixels a stroke is one or two wide, and nothing came of it (``nidim reproduce augmentation``, d = 2). On the same
+images at d = 16, σ = .6, BHEP of weight 25, 9 + 18 epochs, with and without: linear .980 and .966, kNN .982 and .980,
+MLP .986 and .983, Henze–Zirkler p .154 and .123, sliced W2 over its floor 2.3 and 2.2.
 """
 MOST_SIGMA, MOST_EPSILON = 0.75, 0.5
 """Of a default: beyond σ the channel carries less than half a nat a dimension, beyond ε less than its formula says."""
