@@ -27,9 +27,9 @@ KINDS = {
 }
 
 
-def main() -> None:
-    """Draw the figure."""
-    stored = load_builtin("mnist", root=Path(sys.argv[1])).train.images[list(CHOSEN)]
+def draw(root: Path, target: Path) -> None:
+    """The figure, from torchvision's root into a PNG file."""
+    stored = load_builtin("mnist", root=root).train.images[list(CHOSEN)]
     images = torch.from_numpy(stored.astype(np.float32) / 255).permute(0, 3, 1, 2)
     rows: dict[str, Tensor] = {"image": images}
     for name, kind in KINDS.items():
@@ -38,11 +38,11 @@ def main() -> None:
     panels = figure.subplots(len(rows), len(CHOSEN))
     for line, (name, views) in zip(panels, rows.items(), strict=True):
         for axes, view in zip(line, views, strict=True):
-            axes.imshow(view[0], cmap="gray", vmin=0, vmax=1)
+            axes.imshow(view[0].numpy(), cmap="gray", vmin=0, vmax=1)
             axes.set(xticks=[], yticks=[])
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
-    figure.savefig(TARGET, dpi=80)
+    figure.savefig(target, dpi=80)
 
 
 if __name__ == "__main__":
-    main()
+    draw(Path(sys.argv[1]), TARGET)

@@ -20,12 +20,10 @@ from nidim.errors import NidimError
 from nidim.given import (
     SKIP_HINT,
     NewFile,
-    changes_option,
     dataset_options,
     images_argument,
     load_dataset,
     read_images,
-    read_spec,
     require_free,
     require_trained_on,
     tell_other_name,
@@ -34,6 +32,7 @@ from nidim.given import (
 from nidim.remote import show, vectors
 from nidim.remote.switch import GROUP, OWN, LocalOrServer, options_of
 from nidim.resumable import CHECKPOINT, Stopped, resume_from, show_stored, showing_hooks
+from nidim.spec_file import changes_option, read_spec
 
 if TYPE_CHECKING:
     from nidim.evaluate import Report

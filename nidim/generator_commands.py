@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from nidim.given import changes_option, dataset_options, require_trained_on, tell_skipped
+from nidim.given import dataset_options, require_trained_on, tell_skipped
 from nidim.remote import show
 from nidim.remote.generators import generate_options, require_suffix, rows_of, show_images
 from nidim.remote.switch import LocalOrServer
 from nidim.resumable import CHECKPOINT, StopOnSignal, Stopped, keep_checkpoint, resume_from, show_stored
+from nidim.spec_file import changes_option, read_generator_spec
 
 if TYPE_CHECKING:
     from nidim.data import Dataset
-    from nidim.generate.train import Progress
-    from nidim.progress import TrainingDisplay
     from nidim.stored import Preprocessing
 
 
@@ -61,7 +59,7 @@ def generator(
     from nidim.generate import pipeline
     from nidim.generate.bundle import FILES
     from nidim.generate.report import sentence
-    from nidim.given import read_generator_spec, require_free
+    from nidim.given import require_free
     from nidim.pipeline import Hooks
     from nidim.progress import TrainingDisplay
 
@@ -89,7 +87,7 @@ def generator(
             hooks=Hooks(
                 on_phase=display.phase, on_checkpoint=keep_checkpoint(checkpoint), should_stop=stop.asked
             ),
-            on_step=functools.partial(_show, display),
+            on_step=display.step,
         )
     if outcome.manifest is None or outcome.report is None:
         raise Stopped(checkpoint)
@@ -100,18 +98,6 @@ def generator(
         return
     click.echo(sentence(outcome.report))
     click.echo(f"Wrote {out} (a hundred draws: {out / 'samples.png'}).")
-
-
-def _show(display: TrainingDisplay, at: Progress) -> None:
-    display.show(
-        epoch=at.epoch,
-        epochs=at.epochs,
-        step=at.step,
-        steps=at.steps,
-        images_per_s=at.images_per_s,
-        mi_nats=None,
-        capacity_nats=None,
-    )
 
 
 def _dataset(

@@ -37,7 +37,7 @@ EMBEDDINGS_SHOWN = 3000
 VIEWED_IMAGES, VIEWS = {"full": 250, "quick": 50}, 4
 """Held-out images of which views are embedded for the section ``representation`` of the report, by the level of the
 evaluation; views of each."""
-IMAGES_SEEN, VIEWS_SEEN = 6, 5
+IMAGES_SHOWN, VIEWS_SHOWN = 6, 5
 """Held-out images that the page shows, and views of each."""
 PARITY_IMAGES = 8
 
@@ -226,10 +226,10 @@ def some_views(
     images: NDArray[np.uint8], augmentation: Augmentation, *, seed: int
 ) -> list[NDArray[np.uint8]]:
     """A few of ``images`` (n, h, w, c), each with views of it: one array (1 + views, h, w, c) an image."""
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:IMAGES_SEEN])
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:IMAGES_SHOWN])
     originals = scale(torch.from_numpy(np.asarray(images[chosen])))
     generator = torch.Generator().manual_seed(seed)
-    seen = [augment(originals, augmentation, generator=generator) for _ in range(VIEWS_SEEN)]
+    seen = [augment(originals, augmentation, generator=generator) for _ in range(VIEWS_SHOWN)]
     shown = torch.stack([originals, *seen], dim=1).clamp(0, 1).mul(255).round().to(torch.uint8)
     return list(shown.permute(0, 1, 3, 4, 2).numpy())
 

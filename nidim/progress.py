@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from nidim.train import Progress as Step
+    from nidim.loop import Moment
 
 COLUMNS = (
     ("mi_nats", "Î", ".2f"),
@@ -49,16 +49,16 @@ class TrainingDisplay:
             self.bar.remove_task(self.after)  # it is over; after an error it says where
         self.bar.stop()
 
-    def step(self, at: Step) -> None:
-        """Show a :class:`nidim.train.Progress`."""
+    def step(self, at: Moment) -> None:
+        """Show the :class:`Progress` of an encoder's training or a generator's, which has no Î."""
         self.show(
             epoch=at.epoch,
             epochs=at.epochs,
             step=at.step,
             steps=at.steps,
             images_per_s=at.images_per_s,
-            mi_nats=at.mi_nats,
-            capacity_nats=at.capacity_nats,
+            mi_nats=getattr(at, "mi_nats", None),
+            capacity_nats=getattr(at, "capacity_nats", None),
         )
 
     def show(

@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from nidim.client import Client, Job
-from nidim.given import changes_option, read_generator_spec, read_spec
 from nidim.remote import show
 from nidim.remote.options import asks_server
+from nidim.spec_file import changes_option, read_generator_spec, read_spec
 
 STATES = click.Choice(["queued", "running", "succeeded", "failed", "cancelled"])
 COLUMNS = ("id", "state", "name", "epoch", "Î", "C", "created", "result or failure")

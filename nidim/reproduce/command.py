@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from nidim.given import changes_option, problems_told
 from nidim.remote import show
+from nidim.spec_file import changes_option, problems_told
 
 if TYPE_CHECKING:
     from nidim.reproduce.table import Row, Run, Scale, Store
@@ -152,7 +152,7 @@ def _changes_of(page: str) -> tuple[str, ...]:
 
 
 def _changed(row: Row, changes: tuple[str, ...]) -> Row:
-    from nidim.given import apply_change
+    from nidim.spec_file import apply_change
 
     values = copy.deepcopy(dict(row.changes))
     for change in changes:

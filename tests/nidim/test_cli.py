@@ -24,7 +24,7 @@ from nidim.checkpoint import load_checkpoint
 from nidim.cli import main
 from nidim.data import load_builtin
 from nidim.evaluate import Report, sentence
-from nidim.given import read_spec
+from nidim.spec_file import read_spec
 from tests.nidim.samples import arc
 
 SPEC = """

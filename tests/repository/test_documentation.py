@@ -8,8 +8,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from nidim.data import builtin_facts
 from nidim.spec import TrainSpec
@@ -26,17 +29,33 @@ PAGES = [
 BLOCKS = [block for page in blocks.pages() for block in blocks.blocks(page)]
 
 
-@pytest.fixture(scope="module")
-def generate():
-    found = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+def script(name: str) -> ModuleType:
+    """A script of the documentation."""
+    found = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     return module
 
 
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    return script("generate")
+
+
 @pytest.mark.parametrize("page", ["settings.md", "defaults.md", "rest.md"])
 def test_generated_pages_are_current(generate, page: str) -> None:
     assert (ROOT / "docs" / page).read_text() == generate.PAGES[page](), "run: python docs/generate.py"
+
+
+def test_the_picture_of_views_is_what_the_code_makes(real_data: Path, tmp_path: Path) -> None:
+    """Other fonts and versions move a few pixels; other views change them everywhere."""
+    views = script("views")
+    views.draw(real_data / "torchvision", tmp_path / "views.png")
+    stored, made = (
+        np.asarray(Image.open(path).convert("L"), float) for path in (views.TARGET, tmp_path / "views.png")
+    )
+    assert stored.shape == made.shape
+    assert np.abs(stored - made).mean() < 0.3, "run: python docs/views.py DIR"
 
 
 def prose(page: Path) -> str:
