@@ -215,8 +215,9 @@ def assemble(client: httpx.Client, found: dict[str, Any], datasets_dir: Path | N
     """Embed held-out images and draw from the prior over REST; the report of both encoders as one page."""
     from nidim.data import load_builtin
     from nidim.evaluate import Report, page, sentence
-    from nidim.pipeline import nearest_to_draws
+    from nidim.pipeline import nearest_to_draws, some_views
     from nidim.priors import prior_from_dict
+    from nidim.spec import FullSpec
 
     dataset = load_builtin(found["dataset"], root=datasets_dir)
     images = np.ascontiguousarray(dataset.test.images[:DRAWS])
@@ -229,6 +230,7 @@ def assemble(client: httpx.Client, found: dict[str, Any], datasets_dir: Path | N
         )
     )
     encoder = _get(client, "/v1/encoders/demo-noise")
+    config = _get(client, "/v1/encoders/demo-noise/files/config.json")
     prior = prior_from_dict(encoder["prior"])
     draws = _npy(
         client.post(
@@ -247,8 +249,9 @@ def assemble(client: httpx.Client, found: dict[str, Any], datasets_dir: Path | N
         embeddings=embeddings,
         labels=labels,
         prior=prior,
-        noisy=prior_from_dict(_get(client, "/v1/encoders/demo-noise/files/config.json")["noisy_prior"]),
+        noisy=prior_from_dict(config["noisy_prior"]),
         nearest=nearest_to_draws(prior, embeddings, images, seed=7),
+        views=some_views(images, FullSpec.model_validate(config["spec"]).augmentation, seed=7),
         baseline=baseline,
         classes=dataset.classes or None,
     )
