@@ -29,6 +29,7 @@ from service.settings import Settings
 from service.store import open_store
 from tests.chaos.load import npy
 from tests.chaos.processes import wait_for
+from tests.forking import Forked, fork_server
 
 SUCCESSORS = ("another process", "the next one")
 """Whether another process serves meanwhile, or clients wait in the socket's queue."""
@@ -38,13 +39,15 @@ HEADERS = {"Content-Type": "application/x-npy", "Accept": "application/x-npy"}
 
 
 class Fleet:
-    """API processes on one listening socket, as ``nidim up`` and socket activation start them."""
+    """API processes on one listening socket, as ``nidim up`` and socket activation start them; or ``forked``."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, forked: bool = False) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         port = self.listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        self._log = (directory.parent / "api.log").open("ab")
+        self._path = directory.parent / "api.log"
+        self._log = self._path.open("ab")
+        self._forked = forked
         self._env = {
             **os.environ,
             "NIDIM_DATA_DIR": str(directory),
@@ -52,15 +55,18 @@ class Fleet:
             "NIDIM_DECODE_PROCESSES": "1",
             "NIDIM_SERVE_THREADS": "1",
         }
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[subprocess.Popen[bytes] | Forked] = []
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> None:
+        if self._forked:
+            self.processes.append(fork_server(self.listener, self._env, self._path))
+            return
         command = [sys.executable, "-m", "service.serve", "--fd", str(self.listener.fileno())]
-        process = subprocess.Popen(
-            command, env=self._env, pass_fds=(self.listener.fileno(),), stdout=self._log, stderr=self._log
+        self.processes.append(
+            subprocess.Popen(
+                command, env=self._env, pass_fds=(self.listener.fileno(),), stdout=self._log, stderr=self._log
+            )
         )
-        self.processes.append(process)
-        return process
 
     def close(self) -> None:
         for process in self.processes:
@@ -71,12 +77,12 @@ class Fleet:
 
 
 @contextmanager
-def fleet(directory: Path) -> Iterator[Fleet]:
+def fleet(directory: Path, *, forked: bool = False) -> Iterator[Fleet]:
     """With an encoder, without processes yet."""
     store = open_store(Settings(data_dir=directory / "data"))
     register(store, "tiny", directory / "bundle", write_bundle(directory / "bundle"))
     store.close()
-    started = Fleet(directory / "data")
+    started = Fleet(directory / "data", forked=forked)
     try:
         yield started
     finally:

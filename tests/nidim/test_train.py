@@ -310,6 +310,32 @@ def test_bfloat16_is_measured_in_bfloat16() -> None:
     assert seen == {torch.float32, torch.bfloat16}
 
 
+@pytest.mark.parametrize(
+    ("half_of_few", "half", "chosen", "asked"),
+    [(10.0, 10.0, "float32", False), (1.5, 0.5, "bfloat16", True), (1.5, 0.95, "float32", True)],
+)
+def test_the_whole_batch_is_measured_in_bfloat16_only_if_a_few_images_are_not_slow(
+    half_of_few: float, half: float, chosen: str, asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nidim import hardware
+
+    measured: set[tuple[int, str]] = set()
+
+    def measure(network: torch.nn.Module, sample: torch.Tensor, dtype: str) -> float:
+        measured.add((len(sample), dtype))
+        plain, emulated = (0.01, 0.01 * half_of_few) if len(sample) < 64 else (1.0, half)
+        return emulated if dtype == "bfloat16" else plain
+
+    monkeypatch.setattr(hardware, "_measure", measure)
+    network = torch.nn.Linear(2, 2)
+    assert hardware.fastest(network, torch.rand(64, 1, 8, 8), steps=100) == chosen
+    assert ((64, "bfloat16") in measured) is asked
+    assert (4, "bfloat16") in measured
+    measured.clear()
+    assert hardware.fastest(network, torch.rand(64, 1, 8, 8), steps=10) == "float32"
+    assert measured == {(64, "float32")}
+
+
 def test_a_training_resumed_at_its_end_writes_no_checkpoint_again(images: np.ndarray) -> None:
     """It would look like progress to whoever counts attempts."""
     kept: list[Checkpoint] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -18,11 +17,12 @@ from service.queue import QUEUE
 from service.settings import Settings
 from service.store import Store, events, jobs, open_store
 from service.store.jobs import Job
+from tests.forking import Forked
 from tests.waiting import wait_for
+from tests.worker import play_worker
 from worker.runner import Outcome, run_job
 from worker.starting import Afresh, Start
 
-PLAY = Path(__file__).parent / "play_worker.py"
 SUBSTITUTE = Path(__file__).parent / "substitute_child.py"
 
 
@@ -171,12 +171,10 @@ class Workers:
         )
         self.env = {**os.environ, **{f"NIDIM_{name.upper()}": str(getattr(settings, name)) for name in names}}
         self.log = log
-        self.started: list[subprocess.Popen[bytes]] = []
+        self.started: list[Forked] = []
 
-    def start(self, play: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, str(PLAY), play]
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(command, env=self.env, stdout=log, stderr=log)
+    def start(self, play: str) -> Forked:
+        process = Forked(play_worker.main, play, env=self.env, log=self.log)
         self.started.append(process)
         return process
 

@@ -6,7 +6,6 @@ import io
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -23,6 +22,7 @@ from benchmarks.tiny_encoder import SIZE, register, write_bundle
 from service.settings import Settings
 from service.store import Store, open_store
 from service.store.encoders import Encoder
+from tests.forking import Forked, fork_server
 from tests.nidim.samples import arc
 
 
@@ -33,7 +33,7 @@ class Server:
     url: str
     store: Store
     settings: Settings
-    process: subprocess.Popen[bytes]
+    process: Forked
     log: Path
     client: httpx.Client = field(init=False)
 
@@ -50,21 +50,14 @@ class Server:
 
 @contextmanager
 def serving(directory: Path, **settings: Any) -> Iterator[Server]:
-    """``python -m service.serve`` on a socket that is listening already."""
+    """``service.serve`` on a socket that is listening already."""
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     values = {"data_dir": directory, "reaper_every_s": 0.5, "decode_processes": 1, **settings}
     env = {f"NIDIM_{name.upper()}": str(value) for name, value in values.items()}
     log = directory / "server.log"
     directory.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "service.serve", "--fd", str(listener.fileno())],
-            env={**os.environ, **env, "NIDIM_PORT": str(port)},
-            pass_fds=(listener.fileno(),),
-            stdout=output,
-            stderr=output,
-        )
+    process = fork_server(listener, {**os.environ, **env, "NIDIM_PORT": str(port)}, log)
     try:
         url = f"http://127.0.0.1:{port}"
         wait_until_alive(url, process, log)
@@ -84,7 +77,7 @@ def serving(directory: Path, **settings: Any) -> Iterator[Server]:
             listener.close()
 
 
-def wait_until_alive(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_until_alive(url: str, process: Forked, log: Path) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
