@@ -5,6 +5,9 @@ open the same database at once wait for each other: PostgreSQL by an advisory lo
 
 SQLite changes some tables only by building them anew, and dropping the old one would delete whatever refers to its
 rows. So foreign keys are not enforced during a migration there; they are checked, all of them, before it is committed.
+
+Alembic takes longer to import than the rest of the store, and hardly any start has something to migrate: it is imported
+when there is. Revisions are in order, and a script's file has the name of its revision in front.
 """
 
 from __future__ import annotations
@@ -13,12 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util.exc import CommandError
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, inspect, text
+
+from service.store.snapshot import VERSION_TABLE
 
 SCRIPTS = Path(__file__).parent / "migrations"
 ADVISORY_LOCK = 0x6E6964696D  # "nidim"
@@ -44,15 +44,12 @@ def migrate(engine: Engine, to: str | None = None) -> None:
 
 def head() -> str:
     """The revision that this program works with."""
-    found = ScriptDirectory.from_config(_config()).get_current_head()
-    assert found is not None
-    return found
+    return revisions()[-1]
 
 
 def revisions() -> list[str]:
     """Every revision, the first one first."""
-    walk = ScriptDirectory.from_config(_config()).walk_revisions()
-    return [script.revision for script in walk][::-1]
+    return sorted(script.name.partition("_")[0] for script in (SCRIPTS / "versions").glob("[0-9]*_*.py"))
 
 
 def revision(engine: Engine) -> str | None:
@@ -61,14 +58,11 @@ def revision(engine: Engine) -> str | None:
         return _revision(connection)
 
 
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
-    return config
-
-
 def _revision(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    found: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
+    return found
 
 
 def _lock(connection: Connection) -> None:
@@ -77,7 +71,12 @@ def _lock(connection: Connection) -> None:
 
 
 def _upgrade(connection: Connection, to: str) -> None:
-    config = _config()
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util.exc import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.attributes["connection"] = connection
     try:
         command.upgrade(config, to)

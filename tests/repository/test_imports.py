@@ -45,6 +45,15 @@ def test_an_encoder_is_loaded_without_what_exporting_needs() -> None:
     assert not loaded_by("import nidim.bundle").intersection({"sympy", "onnx", "onnxscript"})
 
 
+def test_alembic_is_loaded_where_there_is_something_to_migrate(tmp_path: Path) -> None:
+    opens = (
+        "from service.settings import Settings; from service.store import open_store\n"
+        f"open_store(Settings(data_dir={str(tmp_path)!r})).close()"
+    )
+    assert "alembic" in loaded_by(opens)
+    assert "alembic" not in loaded_by(f"{opens}\nimport service.app, worker.app")
+
+
 def test_the_names_of_the_data_room_are_there() -> None:
     import nidim.data
 
