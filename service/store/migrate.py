@@ -6,8 +6,8 @@ open the same database at once wait for each other: PostgreSQL by an advisory lo
 SQLite changes some tables only by building them anew, and dropping the old one would delete whatever refers to its
 rows. So foreign keys are not enforced during a migration there; they are checked, all of them, before it is committed.
 
-Alembic takes longer to import than the rest of the store, and hardly any start has something to migrate: it is imported
-when there is. Revisions are in order, and a script's file has the name of its revision in front.
+Alembic takes as long to import as SQLAlchemy, and hardly any start has something to migrate: it is imported when there
+is. Revisions are in order, and a script's file has the name of its revision in front.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def test_the_same_without_code(folder: Path) -> None:
     assert asked is not None
     assert written is not None
     assert json.loads(written[1]) == json.loads(asked[1])
-    done = shell(script.replace('"epochs": 30', '"epochs": 1'), folder)
+    done = shell(script.replace('"epochs": 30', '"epochs": 1, "evaluation": "quick"'), folder)
     assert done.returncode == 0, done.stderr
     assert json.loads((folder / "spec.json").read_text())["epochs"] == 1
     assert not (folder / "runs" / "digits").exists(), "that is where the session of Python writes"
