@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 
 from service.health import BlobWatch, BrokerWatch, degraded
@@ -148,6 +149,12 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+def taken(server: Any) -> set[int]:
+    """Ports of the clients whose connections the process has taken from its listener, which outlives it here."""
+    connections = psutil.Process(server.process.pid).net_connections("tcp")
+    return {c.raddr.port for c in connections if c.status == psutil.CONN_ESTABLISHED}
+
+
 def test_more_requests_than_may_be_at_work_are_told_so_at_once(
     start_server: Any, tmp_path: Any, add_encoder: Any, npy: Any, pictures: Any, is_problem: Any
 ) -> None:
@@ -240,9 +247,11 @@ def test_stopping_ends_streams_and_finishes_what_was_accepted(
 
         following = threading.Event()
         threads = [threading.Thread(target=follow), threading.Thread(target=embed)]
-        for thread in threads:
-            thread.start()
+        threads[0].start()
         assert following.wait(20)
+        before = taken(server)
+        threads[1].start()
+        wait_until(lambda: bool(taken(server) - before))
         time.sleep(0.1)
         server.process.send_signal(signal.SIGTERM)
         server.process.wait(20)
@@ -269,7 +278,8 @@ def test_an_accepted_request_is_answered_within_the_grace_or_told_to_come_again(
         head = f"POST {url} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-npy\r\n"
         request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
         with raw(server, request[:-1]) as late, raw(server, request[:-1]) as never:
-            time.sleep(0.2)  # both are accepted
+            wait_until(lambda: {late.getsockname()[1], never.getsockname()[1]} <= taken(server))
+            time.sleep(0.2)  # what they sent is read
             server.process.send_signal(signal.SIGTERM)
             wait_until(lambda: "Shutting down" in server.log.read_text())
             late.sendall(request[-1:])
