@@ -21,7 +21,7 @@ TRIALS = 3
 WORTH_MEASURING_S = 20.0
 GAIN = 1.1  # bfloat16 has to be faster by this factor to be chosen
 FEW = 16  # a first look takes the batch over this
-HOPELESS = 2.0  # bfloat16 that takes longer by this factor on a few images is not measured on all
+HOPELESS = 2.0  # a CPU that takes longer by this factor with bfloat16 on a few images is not asked about all
 
 
 def pick_device() -> str:
@@ -60,18 +60,24 @@ def fastest(network: nn.Module, sample: Tensor, *, steps: int) -> Dtype:
     """bfloat16 if a forward and backward pass measures faster by a tenth, else float32; each in its layout.
 
     The two are measured in turn and the fastest pass of each counts, so that a moment in which the machine was busy
-    does not decide. A training whose ``steps`` take seconds anyway stays in float32: measuring would cost more. Most
-    CPUs without an instruction for bfloat16 take ten times as long with it: a few images show that in a second, the
-    whole batch in a minute.
+    does not decide. A training whose ``steps`` take seconds anyway stays in float32: measuring would cost more. So
+    would a whole batch on a CPU without instructions for bfloat16, which takes several times as long with it.
     """
+    worth = _measure(network, sample, "float32") * steps > WORTH_MEASURING_S
     gains = False
-    if _measure(network, sample, "float32") * steps > WORTH_MEASURING_S:
-        plain, half = _in_turn(network, sample[: max(2, len(sample) // FEW)])
-        if half < HOPELESS * plain:
-            plain, half = _in_turn(network, sample)
-            gains = plain > GAIN * half
+    if worth and not _is_hopeless(network, sample):
+        plain, half = _in_turn(network, sample)
+        gains = plain > GAIN * half
     network.zero_grad(set_to_none=True)
     return "bfloat16" if gains else "float32"
+
+
+def _is_hopeless(network: nn.Module, sample: Tensor) -> bool:
+    """Whether a few images tell. On a GPU they tell how long a kernel takes to start, so it is not asked."""
+    if sample.device.type != "cpu":
+        return False
+    plain, half = _in_turn(network, sample[: max(2, len(sample) // FEW)])
+    return half > HOPELESS * plain
 
 
 def _in_turn(network: nn.Module, sample: Tensor) -> tuple[float, float]:

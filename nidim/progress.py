@@ -50,7 +50,7 @@ class TrainingDisplay:
         self.bar.stop()
 
     def step(self, at: Moment) -> None:
-        """Show the :class:`Progress` of an encoder's training or a generator's, which has no Î."""
+        """Show where the training of an encoder is, or that of a generator, which has no Î."""
         self.show(
             epoch=at.epoch,
             epochs=at.epochs,

@@ -83,7 +83,8 @@ class GeneratorSpec(Part):
     batch_size: Annotated[int, Field(ge=2, le=65_536)] | None = Field(None, description="images a step")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="of the networks; auto: bfloat16 where a measurement at the start says it pays",
+        description="of the networks; auto: bfloat16 where a measurement at the start says it pays (a CPU without "
+        "instructions for it takes several times as long with it)",
     )
     evaluation: Literal["full", "quick"] = Field(
         "full", description="quick: fewer images and one draw; seconds instead of minutes"

@@ -73,7 +73,7 @@ class TrainSpec(Part):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="of the forward pass; auto: bfloat16 where a measurement at the start says it pays (a CPU without "
-        "instructions for it takes ten times as long with it)",
+        "instructions for it takes several times as long with it)",
     )
     evaluation: Literal["full", "quick"] = Field(
         "full", description="quick: fewer subsamples and slices, no MLP probe; seconds instead of minutes"

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from service.settings import Settings
 from service.store import open_store
 from tests.chaos.load import npy
 from tests.chaos.processes import wait_for
-from tests.forking import Forked, fork_server
+from tests.forking import Forked
 
 SUCCESSORS = ("another process", "the next one")
 """Whether another process serves meanwhile, or clients wait in the socket's queue."""
@@ -38,16 +38,26 @@ IMAGES = 16
 HEADERS = {"Content-Type": "application/x-npy", "Accept": "application/x-npy"}
 
 
-class Fleet:
-    """API processes on one listening socket, as ``nidim up`` and socket activation start them; or ``forked``."""
+Start = Callable[[socket.socket, Mapping[str, str], Path], "subprocess.Popen[bytes] | Forked"]
+"""An API process on a socket that is listening, with an environment and a log."""
 
-    def __init__(self, directory: Path, *, forked: bool = False) -> None:
+
+def start_server(listener: socket.socket, env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """As ``nidim up`` and socket activation do."""
+    command = [sys.executable, "-m", "service.serve", "--fd", str(listener.fileno())]
+    with log.open("ab") as output:
+        return subprocess.Popen(command, env=env, pass_fds=(listener.fileno(),), stdout=output, stderr=output)
+
+
+class Fleet:
+    """API processes on one listening socket."""
+
+    def __init__(self, directory: Path, start: Start) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         port = self.listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        self._path = directory.parent / "api.log"
-        self._log = self._path.open("ab")
-        self._forked = forked
+        self._log = directory.parent / "api.log"
+        self._start = start
         self._env = {
             **os.environ,
             "NIDIM_DATA_DIR": str(directory),
@@ -58,31 +68,22 @@ class Fleet:
         self.processes: list[subprocess.Popen[bytes] | Forked] = []
 
     def start(self) -> None:
-        if self._forked:
-            self.processes.append(fork_server(self.listener, self._env, self._path))
-            return
-        command = [sys.executable, "-m", "service.serve", "--fd", str(self.listener.fileno())]
-        self.processes.append(
-            subprocess.Popen(
-                command, env=self._env, pass_fds=(self.listener.fileno(),), stdout=self._log, stderr=self._log
-            )
-        )
+        self.processes.append(self._start(self.listener, self._env, self._log))
 
     def close(self) -> None:
         for process in self.processes:
             process.kill()
             process.wait()
         self.listener.close()
-        self._log.close()
 
 
 @contextmanager
-def fleet(directory: Path, *, forked: bool = False) -> Iterator[Fleet]:
+def fleet(directory: Path, start: Start) -> Iterator[Fleet]:
     """With an encoder, without processes yet."""
     store = open_store(Settings(data_dir=directory / "data"))
     register(store, "tiny", directory / "bundle", write_bundle(directory / "bundle"))
     store.close()
-    started = Fleet(directory / "data", forked=forked)
+    started = Fleet(directory / "data", start)
     try:
         yield started
     finally:
@@ -183,7 +184,7 @@ def main(argv: list[str] | None = None) -> int:
     for successor in SUCCESSORS:
         with (
             tempfile.TemporaryDirectory(prefix="nidim-deploy-") as directory,
-            fleet(Path(directory)) as started,
+            fleet(Path(directory), start_server) as started,
         ):
             found.append(measure(started, successor, sigterms=given.sigterms))
         sys.stdout.write(f"{found[-1]}\n")

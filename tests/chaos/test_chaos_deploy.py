@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.chaos import deploy
+from tests.forking import fork_server
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("successor", deploy.SUCCESSORS)
 def test_a_deploy_under_load_fails_no_request(tmp_path: Path, successor: str) -> None:
-    with deploy.fleet(tmp_path, forked=True) as fleet:
+    with deploy.fleet(tmp_path, fork_server) as fleet:
         found = deploy.measure(fleet, successor, sigterms=2)
     assert found["failed"] == 0, found
     assert found["answered"] > 100

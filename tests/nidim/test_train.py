@@ -334,6 +334,11 @@ def test_the_whole_batch_is_measured_in_bfloat16_only_if_a_few_images_are_not_sl
     measured.clear()
     assert hardware.fastest(network, torch.rand(64, 1, 8, 8), steps=10) == "float32"
     assert measured == {(64, "float32")}
+    measured.clear()
+    assert hardware.fastest(network, torch.rand(64, 1, 8, 8, device="meta"), steps=100) == (
+        "bfloat16" if half < 0.9 else "float32"
+    )
+    assert measured == {(64, "float32"), (64, "bfloat16")}, "a few images are asked about on a CPU only"
 
 
 def test_a_training_resumed_at_its_end_writes_no_checkpoint_again(images: np.ndarray) -> None:

@@ -59,13 +59,13 @@ def test_migrations_make_the_tables_of_the_code(empty_settings):
     store.close()
 
 
-@pytest.mark.slow
 def test_the_names_of_the_scripts_are_their_revisions_in_order():
     scripts = ScriptDirectory(SCRIPTS)
     assert revisions() == [script.revision for script in scripts.walk_revisions()][::-1]
     assert head() == scripts.get_current_head()
 
 
+@pytest.mark.slow
 def test_processes_that_open_an_empty_database_at_once(empty_settings):
     arguments = [sys.executable, "-c", OPEN, str(empty_settings.data_dir), empty_settings.database_url]
     openers = [subprocess.Popen(arguments, stdin=-1, stdout=-1, text=True) for _ in range(4)]
