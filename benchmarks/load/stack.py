@@ -74,7 +74,7 @@ def api(directory: Path, database_url: str = "", **settings: Any) -> Iterator[Ap
         finally:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(30)
+                process.wait(60)
             process.kill()
 
 

@@ -49,13 +49,15 @@ class Row:
 class Column:
     """A figure of a run, shown as mean ± standard deviation over the seeds; None: it does not apply.
 
-    ``meaning``: in a few words below the table, where the heading does not say it.
+    ``meaning``: in a few words below the table, where the heading does not say it. ``cost``: compares with runs on the
+    same machine only.
     """
 
     heading: str
     value: Callable[[Run], float | None]
     form: str
     meaning: str = ""
+    cost: bool = False
 
 
 Found = Sequence[tuple[Row, Sequence[Run]]]
@@ -126,8 +128,8 @@ def kl_floor(run: Run) -> float | None:
 
 
 COST = (
-    Column("s", _seconds, ".0f", "processor seconds of the training, by the clock on a GPU"),
-    Column("peak MB", lambda run: run["peak_mb"], ".0f", "the most memory that the process had"),
+    Column("s", _seconds, ".0f", "processor seconds of the training, by the clock on a GPU", cost=True),
+    Column("peak MB", lambda run: run["peak_mb"], ".0f", "the most memory that the process had", cost=True),
 )
 MATCHING = (
     of_report("hz_p", "HZ p", ".3f", "Henze–Zirkler, mean over subsamples of 64 held-out embeddings"),
@@ -163,11 +165,16 @@ def markdown(table: Table, found: Found, command: str) -> str:
     lines = [f"# {table.title}", "", table.about, ""]
     lines += ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
     provenances: set[str] = set()
+    machine = _machine(found)
     for row, runs in found:
         if not runs:
             continue
+        there = [run for run in runs if _processor(run) == machine]
         cells = [*row.labels, str(len(runs))]
-        cells += [spread([column.value(run) for run in runs], column.form) for column in table.columns]
+        cells += [
+            spread([column.value(run) for run in (there if column.cost else runs)], column.form)
+            for column in table.columns
+        ]
         lines.append("| " + " | ".join(cells) + " |")
         provenances |= {_provenance(run) for run in runs}
     meanings = [f"{column.heading}: {column.meaning}" for column in table.columns if column.meaning]
@@ -177,6 +184,8 @@ def markdown(table: Table, found: Found, command: str) -> str:
         lines += ["", table.findings(found)]
     if precisions := _precisions(found):
         lines += ["", precisions]
+    if costs := _costs(table, found, machine):
+        lines += ["", costs]
     if waiting := [row.name for row, runs in found if not runs]:
         lines += ["", f"Not made yet: {', '.join(waiting)}."]
     dashes = " A dash: does not apply, or not measured by an earlier version."
@@ -195,6 +204,7 @@ def figures(table: Table, found: Found) -> list[dict[str, Any]]:
             "row": row.name,
             "labels": list(row.labels),
             "seeds": [run["seed"] for run in runs],
+            "processors": [_processor(run) for run in runs],
             "figures": {column.heading: [column.value(run) for run in runs] for column in table.columns},
         }
         for row, runs in found
@@ -217,6 +227,24 @@ def _precisions(found: Found) -> str:
         f"`precision: auto` takes what is faster on the machine at the time: {fewer} in runs of {rows}; {other} in the "
         "others."
     )
+
+
+def _processor(run: Run) -> str:
+    return str(run["provenance"]["processor"])
+
+
+def _machine(found: Found) -> str:
+    """The processor of the most runs, whose costs are compared; of the first of them where two have as many."""
+    processors = [_processor(run) for _, runs in found for run in runs]
+    return max(dict.fromkeys(processors), key=processors.count, default="")
+
+
+def _costs(table: Table, found: Found, machine: str) -> str:
+    """Where the costs were measured, if not on the machine of every run."""
+    if all(_processor(run) == machine for _, runs in found for run in runs):
+        return ""
+    headings = [column.heading for column in table.columns if column.cost]
+    return f"{' and '.join(headings)}: of the runs on {machine} alone." if headings else ""
 
 
 def _provenance(run: Run) -> str:

@@ -139,7 +139,7 @@ def test_429_waits_as_long_as_it_is_told(guarded: Any) -> None:
         assert found.value.retry_after_s >= 1
         waiting = threading.Thread(target=job.refresh)
         waiting.start()
-        assert wait_for(lambda: len(answers) >= 1, 20)
+        assert wait_for(lambda: len(answers) >= 1, 60)
         streams[0].close()
         waiting.join(60)
         streams[1].close()

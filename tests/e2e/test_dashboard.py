@@ -181,7 +181,7 @@ def test_the_keyboard_alone_trains_an_encoder(tab: Tab) -> None:
 
 def test_a_training_is_watched_live(tab: Tab) -> None:
     tab.page.get_by_role("progressbar").wait_for()
-    tab.page.get_by_text("Version 1 is registered.").wait_for(timeout=90_000)
+    tab.page.get_by_text("Version 1 is registered.").wait_for(timeout=180_000)
     assert tab.page.get_by_text("100 %").is_visible()
     assert "storing" in tab.page.get_by_role("log").text_content()
     chart = tab.page.get_by_role("img", name="Information over the training")
@@ -300,8 +300,8 @@ def test_a_retry_runs_the_cancelled_job_again(tab: Tab) -> None:
     cancelled = tab.page.url.rpartition("/")[2]
     tab.page.get_by_role("button", name="Retry").click()
     tab.page.wait_for_url(lambda url: not url.endswith(cancelled))
-    tab.page.get_by_text("You may leave this page; the training goes on.").wait_for(timeout=60_000)
-    tab.page.wait_for_selector("main progress[value]:not([value='0'])", timeout=60_000)
+    tab.page.get_by_text("You may leave this page; the training goes on.").wait_for(timeout=120_000)
+    tab.page.wait_for_selector("main progress[value]:not([value='0'])", timeout=120_000)
     with _client(tab) as client:
         job = client.get(f"/v1/jobs/{tab.page.url.rpartition('/')[2]}").json()
     assert (job["retry_of"], job["state"]) == (cancelled, "running")
@@ -334,7 +334,7 @@ def test_new_pictures_are_drawn(tab: Tab, digits: tuple[bytes, bytes]) -> None:
     with _client(tab) as client:
         job = client.post("/v1/jobs", json={"spec": spec, "generator": "drawings"}).json()
     tab.open(f"#/jobs/{job['id']}")
-    tab.page.get_by_role("link", name="Open the generator").click(timeout=90_000)
+    tab.page.get_by_role("link", name="Open the generator").click(timeout=180_000)
     drawn = tab.page.locator("#drawn canvas")
     drawn.nth(15).wait_for()
     pixels = "node => node.toDataURL()"
@@ -459,13 +459,13 @@ def test_dropped_pictures_become_drawn_ones_by_the_pages_alone(tab: Tab) -> None
     tab.page.get_by_role("link", name="Train an encoder on these").click()
     tab.page.get_by_role("group", name="Network").get_by_label("Dimensions d").fill("2")
     _start(tab, passes="4")
-    tab.page.get_by_role("link", name="Open the encoder").click(timeout=90_000)
+    tab.page.get_by_role("link", name="Open the encoder").click(timeout=180_000)
     tab.page.get_by_role("link", name="Choose its settings").click()
     network = tab.page.get_by_role("group", name="Network that draws")
     network.get_by_label("Width").fill("8")
     network.get_by_label("Steps").fill("2")
     _start(tab, passes="3")
-    tab.page.get_by_role("link", name="Open the generator").click(timeout=90_000)
+    tab.page.get_by_role("link", name="Open the generator").click(timeout=180_000)
     tab.page.get_by_role("heading", name="few-encoder-pictures@1").wait_for()
     drawn = tab.page.locator("#drawn canvas")
     drawn.nth(15).wait_for()

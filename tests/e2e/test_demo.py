@@ -82,7 +82,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """What a short demo printed, and its page."""
     place = tmp_path_factory.mktemp("demo")
     with start(place, "--epochs", "2") as process:
-        printed, _ = process.communicate(timeout=240)
+        printed, _ = process.communicate(timeout=560)
     assert process.returncode == 0, printed
     nothing_is_left(place)
     return printed, place / "out" / "report.html"
@@ -241,7 +241,7 @@ def test_a_failed_training_ends_the_demo_and_all_its_processes(tmp_path: Path) -
         assert process.stdout is not None
         assert any("The service runs at" in line for line in process.stdout)
         running = processes(place)
-        printed, _ = process.communicate(timeout=120)
+        printed, _ = process.communicate(timeout=240)
     for part in ("nidim up", "service.serve", "worker", "redis-server"):
         assert any(part in command for command in running), f"the look at processes misses {part}"
     assert process.returncode == 1
@@ -255,7 +255,7 @@ def test_a_demo_that_is_told_to_end_takes_its_stack_along(tmp_path: Path) -> Non
         assert process.stdout is not None
         assert any("The service runs at" in line for line in process.stdout)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=120)
+        process.communicate(timeout=240)
     assert process.returncode == 128 + signal.SIGTERM
     nothing_is_left(tmp_path)
 
@@ -273,7 +273,7 @@ def test_a_demo_that_is_killed_takes_its_stack_along(tmp_path: Path) -> None:
 
 def test_a_service_that_does_not_start_ends_the_demo(tmp_path: Path) -> None:
     with start(tmp_path, NIDIM_LEASE_S="-1") as process:
-        printed, _ = process.communicate(timeout=120)
+        printed, _ = process.communicate(timeout=240)
     assert process.returncode == 1
     assert "server.log" in printed
     assert "lease_s" in (tmp_path / "out" / "server.log").read_text()

@@ -47,7 +47,7 @@ QUICK = {
 }
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 45) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 120) -> Any:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := condition():
@@ -80,7 +80,7 @@ class Up:
         )
         self._lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
-        self.api = httpx.Client(base_url=self._url(), trust_env=False, timeout=20)
+        self.api = httpx.Client(base_url=self._url(), trust_env=False, timeout=60)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -90,7 +90,7 @@ class Up:
 
     def _url(self) -> str:
         while True:
-            line = self._lines.get(timeout=60)
+            line = self._lines.get(timeout=120)
             if line.startswith(READY):
                 return line.removeprefix(READY).strip()
 
@@ -226,7 +226,7 @@ def test_ctrl_c_loses_no_job_and_a_cancel_is_quick(start: Callable[[], Up]) -> N
         [sys.executable, "-m", "nidim", "up", "--port", "0", "--data-dir", str(up.data_dir)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert second.returncode == 1
     assert f"pid {up.process.pid}" in second.stderr
@@ -234,7 +234,7 @@ def test_ctrl_c_loses_no_job_and_a_cancel_is_quick(start: Callable[[], Up]) -> N
     everything = up.everything()
     assert len(everything) >= 4
     up.process.send_signal(signal.SIGINT)
-    assert up.process.wait(60) == 0
+    assert up.process.wait(120) == 0
     assert not [pid for pid in everything if command_line(pid)]
     job = stored(up, job_id)
     assert job.state == "queued"

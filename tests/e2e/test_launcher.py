@@ -19,7 +19,7 @@ from service.settings import Settings
 SLEEP = (sys.executable, "-c", "import time; time.sleep(60)")
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 10) -> bool:
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> bool:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)

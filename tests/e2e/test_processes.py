@@ -38,7 +38,7 @@ class Two(NamedTuple):
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Over a connection of its own, which any of the processes may take."""
-        with httpx.Client(base_url=self.url, trust_env=False, timeout=30) as client:
+        with httpx.Client(base_url=self.url, trust_env=False, timeout=60) as client:
             return client.request(method, path, **options)
 
     def apis(self) -> list[int]:

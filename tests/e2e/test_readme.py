@@ -1,14 +1,22 @@
-"""The sessions of the README, of the tutorial, of client and generators, and the client's notebook, word for word."""
+"""The sessions of the README, of the tutorial, of client and generators, and the client's notebook, word for word.
+
+Their trainings are shorter than they ask for. OpenAI's client is here, too, because it asks the same stack.
+"""
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,6 +25,15 @@ from nidim.data import load_builtin
 from tests.blocks import ROOT, session, shell
 
 URL = "http://127.0.0.1:8000"
+
+
+def shorter(script: str) -> str:
+    """The script with trainings of two epochs and their quick evaluation, whatever it asks for."""
+    two, changed = re.subn(
+        r'"epochs": \d+(, "evaluation": "quick")?', '"epochs": 2, "evaluation": "quick"', script
+    )
+    assert changed, "it trains nothing"
+    return two
 
 
 def with_pictures(folder: Path) -> Path:
@@ -37,7 +54,7 @@ def folder(tmp_path: Path) -> Path:
 def digits_2d(plain_stack: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The session that trains ``digits-2d``: its folder and what it said."""
     folder = with_pictures(tmp_path_factory.mktemp("curl"))
-    script = session("README.md", "curl-session").replace(URL, plain_stack)
+    script = shorter(session("README.md", "curl-session")).replace(URL, plain_stack)
     assert plain_stack in script
     done = shell(script, folder)
     assert done.returncode == 0, done.stderr
@@ -69,8 +86,11 @@ def test_the_session_of_the_generators(plain_stack: str, digits_2d: tuple[Path, 
 
 
 def test_the_python_session(tmp_path: Path) -> None:
+    """As it stands, but for fewer epochs."""
+    script = session("README.md", "python-session").replace('"epochs": 30', '"epochs": 5')
+    assert script != session("README.md", "python-session")
     done = subprocess.run(
-        [sys.executable, "-c", session("README.md", "python-session")],
+        [sys.executable, "-c", script],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -81,23 +101,23 @@ def test_the_python_session(tmp_path: Path) -> None:
 
 
 def test_the_same_without_code(folder: Path) -> None:
-    """The same as the session of Python, which has trained it: here an epoch is enough."""
+    """The same as the session of Python."""
     script = session("README.md", "train-session")
     asked = re.search(r"model_validate\((.*)\)", session("README.md", "python-session"))
     written = re.search(r"echo '(.*)' > spec.json", script)
     assert asked is not None
     assert written is not None
     assert json.loads(written[1]) == json.loads(asked[1])
-    done = shell(script.replace('"epochs": 30', '"epochs": 1, "evaluation": "quick"'), folder)
+    done = shell(shorter(script), folder)
     assert done.returncode == 0, done.stderr
-    assert json.loads((folder / "spec.json").read_text())["epochs"] == 1
+    assert json.loads((folder / "spec.json").read_text())["epochs"] == 2
     assert not (folder / "runs" / "digits").exists(), "that is where the session of Python writes"
     assert np.load(folder / "embeddings.npy", allow_pickle=False).shape == (2, 2)
     assert np.load(folder / "draws.npy", allow_pickle=False).shape == (5, 2)
 
 
 def test_the_client_session(plain_stack: str, folder: Path) -> None:
-    script = session("docs/client.md", "client-session").replace(URL, plain_stack)
+    script = shorter(session("docs/client.md", "client-session")).replace(URL, plain_stack)
     done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "<Encoder shapes@1, d = 2>" in done.stdout
@@ -123,7 +143,7 @@ def figure(pattern: str, said: str) -> float:
 
 
 def test_the_tutorial(plain_stack: str, tmp_path: Path) -> None:
-    script = session("docs/tutorial.md", "tutorial").replace(URL, plain_stack)
+    script = shorter(session("docs/tutorial.md", "tutorial")).replace(URL, plain_stack)
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "1797 {'train': 1618, 'test': 179}" in done.stdout
@@ -148,3 +168,57 @@ def test_the_notebook_of_the_client(plain_stack: str, tmp_path: Path) -> None:
     assert "<Encoder notebook@1, d = 2> Î" in done.stdout
     assert "(1797, 2) float32" in done.stdout
     assert 1 < figure(r"by rank: p ≤ \.05 for (\d+\.\d) %", done.stdout) < 10
+
+
+# OpenAI's client, with its defaults
+
+ENCODER = "digits-2d"
+
+
+@pytest.fixture
+def official(plain_stack: str) -> Iterator[Any]:
+    """OpenAI's client, imported where it is used, not in every process that collects tests."""
+    import openai
+
+    with openai.OpenAI(
+        base_url=f"{plain_stack}/v1", api_key="unused", http_client=httpx.Client(trust_env=False)
+    ) as client:
+        yield client
+
+
+def data_uri(image: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(image[..., 0]).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"encoding_format": "float"}, {"encoding_format": "base64"}], ids=str
+)
+def test_the_official_client(official: Any, plain_stack: str, digits_2d: object, options: dict) -> None:
+    images = load_builtin("digits", root=None).test.images[:4]
+    answer = official.embeddings.create(model=ENCODER, input=[data_uri(i) for i in images], **options)
+    rows = [e.embedding for e in answer.data]
+    if options.get("encoding_format") == "base64":
+        rows = [np.frombuffer(base64.b64decode(row), np.float32) for row in rows]
+    buffer = io.BytesIO()
+    np.save(buffer, images, allow_pickle=False)
+    headers = {"Content-Type": "application/x-npy", "Accept": "application/x-npy"}
+    ours = httpx.post(
+        f"{plain_stack}/v1/encoders/{ENCODER}/embed",
+        content=buffer.getvalue(),
+        headers=headers,
+        trust_env=False,
+    )
+    np.testing.assert_allclose(rows, np.load(io.BytesIO(ours.content), allow_pickle=False), atol=1e-5)
+    assert [e.index for e in answer.data] == [0, 1, 2, 3]
+    assert answer.usage.total_tokens >= 0
+
+
+def test_one_image_and_an_unknown_model(official: Any, digits_2d: object) -> None:
+    from openai import APIStatusError
+
+    image = data_uri(load_builtin("digits", root=None).test.images[0])
+    assert len(official.embeddings.create(model=ENCODER, input=image).data[0].embedding) == 2
+    with pytest.raises(APIStatusError, match="/model: unknown encoder"):
+        official.embeddings.create(model="nobody", input=image)

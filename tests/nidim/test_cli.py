@@ -295,7 +295,7 @@ def interrupted(command: list[str]) -> str:
     while process.poll() is None and not _is_training(process.pid) and time.monotonic() < deadline:
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    shown, told = process.communicate(timeout=60)
+    shown, told = process.communicate(timeout=120)
     assert (process.returncode, shown) == (1, ""), told
     return told
 

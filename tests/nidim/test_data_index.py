@@ -156,7 +156,7 @@ def test_two_builders_at_once_agree(archive: Path, tmp_path: Path) -> None:
                 index,
                 name="x",
                 cache_dir=tmp_path / "cache",
-                progress=lambda done, total: barrier.wait(20) and None if done == total else None,
+                progress=lambda done, total: barrier.wait(60) and None if done == total else None,
             )
         )
 

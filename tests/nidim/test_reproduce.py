@@ -22,7 +22,7 @@ from nidim.cli import main
 from nidim.errors import DataError
 from nidim.evaluate import Embedded
 from nidim.reproduce import asked, command, pareto, posthoc, predict, prior_gap, runs, sets
-from nidim.reproduce.table import Posthoc, Row, Sources, markdown, of_report, spread
+from nidim.reproduce.table import Column, Posthoc, Row, Sources, markdown, of_report, spread
 from nidim.reproduce.tables import TABLES
 from nidim.spec import DatasetFacts
 from tests.nidim.samples import arc
@@ -363,6 +363,23 @@ def test_a_page_says_what_its_columns_mean_and_which_rows_differ_in_precision() 
     assert "\nHZ p: of a test.\n" in page
     assert "float32 in runs of row-1; bfloat16 in the others." in page
     assert "precision" not in page_of("float32", "float32")
+
+
+def test_costs_are_those_of_one_machine() -> None:
+    columns = (Column("s", lambda run: run["train_s"], ".0f", cost=True), of_report("hz_p", "HZ p", ".1f"))
+    table = dataclasses.replace(TABLES["targets"], columns=columns, headings=("row",), findings=None)
+    slow, fast = ({**run_in("float32"), "train_s": seconds} for seconds in (40.0, 10.0))
+    slow["provenance"] = {**slow["provenance"], "processor": "slow"}
+    first, second = (Row(name, (name,), {}, "x") for name in ("first", "second"))
+    page = markdown(table, [(first, [slow, fast, fast]), (second, [slow])], "made so")
+    assert "| first | 3 | 40 | 0.5 |" in page, "of as many runs each: the machine of the first"
+    page = markdown(table, [(first, [slow, fast, fast]), (second, [slow, fast])], "made so")
+    assert "| first | 3 | 10 | 0.5 |" in page
+    assert "| second | 2 | 10 | 0.5 |" in page
+    assert "\ns: of the runs on p alone.\n" in page
+    page = markdown(table, [(first, [fast, fast]), (second, [slow])], "made so")
+    assert "| second | 1 | – | 0.5 |" in page
+    assert "alone" not in markdown(table, [(first, [fast])], "made so")
 
 
 def test_the_peak_is_that_of_one_run() -> None:

@@ -73,14 +73,14 @@ class Running:
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[http.client.HTTPConnection]:
-        one = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        one = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             yield one
         finally:
             one.close()
 
     def raw(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
 
 async def embed_nothing() -> dict[str, str]:

@@ -75,7 +75,7 @@ def test_processes_that_open_an_empty_database_at_once(empty_settings):
         opener.stdin.write("go\n")
         opener.stdin.flush()
     for opener in openers:
-        opener.communicate(timeout=60)
+        opener.communicate(timeout=120)
     assert [opener.returncode for opener in openers] == [0] * 4
     store = open_store(empty_settings)
     assert differences(store) == []

@@ -240,7 +240,7 @@ def test_processes_share_the_jobs(store, store_settings, new_job):
     for taker in takers:
         taker.stdin.write("go\n")
         taker.stdin.flush()
-    won = [json.loads(taker.communicate(timeout=60)[0]) for taker in takers]
+    won = [json.loads(taker.communicate(timeout=120)[0]) for taker in takers]
     assert sorted(job_id for each in won for job_id in each) == sorted(job_ids)
 
 

@@ -58,7 +58,7 @@ def test_what_a_killed_process_left_goes_at_once(sqlite_store, tmp_path, process
 def test_a_process_that_ends_leaves_nothing(process):
     ended, room = process
     ended.stdin.close()
-    assert ended.wait(20) == 0
+    assert ended.wait(60) == 0
     assert not room.exists()
 
 

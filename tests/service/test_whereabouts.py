@@ -55,7 +55,7 @@ def test_threads_and_tasks_are_told_and_the_process_goes_on() -> None:
             line = process.stderr.readline()
             assert line, said
             said += line
-        out, rest = process.communicate("\n", timeout=30)
+        out, rest = process.communicate("\n", timeout=60)
     assert out == "went on\n", said + rest
     assert process.returncode == 0
     assert "in held_up" in said, "the thread that hangs"

@@ -59,7 +59,7 @@ class Trial:
         self.messages: list[dict[str, Any]] = []
         self._lines = self.child.lines(tick_s=0.05)
 
-    def until(self, kind: str, seconds: float = 60) -> dict[str, Any]:
+    def until(self, kind: str, seconds: float = 120) -> dict[str, Any]:
         """The data of the next message of this kind."""
         deadline = time.monotonic() + seconds
         for line in self._lines:

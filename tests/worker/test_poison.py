@@ -53,7 +53,7 @@ def test_three_deploys_in_a_row_are_no_attempts(
         worker = workers.start("polite_without_checkpoint")
         assert wait_for(lambda deploy=deploy: len(bench.events(job, "log")) == deploy)
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(30) == 0
+        assert worker.wait(60) == 0
         between = bench.read(job)
         assert (between.state, between.attempts_without_checkpoint) == ("queued", 0)
         assert broker.waiting() == 1

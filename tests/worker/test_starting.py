@@ -58,7 +58,7 @@ def begin(start: Any, scratch: Path) -> Child:
     return Child(start, scratch=scratch, job_file=job)
 
 
-def until(child: Child, kind: str, seconds: float = 60) -> dict[str, Any]:
+def until(child: Child, kind: str, seconds: float = 120) -> dict[str, Any]:
     deadline = time.monotonic() + seconds
     for line in child.lines(tick_s=0.02):
         if line and (message := json.loads(line))["type"] == kind:

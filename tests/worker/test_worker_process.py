@@ -63,7 +63,7 @@ def test_a_training_may_read_its_images_with_processes_of_its_own(
     publish(settings.broker_url, job.id, "normal")
     workers.env["NIDIM_LEASE_S"] = "60"  # nobody would give it to another attempt
     workers.start("loader")
-    assert wait_for(lambda: bench.read(job).state == "succeeded", 60), bench.events(job, "log")
+    assert wait_for(lambda: bench.read(job).state == "succeeded", 120), bench.events(job, "log")
     (read,) = bench.events(job, "log")
     assert read["rows"] == list(range(8))
     assert len(set(read["pids"])) == 2
@@ -89,7 +89,7 @@ def test_sigterm_hands_the_job_back_with_its_checkpoint(
     worker = workers.start("polite")
     bench.wait_until_ready(job)
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(20) == 0
+    assert worker.wait(60) == 0
     released = bench.read(job)
     assert (released.state, released.checkpoint_step) == ("queued", 9)
     assert broker.waiting() == 1
@@ -104,7 +104,7 @@ def test_an_idle_worker_leaves_on_sigterm(bench: Any, settings: Settings, worker
     worker = workers.start("succeed")
     assert wait_for(lambda: bench.read(job).state == "succeeded")
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(20) == 0
+    assert worker.wait(60) == 0
 
 
 def test_a_killed_worker_costs_the_work_since_its_checkpoint(
@@ -139,7 +139,7 @@ def test_it_hears_again_after_redis_died(bench: Any, settings: Settings, broker:
     assert not publish(settings.broker_url, second.id, "normal")
     broker.start()
     assert publish(settings.broker_url, second.id, "normal")
-    assert wait_for(lambda: bench.read(second).state == "succeeded", 40)
+    assert wait_for(lambda: bench.read(second).state == "succeeded", 120)
 
 
 @pytest.mark.embedded
@@ -161,7 +161,7 @@ def test_redis_that_dies_under_a_training_neither_harms_it_nor_deafens_the_worke
         assert wait_for(lambda: b"Couldn't ack" in workers.log.read_bytes())
         broker.start()
     publish(settings.broker_url, after.id, "normal")
-    assert wait_for(lambda: bench.read(after).state == "succeeded", 40)
+    assert wait_for(lambda: bench.read(after).state == "succeeded", 120)
     assert bench.read(job).attempt == 1
 
 

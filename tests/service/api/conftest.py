@@ -38,7 +38,7 @@ class Server:
     client: httpx.Client = field(init=False)
 
     def __post_init__(self) -> None:
-        self.client = httpx.Client(base_url=self.url, timeout=60)
+        self.client = httpx.Client(base_url=self.url, timeout=120)
 
     def rss_mb(self, *, peak: bool = False) -> float:
         """Resident memory of the process, now or at its highest."""
@@ -69,7 +69,7 @@ def serving(directory: Path, **settings: Any) -> Iterator[Server]:
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             raise

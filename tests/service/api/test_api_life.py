@@ -95,7 +95,7 @@ def test_a_full_queue_answers_429_and_recovers(
         add_encoder(server, "gauss")
         url = f"{server.url}/v1/encoders/gauss/embed"
         many = npy(np.repeat(pictures, 50, axis=0))
-        assert httpx.post(url, content=npy(pictures[:1]), headers=KIND, timeout=60).status_code == 200
+        assert httpx.post(url, content=npy(pictures[:1]), headers=KIND, timeout=120).status_code == 200
         answers: list[httpx.Response] = []
         threads = [
             threading.Thread(
@@ -113,7 +113,7 @@ def test_a_full_queue_answers_429_and_recovers(
             if answer.status_code == 429:
                 is_problem(answer, 429, "overloaded")
                 assert int(answer.headers["retry-after"]) >= 1
-        assert httpx.post(url, content=npy(pictures[:1]), headers=KIND, timeout=60).status_code == 200
+        assert httpx.post(url, content=npy(pictures[:1]), headers=KIND, timeout=120).status_code == 200
 
 
 def test_just_so_many_jobs_wait(start_server: Any, tmp_path: Any, is_problem: Any) -> None:
@@ -122,7 +122,7 @@ def test_just_so_many_jobs_wait(start_server: Any, tmp_path: Any, is_problem: An
     with start_server(tmp_path, max_queued_jobs=3) as server:
 
         def submit(_: int) -> httpx.Response:
-            return httpx.post(f"{server.url}/v1/jobs", json=body, timeout=60)
+            return httpx.post(f"{server.url}/v1/jobs", json=body, timeout=120)
 
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(submit, range(16)))
@@ -137,7 +137,7 @@ def test_just_so_many_jobs_wait(start_server: Any, tmp_path: Any, is_problem: An
 
 
 def raw(server: Any, data: bytes) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", httpx.URL(server.url).port), timeout=20)
+    connection = socket.create_connection(("127.0.0.1", httpx.URL(server.url).port), timeout=120)
     connection.sendall(data)
     return connection
 
@@ -236,25 +236,25 @@ def test_stopping_ends_streams_and_finishes_what_was_accepted(
         ended, answers = threading.Event(), []
 
         def follow() -> None:
-            with httpx.stream("GET", f"{server.url}/v1/jobs/{job['id']}/events", timeout=60) as stream:
+            with httpx.stream("GET", f"{server.url}/v1/jobs/{job['id']}/events", timeout=120) as stream:
                 for _ in stream.iter_lines():
                     following.set()
             ended.set()
 
         def embed() -> None:
             body = npy(np.repeat(pictures, 50, axis=0))
-            answers.append(httpx.post(server.url + url, content=body, headers=KIND, timeout=60))
+            answers.append(httpx.post(server.url + url, content=body, headers=KIND, timeout=120))
 
         following = threading.Event()
         threads = [threading.Thread(target=follow), threading.Thread(target=embed)]
         threads[0].start()
-        assert following.wait(20)
+        assert following.wait(60)
         before = taken(server)
         threads[1].start()
         wait_until(lambda: bool(taken(server) - before))
         time.sleep(0.1)
         server.process.send_signal(signal.SIGTERM)
-        server.process.wait(20)
+        server.process.wait(60)
         for thread in threads:
             thread.join()
         assert ended.is_set()
@@ -293,7 +293,7 @@ def test_an_accepted_request_is_answered_within_the_grace_or_told_to_come_again(
             assert json.loads(problem.read())["code"] == "not_ready"
             for answer in answers:
                 answer.close()
-        assert server.process.wait(20) == -signal.SIGTERM
+        assert server.process.wait(60) == -signal.SIGTERM
         assert "Traceback" not in server.log.read_text()
 
 

@@ -46,7 +46,7 @@ def own(start_server: Any, add_encoder: Any, tmp_path_factory: pytest.TempPathFa
         yield server
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 30) -> bool:
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> bool:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)

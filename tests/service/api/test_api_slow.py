@@ -30,7 +30,7 @@ def strict(start_server: Any, add_encoder: Any, tmp_path_factory: pytest.TempPat
 
 
 def begun(server: Any, path: str, kind: str, length: int, first: bytes) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", httpx.URL(server.url).port), timeout=60)
+    connection = socket.create_connection(("127.0.0.1", httpx.URL(server.url).port), timeout=120)
     head = (
         f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
     )
@@ -103,7 +103,7 @@ def test_who_has_sent_nothing_holds_nothing(strict: Any, npy: Any, pictures: Any
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(1) as pool:
         for _ in range(20):
             stack.enter_context(begun(strict, "/v1/encoders/gauss/embed", "image/png", 2000, b"-"))
-        answer = pool.submit(httpx.post, post, content=body, headers=KIND, timeout=60).result()
+        answer = pool.submit(httpx.post, post, content=body, headers=KIND, timeout=120).result()
     assert answer.status_code == 200, answer.text
 
 
@@ -112,8 +112,8 @@ def test_what_was_sent_is_held(strict: Any, npy: Any, pictures: Any, is_problem:
     body = npy(pictures[:5])
     with begun(strict, "/v1/encoders/gauss/embed", "image/png", 2000, b"-" * 1900) as connection:
         deadline = time.monotonic() + 20
-        while (answer := httpx.post(post, content=body, headers=KIND, timeout=60)).status_code == 200:
+        while (answer := httpx.post(post, content=body, headers=KIND, timeout=120)).status_code == 200:
             assert time.monotonic() < deadline
         is_problem(answer, 429, "overloaded")
         assert answer_of(connection)[0] == 408
-    assert httpx.post(post, content=body, headers=KIND, timeout=60).status_code == 200
+    assert httpx.post(post, content=body, headers=KIND, timeout=120).status_code == 200

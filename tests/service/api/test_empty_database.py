@@ -67,7 +67,7 @@ def test_an_emptied_database_is_no_new_one(tmp_path: Path, empty: Callable[..., 
             open_store(Settings(data_dir=tmp_path / "new", **places))
 
         backup.restore(tmp_path / "before.tar", Settings(data_dir=tmp_path / "restored", **places))
-        wait_for(lambda: server.client.get("/readyz").status_code == 200, "it is ready again", 20)
+        wait_for(lambda: server.client.get("/readyz").status_code == 200, "it is ready again", 60)
         assert server.client.get(f"/v1/jobs/{job['id']}").json()["state"] == "queued"
         assert embedded(server) == 200
         assert (

@@ -102,7 +102,7 @@ def test_loading_one_encoder_never_stalls_another() -> None:
 
     def load(encoder: Any) -> Loaded:
         if encoder.name == "slow":
-            gate.wait(10)
+            gate.wait(60)
         return loaded()
 
     async def run() -> None:
