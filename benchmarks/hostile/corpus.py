@@ -29,6 +29,13 @@ def mutants(n: int, *, seed: int, start: int = 0) -> Iterator[Case | Wire]:
         yield mutant(i, seed=seed, weights=weights / weights.sum())
 
 
+def one_of_each(*, seed: int, every: int = 1) -> Iterator[Case | Wire]:
+    """The first mutant of each family, as ``mutants`` gives it; of those that upload, of each ``every``-th one."""
+    for i, family in enumerate(FAMILIES):
+        if not _uploads(family) or i % every == 0:
+            yield family.make(np.random.default_rng([seed, i]))
+
+
 def mutant(i: int, *, seed: int, weights: np.ndarray) -> Case | Wire:
     """The first ones are one of each family, the others by weight."""
     rng = np.random.default_rng([seed, i])

@@ -13,7 +13,6 @@ from typing import Any, TypeGuard
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import special
 
@@ -21,7 +20,7 @@ from nidim.evaluate.draws import generator
 from nidim.evaluate.epps_pulley import directions
 from nidim.evaluate.moments import skew_and_kurtosis
 from nidim.evaluate.report import HenzeZirkler
-from nidim.evaluate.svg import COLOURS, plain, style, to_svg
+from nidim.evaluate.svg import COLOURS, LEFT, panels, plain, style, to_svg
 
 Floats = NDArray[np.float64]
 
@@ -58,8 +57,7 @@ def training_curve(
     points = points[:: max(1, len(points) // 600)]
     x, y = [p[0] for p in points], [p[1] for p in points]
     with style():
-        figure = Figure(figsize=(WIDE, 3.3), layout="constrained")
-        ax = figure.add_subplot()
+        figure, ((ax,),) = panels(WIDE, 3.3)
         ax.plot(x, y, color=ACCENT, linewidth=1.8)
         _level(ax, y[-1], f"Î = {y[-1]:.2f}", line=None, below=True)
         if _finite(capacity_nats):
@@ -110,8 +108,8 @@ def qq_coordinates(s: Floats, *, of: str) -> str:
     rows = -(-count // columns)
     with style():
         size = (HALF, 3.5) if count <= 2 else (WIDE, 2.5 * rows + 0.2)
-        figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        shape = {"rows": rows, "columns": columns}
+        figure, axes = panels(*size, **shape, apart=(0.12, 0.1), titles=True, sharex=True, sharey=True)
         for k, ax in enumerate(axes.flat):
             ax.set_visible(k < count)
             if k < count:
@@ -126,8 +124,7 @@ def qq_projections(s: Floats, *, of: str) -> str:
     """Q–Q plot of random projections of ``s`` (n, d), all in one."""
     a = directions(s.shape[1], _PROJECTIONS, seed=1)
     with style():
-        figure = Figure(figsize=(HALF, 3.5), layout="constrained")
-        ax = figure.add_subplot()
+        figure, ((ax,),) = panels(HALF, 3.5)
         _qq_panel(ax, s @ a, alpha=0.55)
         plain(ax, x="quantile of N(0, 1)", y="quantile of the projection")
         alt = f"Q–Q plot of {a.shape[1]} random projections of {of} against N(0, 1)."
@@ -165,8 +162,9 @@ def scatter(
     """Embeddings beside equally many prior draws, both (n, 2), on the same axes."""
     low, high = _limits(np.concatenate([x, draws]))
     with style():
-        figure = Figure(figsize=(WIDE, 4.9), layout="constrained")
-        left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+        figure, ((left, right),) = panels(
+            WIDE, 4.9, columns=2, apart=(0.12, 0.0), titles=True, sharex=True, sharey=True
+        )
         size = float(np.clip(12_000 / len(x), 2.0, 14.0))
         for ax, points, colours in ((left, x, class_colours(labels)), (right, draws, "#7f868d")):
             ax.scatter(
@@ -201,8 +199,7 @@ def p_values(p: Floats, *, of: str) -> str:
     counts = np.histogram(p, bins=cells, range=(0, 1))[0]
     reach = special.ndtri(1 - 0.025 / cells) * math.sqrt(n / cells * (1 - 1 / cells))
     with style():
-        figure = Figure(figsize=(HALF, 3.1), layout="constrained")
-        ax = figure.add_subplot()
+        figure, ((ax,),) = panels(HALF, 3.1)
         ax.bar((np.arange(cells) + 0.5) / cells, counts, width=0.86 / cells, color=ACCENT, linewidth=0)
         ax.axhspan(n / cells - reach, n / cells + reach, color=MUTED, alpha=0.25, linewidth=0)
         ax.axhline(n / cells, color=INK, linewidth=0.8)
@@ -218,8 +215,7 @@ def hz_histogram(hz: HenzeZirkler) -> str:
     cells = len(hz.histogram)
     centres = (np.arange(cells) + 0.5) / cells
     with style():
-        figure = Figure(figsize=(HALF, 3.1), layout="constrained")
-        ax = figure.add_subplot()
+        figure, ((ax,),) = panels(HALF, 3.1)
         ax.bar(centres, hz.histogram, width=0.86 / cells, color=ACCENT, linewidth=0, label="embeddings")
         edges = np.arange(cells + 1) / cells
         ax.stairs(hz.histogram_null, edges, color=WARM, linewidth=1.6, label="true draws")
@@ -235,10 +231,12 @@ def shape_by_coordinate(s: Floats, *, of: str, wide: bool) -> str:
     reach = special.ndtri(1 - 0.025 / d)
     bands = (reach * math.sqrt(6 / n), reach * math.sqrt(24 / n))
     with style():
-        figure = Figure(figsize=(WIDE if wide else HALF, 3.1), layout="constrained")
-        axes = figure.subplots(1, 2) if wide else figure.subplots(2, 1, sharex=True)
+        if wide:
+            figure, axes = panels(WIDE, 3.1, columns=2, apart=(LEFT, 0.0))
+        else:
+            figure, axes = panels(HALF, 3.1, rows=2, apart=(0.0, 0.15), sharex=True)
         names = ("skewness", "excess kurtosis")
-        for ax, values, band, name in zip(axes, skew_and_kurtosis(s), bands, names, strict=True):
+        for ax, values, band, name in zip(axes.flat, skew_and_kurtosis(s), bands, names, strict=True):
             ax.axhspan(-band, band, color=MUTED, alpha=0.25, linewidth=0)
             ax.axhline(0, color=MUTED, linewidth=0.8)
             ax.scatter(
@@ -247,7 +245,7 @@ def shape_by_coordinate(s: Floats, *, of: str, wide: bool) -> str:
             ax.margins(y=0.2)
             plain(ax, y=name)
             ax.xaxis.get_major_locator().set_params(integer=True)
-            if wide or ax is axes[1]:
+            if wide or ax is axes[1, 0]:
                 ax.set_xlabel("coordinate", color=MUTED)
         return to_svg(figure, name="shape", alt=f"Skewness and excess kurtosis of each coordinate of {of}.")
 
@@ -257,8 +255,7 @@ def histogram(x: Floats, draws: Floats) -> str:
     low, high = np.quantile(np.concatenate([x, draws]), [0.001, 0.999])
     edges = np.linspace(low, high, 41)
     with style():
-        figure = Figure(figsize=(WIDE, 3.3), layout="constrained")
-        ax = figure.add_subplot()
+        figure, ((ax,),) = panels(WIDE, 3.3)
         ax.stairs(
             np.histogram(x, bins=edges)[0], edges, fill=True, color=ACCENT, alpha=0.75, label="embeddings"
         )

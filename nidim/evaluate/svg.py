@@ -18,6 +18,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 COLOURS = {
     "ink": "#010203",
@@ -39,6 +40,8 @@ _STYLE: dict[Any, Any] = {
     "savefig.facecolor": "none",
     "axes.unicode_minus": True,
 }
+LEFT, RIGHT, BOTTOM, TOP, TITLE = 0.72, 0.1, 0.5, 0.12, 0.2
+"""Inches around the axes: for ticks, labels and, if there is one, a title."""
 _LOCK = threading.Lock()  # rcParams are the one global that the SVG backend reads
 
 
@@ -47,6 +50,36 @@ def style() -> Iterator[None]:
     """Our settings of matplotlib for the time of one drawing."""
     with _LOCK, matplotlib.rc_context(_STYLE):
         yield
+
+
+def panels(
+    width: float,
+    height: float,
+    *,
+    rows: int = 1,
+    columns: int = 1,
+    apart: tuple[float, float] = (0.0, 0.0),
+    titles: bool = False,
+    **shared: bool,
+) -> tuple[Figure, NDArray[Any]]:
+    """A figure of so many inches and its axes (rows, columns); ``apart``: inches between columns and between rows.
+
+    The margins are fixed: a layout engine would draw every text twice more, and take half the time of a page.
+    """
+    figure = Figure(figsize=(width, height))
+    across, down = apart[0], apart[1] + (TITLE if titles else 0.0)
+    top = TOP + (TITLE if titles else 0.0)
+    wide = (width - LEFT - RIGHT - across * (columns - 1)) / columns
+    high = (height - top - BOTTOM - down * (rows - 1)) / rows
+    figure.subplots_adjust(
+        left=LEFT / width,
+        right=1 - RIGHT / width,
+        bottom=BOTTOM / height,
+        top=1 - top / height,
+        wspace=across / wide,
+        hspace=down / high,
+    )
+    return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
 
 def plain(ax: Axes, *, x: str = "", y: str = "", title: str = "") -> None:
