@@ -18,7 +18,13 @@ from typing import Any
 from service import serve
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["service.app", "service.farewell", "service.protocol", "worker.__main__"])
+_context.set_forkserver_preload(
+    [
+        *("service.app", "service.farewell", "service.protocol", "worker.__main__", "tests.forking"),
+        *("alembic.command", "uvicorn.loops.uvloop", "anyio._backends._asyncio"),
+        *("nidim.bundle", "nidim.drift"),
+    ]
+)
 
 
 class Forked:

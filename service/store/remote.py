@@ -185,6 +185,15 @@ class _Reader(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
+    def readall(self) -> bytes:
+        """The rest in windows; RawIOBase would ask for eight kilobytes at a time."""
+        pieces = []
+        while self._at < self._size:
+            stop = min(self._at + WINDOW, self._size)
+            pieces.append(self._blobs.range_of(self._place, self._at, stop))
+            self._at = stop
+        return b"".join(pieces)
+
     def readinto(self, buffer: Any, /) -> int:
         stop = min(self._at + len(buffer), self._size)
         if stop <= self._at:

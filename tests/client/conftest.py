@@ -38,7 +38,7 @@ SPEC = {"dataset": "digits", "encoder": {"kind": "conv", "dim": 2}}
 QUICK = RetryPolicy(total_s=30, base_s=0.02, most_s=0.2)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def client(server: Server) -> Iterator[Client]:
     """A client of the shared server."""
     with Client(server.url, retry=QUICK) as opened:

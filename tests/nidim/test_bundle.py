@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 
@@ -58,27 +59,40 @@ def images(n: int, size: int, channels: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (n, size, size, channels), dtype=np.uint8)
 
 
-@pytest.mark.usefixtures("few_flow_steps")
+@pytest.fixture(scope="module")
+def stored_as(tmp_path_factory):
+    """``stored_as(variant)``: its directory and what :func:`stored` gives, made once."""
+
+    @functools.cache
+    def of(variant: str):
+        (size, channels), values = VARIANTS[variant]
+        directory = tmp_path_factory.mktemp("bundle")
+        return directory, *stored(directory, size, channels, **values)
+
+    return of
+
+
+@pytest.mark.usefixtures("few_flow_steps", "short_flows")
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_what_is_loaded_embeds_as_what_was_saved(variant: str, tmp_path) -> None:
-    (size, channels), values = VARIANTS[variant]
-    model, spec, manifest = stored(tmp_path, size, channels, **values)
-    loaded = bundle.load(tmp_path, expect=manifest)
+def test_what_is_loaded_embeds_as_what_was_saved(variant: str, stored_as) -> None:
+    size, channels = VARIANTS[variant][0]
+    directory, model, spec, manifest = stored_as(variant)
+    loaded = bundle.load(directory, expect=manifest)
     x = images(9, size, channels)
     np.testing.assert_array_equal(loaded.embed(x), embed(model, x))
-    assert parity(model, tmp_path / bundle.ONNX, torch.from_numpy(x)) < 1e-4
+    assert parity(model, directory / bundle.ONNX, torch.from_numpy(x)) < 1e-4
     assert loaded.spec == spec.stored()
     assert loaded.spec.digest == spec.digest
-    assert loaded.digest == manifest.digest == bundle.manifest_of(tmp_path).digest
+    assert loaded.digest == manifest.digest == bundle.manifest_of(directory).digest
     assert loaded.prior.dim == loaded.resolved.dim == loaded.embed(x[:0]).shape[1]
-    file = tmp_path / bundle.PRIOR
+    file = directory / bundle.PRIOR
     assert file.is_file() == (variant == "flow")
     data = file.read_bytes() if file.is_file() else None
     assert prior_from_dict(loaded.config.prior, file=data) == loaded.prior
     latent = loaded.prior.normal_scores(loaded.embed(x))
     again = loaded.prior.from_normal_scores(latent)
     np.testing.assert_allclose(again, loaded.embed(x), atol=1e-6)
-    assert bundle.read_prior(tmp_path, bundle.read_config(tmp_path)) == loaded.prior
+    assert bundle.read_prior(directory, bundle.read_config(directory)) == loaded.prior
     assert loaded.embed_noisy(x, seed=1).shape == (9, loaded.resolved.dim)
     assert set(manifest.files) - {"prior.safetensors"} == {
         "model.safetensors",
@@ -91,9 +105,8 @@ def test_what_is_loaded_embeds_as_what_was_saved(variant: str, tmp_path) -> None
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("bundle")
-    return directory, *stored(directory, 8, 1, encoder={"kind": "conv", "dim": 2, "width": 4})
+def small(stored_as):
+    return stored_as("uniform through the cdf")
 
 
 def test_noisy_rows_depend_on_seed_and_row_alone(small) -> None:
@@ -139,7 +152,7 @@ def test_what_is_missing_or_of_another_format_is_refused(copy, tmp_path) -> None
 
 def test_what_else_lies_in_the_directory_is_no_part_of_the_bundle(tmp_path) -> None:
     (tmp_path / "checkpoint.safetensors").write_bytes(b"left by a training")
-    _, _, manifest = stored(tmp_path, 8, 1, encoder={"kind": "conv", "dim": 2, "width": 4})
+    _, _, manifest = stored(tmp_path, 8, 1, onnx=False, encoder={"kind": "conv", "dim": 2, "width": 4})
     assert "checkpoint.safetensors" not in manifest.files
     (tmp_path / "checkpoint.safetensors").unlink()
     assert bundle.load(tmp_path).digest == manifest.digest

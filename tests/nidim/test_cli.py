@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from nidim import bundle, pipeline
+from nidim import bundle, pipeline, resumable
 from nidim.checkpoint import load_checkpoint
 from nidim.cli import main
 from nidim.data import load_builtin
@@ -29,7 +29,7 @@ from tests.nidim.samples import arc
 
 SPEC = """
 dataset = "digits"
-epochs = 12
+epochs = 6
 encoder = {kind = "conv", dim = 2, width = 8}
 noise = {kind = "gaussian", sigma = 0.4}
 precision = "float32"
@@ -275,16 +275,34 @@ def test_photographs_are_not_shrunk_in_silence(size: int | None, tmp_path: Path)
     assert bundle.load(tmp_path / "out").preprocessing.image_size == 64
 
 
-def test_an_interrupt_keeps_a_checkpoint_and_the_same_command_goes_on(tmp_path: Path) -> None:
+class InterruptsAtTheThird(resumable.StopOnSignal):
+    """The training gets SIGINT when it asks for the third time whether to stop."""
+
+    asks = 0
+
+    def asked(self) -> bool:
+        self.asks += 1
+        if self.asks == 3:
+            signal.raise_signal(signal.SIGINT)
+        return super().asked()
+
+
+def test_an_interrupt_keeps_a_checkpoint_and_the_same_command_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First in a process of its own, whose signal comes from outside, then in this one."""
     (tmp_path / "spec.toml").write_text(SPEC)
     words = ["train", str(tmp_path / "spec.toml"), "--out", str(tmp_path / "out")]
     command = [sys.executable, "-m", "nidim", *words, "--set", "epochs=2000"]
     first = interrupted(command)
     assert "goes on from" in first
     assert load_checkpoint(tmp_path / "out" / "checkpoint.safetensors").meta["step"] >= 0
-    again = interrupted([*command, "--json"])
-    assert "Going on from step" in again
-    assert json.loads(again.splitlines()[-1])["error"] == "Stopped"
+    with monkeypatch.context() as patched:
+        patched.setattr(resumable, "StopOnSignal", InterruptsAtTheThird)
+        again = CliRunner().invoke(main, [*words, "--set", "epochs=2000", "--json"])
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert "Going on from step" in again.stderr
+    assert json.loads(again.stderr.splitlines()[-1])["error"] == "Stopped"
     assert "another spec" in refused(*words)
 
 

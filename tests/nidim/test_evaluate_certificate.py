@@ -13,6 +13,8 @@ from nidim.evaluate import certificate as certificates
 from nidim.evaluate.certificate import gaussian_certificate, uniform_certificate
 from nidim.spec.channel import gaussian_capacity, uniform_capacity
 
+pytestmark = pytest.mark.usefixtures("no_floor")
+
 MU = np.array([0.3, -0.2])
 COVARIANCE = np.array([[1.3, 0.4], [0.4, 0.8]])
 

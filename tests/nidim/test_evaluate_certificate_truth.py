@@ -17,7 +17,9 @@ from nidim.evaluate.certificate import gaussian_certificate, uniform_certificate
 from nidim.evaluate.report import Certificate
 from nidim.spec.channel import gaussian_capacity
 
-REPETITIONS, N = 200, 256
+pytestmark = pytest.mark.usefixtures("no_floor")
+
+REPETITIONS, N = 120, 256
 MOST_MISSES = int(stats.binom(REPETITIONS, 0.05).ppf(0.999))
 """More than so many misses in so many repetitions have a probability of .001 where the level is .05."""
 LARGE = 6000

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import statistics
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +50,19 @@ LAWS = {
 """What true draws show, and bounds: a line through all of a panel."""
 
 
-@pytest.fixture
-def saved(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+@pytest.fixture(scope="module")
+def saved() -> Iterator[list[Figure]]:
     """Figures that would have been written."""
     found: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: found.append(figure))
-    return found
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda figure, path, **_: found.append(figure))
+        yield found
+
+
+@pytest.fixture(scope="module")
+def figure_of(saved: list[Figure]) -> Callable[[str], Figure]:
+    """``figure_of(name)``: that of the rows made up for a table, drawn once and read by many."""
+    return functools.cache(lambda name: draw(name, made_up_rows(name), saved))
 
 
 def made_up(rng: np.random.Generator, dim: int) -> Run:
@@ -113,21 +122,21 @@ def test_every_table_has_a_figure() -> None:
 
 
 @pytest.mark.parametrize("name", SHOWN)
-def test_every_row_is_in_the_figure(name: str, saved: list[Figure]) -> None:
-    found = made_up_rows(name)
-    drawn = coordinates(draw(name, found, saved))
-    for row, runs in found:
+def test_every_row_is_in_the_figure(name: str, figure_of: Callable[[str], Figure]) -> None:
+    drawn = coordinates(figure_of(name))
+    for row, runs in made_up_rows(name):
         for heading, of_seeds in values(name, runs).items():
             assert np.isclose(drawn, statistics.fmean(of_seeds), rtol=1e-9).any(), f"{row.name}, {heading}"
 
 
 @pytest.mark.parametrize("name", LISTED)
-def test_bars_reach_from_the_lowest_seed_to_the_highest(name: str, saved: list[Figure]) -> None:
-    found = made_up_rows(name)
-    figure = draw(name, found, saved)
+def test_bars_reach_from_the_lowest_seed_to_the_highest(
+    name: str, saved: list[Figure], figure_of: Callable[[str], Figure]
+) -> None:
+    figure = figure_of(name)
     ends = ends_of_bars(figure)
     assert any("2 seeds" in text.get_text() for text in figure.texts)
-    for row, runs in found:
+    for row, runs in made_up_rows(name):
         for heading, of_seeds in values(name, runs).items():
             if heading not in FLOORS:
                 assert np.isclose(ends, min(of_seeds), rtol=1e-9).any(), f"{row.name}, {heading}"
@@ -138,28 +147,28 @@ def test_bars_reach_from_the_lowest_seed_to_the_highest(name: str, saved: list[F
 
 
 @pytest.mark.parametrize("name", LAWS)
-def test_what_true_draws_show_is_drawn(name: str, saved: list[Figure]) -> None:
-    figure = draw(name, made_up_rows(name), saved)
-    lines = [line for axes in figure.axes for line in axes.lines if line.get_linestyle() == ":"]
+def test_what_true_draws_show_is_drawn(name: str, figure_of: Callable[[str], Figure]) -> None:
+    lines = [line for axes in figure_of(name).axes for line in axes.lines if line.get_linestyle() == ":"]
     at = [float(side[0]) for line in lines for side in line.get_data() if side[0] == side[1]]
     for law in LAWS[name]:
         assert np.isclose(at, law).any(), law
 
 
 @pytest.mark.parametrize("name", SHOWN)
-def test_rows_without_runs_leave_an_empty_figure(name: str, saved: list[Figure]) -> None:
+def test_rows_without_runs_leave_an_empty_figure(
+    name: str, saved: list[Figure], figure_of: Callable[[str], Figure]
+) -> None:
     rows = TABLES[name].rows("small")
     bare = draw(name, [(row, []) for row in rows], saved)
-    full = draw(name, made_up_rows(name), saved)
+    full = figure_of(name)
     assert len(coordinates(bare)) < len(coordinates(full)) / 4
     named = [[text.get_text() for text in figure.axes[0].get_yticklabels()] for figure in (bare, full)]
     assert name not in ("targets", "bounds", "scale", "prior-gap") or len(named[0]) == 0 < len(named[1])
 
 
-def test_errors_of_all_classifiers_are_drawn_over_what_was_done(saved: list[Figure]) -> None:
-    found = made_up_rows("separability")
-    figure = draw("separability", found, saved)
-    by_name = {row.name: runs for row, runs in found}
+def test_errors_of_all_classifiers_are_drawn_over_what_was_done(figure_of: Callable[[str], Figure]) -> None:
+    figure = figure_of("separability")
+    by_name = {row.name: runs for row, runs in made_up_rows("separability")}
     spirals = figure.axes[1]
     rows = {0.0: "cones-2", **{twist: f"twist-{twist}-2" for twist in (0.1, 0.25, 0.5, 1.0)}}
     for key in ("linear", "knn", "mlp"):
@@ -262,10 +271,12 @@ def test_labels_keep_off_points_and_one_another() -> None:
         assert not any(box.contains(x, y) for box in texts)
 
 
-def test_a_method_of_which_one_end_is_there_has_a_point_and_no_arrow(saved: list[Figure]) -> None:
-    found = made_up_rows("plugins")
-    whole = draw("plugins", found, saved).axes[0]
-    half = [(row, [] if row.name == "simclr-plain" else runs) for row, runs in found]
+def test_a_method_of_which_one_end_is_there_has_a_point_and_no_arrow(
+    saved: list[Figure], figure_of: Callable[[str], Figure]
+) -> None:
+    whole = figure_of("plugins").axes[0]
+    rows = made_up_rows("plugins")
+    half = [(row, [] if row.name == "simclr-plain" else runs) for row, runs in rows]
     less = draw("plugins", half, saved).axes[0]
     arrows = [
         sum(getattr(text, "arrow_patch", None) is not None for text in axes.texts) for axes in (whole, less)

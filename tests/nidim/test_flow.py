@@ -38,7 +38,8 @@ def test_both_directions_and_the_jacobian(dim: int) -> None:
     x = flow(z)
     back, volume = flow.inverse(x)
     torch.testing.assert_close(back, z, atol=1e-10, rtol=0)
-    jacobian = torch.stack([torch.autograd.functional.jacobian(lambda v: flow(v[None])[0], row) for row in z])
+    of_sum = torch.autograd.functional.jacobian(lambda v: flow(v).sum(0), z)
+    jacobian = of_sum.transpose(0, 1)  # a row of x depends on the same row of z alone
     torch.testing.assert_close(volume, -torch.linalg.slogdet(jacobian)[1], atol=1e-8, rtol=0)
     assert not torch.allclose(jacobian[0], jacobian[1]), "a flow that is not linear"
 
@@ -53,7 +54,7 @@ def test_any_two_coordinates_are_parted_by_some_layer_in_both_directions(dim: in
 
 def test_the_density_integrates_to_one() -> None:
     """By the midpoint rule; what lies beyond has a share of less than 1e-4."""
-    axis = np.linspace(-4, 4, 401)
+    axis = np.linspace(-4, 4, 241)
     middles = (axis[1:] + axis[:-1]) / 2
     grid = np.stack(np.meshgrid(middles, middles), axis=-1).reshape(-1, 2)
     total = np.exp(fitted_arc().log_prob(grid)).sum() * (axis[1] - axis[0]) ** 2
@@ -102,8 +103,9 @@ def test_the_same_sample_gives_the_same_bytes_on_any_number_of_threads(few_flow_
     elsewhere = subprocess.run(
         [sys.executable, "-c", code, more, str(few_flow_steps)], capture_output=True, text=True, check=True
     ).stdout
-    assert elsewhere == hashlib.sha256(fit_prior(arc(100)).data).hexdigest() + "\n"
-    assert fit_prior(arc(100, seed=1)).data != fit_prior(arc(100)).data
+    here = fit_prior(arc(100)).data
+    assert elsewhere == hashlib.sha256(here).hexdigest() + "\n"
+    assert fit_prior(arc(100, seed=1)).data != here
 
 
 @pytest.mark.usefixtures("few_flow_steps")

@@ -118,7 +118,7 @@ def main(changes: dict[str, Any]) -> None:
     from nidim.embedding import embed
     from nidim.train import fit
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     spec, resolved = resolved_spec(changes)
     size = resolved.image_size
     dice = np.random.default_rng(0)
@@ -135,7 +135,7 @@ def main_generator(changes: dict[str, Any]) -> None:
 
     from nidim.generate.train import fit_generator
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     spec, resolved = resolved_generator(changes)
     dice, size = np.random.default_rng(0), resolved.image_size
     images = dice.integers(0, 256, (resolved.n_train, size, size, 1), dtype=np.uint8)

@@ -25,6 +25,7 @@ from nidim.train import Fitted, fit
 
 CONSTRUCTIONS: dict[str, dict[str, Any]] = {
     "sigmoid": {
+        "epochs": 15,
         "normalization": {"kind": "sigmoid"},
         "noise": {"kind": "uniform", "epsilon": 0.1},
         "prior": {"kind": "uniform"},
@@ -56,7 +57,7 @@ def trained() -> dict[str, Trained]:
             {
                 "dataset": "digits",
                 "encoder": {"kind": "conv", "dim": 2, "width": 8},
-                "epochs": 15,
+                "epochs": 8,
                 "batch_size": 128,
                 "precision": "float32",
                 "evaluation": "quick",

@@ -93,7 +93,7 @@ def test_the_exact_critic_recovers_the_capacity(dim: int, capacity: float) -> No
     sigma, generator = sigma_for(dim, capacity), torch.Generator().manual_seed(dim)
     found: dict[str, list[float]] = {name: [] for name in BOUNDS}
     for _ in range(6):
-        ratio = exact_scores(2000, dim, sigma, generator)
+        ratio = exact_scores(1000, dim, sigma, generator)
         for name, bound in BOUNDS.items():
             found[name].append(float(bound(ratio + 1 if name == "nwj" else ratio)))
     assert gaussian_capacity(dim, sigma) == pytest.approx(capacity)

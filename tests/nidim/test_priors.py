@@ -72,9 +72,9 @@ def prior(request: pytest.FixtureRequest) -> Prior:
 
 
 calibrated = pytest.mark.parametrize(
-    "prior", [*PRIORS[:4], EVERY[-1], *SPHERES, FLOW], indirect=True, ids=name_of
+    "prior", [PRIORS[0], PRIORS[3], EVERY[-1], SPHERES[1], FLOW], indirect=True, ids=name_of
 )
-"""A law of every kind of map; the tests see its normal scores alone."""
+"""One law of every kind of map, whose formula has no more to it in another dimension or scale."""
 independent = pytest.mark.parametrize("prior", EVERY, ids=name_of)
 each_prior = pytest.mark.parametrize("prior", [*EVERY, *SPHERES, FLOW], indirect=True, ids=name_of)
 
@@ -206,9 +206,11 @@ def test_draws_are_rejected_at_the_nominal_level_of_our_own_tests(prior: Prior) 
 def test_shifted_draws_are_rejected_nearly_always(prior: Prior, shift: str) -> None:
     """By .4 standard deviations; among the normal scores even a uniform law stays within its support."""
 
+    deviation = float(np.std(prior.sample(4000, seed=0)))
+
     def moved(x: np.ndarray) -> np.ndarray:
         if shift == "of the draws":
-            return x + 0.4 * float(np.std(prior.sample(4000, seed=0)))
+            return x + 0.4 * deviation
         return prior.from_normal_scores(prior.normal_scores(x) + 0.4)
 
     draws = (prior.sample(ROWS, seed=seed) for seed in seeds(prior, SHIFTED_ROUNDS))
@@ -225,11 +227,12 @@ def seeds(prior: Prior, count: int) -> range:
 
 
 def rejections(prior: Prior, sets: Iterable[np.ndarray]) -> Counter[str]:
-    """How many of the sets each of our simple tests rejects at α = .05."""
+    """How many of the sets each of our simple tests rejects at α = .05; a few bundles of slices in turn."""
     found: Counter[str] = Counter()
     for seed, x in enumerate(sets):
         s, _ = finite_scores(x, prior)
-        outcomes = simple_tests(s, epps_pulley.sliced(s, slices=12, seed=seed), effort=LIGHT, seed=seed)
+        slices = epps_pulley.sliced(s, slices=12, seed=seed % 16)
+        outcomes = simple_tests(s, slices, effort=LIGHT, seed=seed)
         found.update({name: int(outcome.reject) for name, outcome in outcomes})
     return found
 
@@ -253,7 +256,8 @@ def test_paging_temperature_and_seed(prior: Prior) -> None:
 
 @each_prior
 def test_interpolation_follows_the_law(prior: Prior) -> None:
-    a, b = prior.sample(300, seed=3), prior.sample(300, seed=4)
+    pairs = 100 if prior.kind == FLOW else 300  # a flow takes thirty milliseconds for each
+    a, b = prior.sample(pairs, seed=3), prior.sample(pairs, seed=4)
     points = np.stack([prior.interpolate(x, y, 3) for x, y in zip(a, b, strict=True)])
     np.testing.assert_array_equal(points[:, 0], a)
     np.testing.assert_array_equal(points[:, 2], b)

@@ -49,6 +49,7 @@ def run(path: Path, images: np.ndarray) -> dict[str, Any]:
     return names
 
 
+@pytest.mark.usefixtures("short_flows")
 def test_the_program_is_the_encoder(digits: np.ndarray, tmp_path: Path) -> None:
     """With a flow as its last map, the hardest thing to export."""
     model, _, _ = stored(tmp_path / "encoder", 8, 1, onnx=False, **SMALL)

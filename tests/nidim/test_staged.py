@@ -18,9 +18,11 @@ from nidim.neighbors import nearest
 from nidim.spec import DatasetFacts, FullSpec, TrainSpec
 from nidim.spec.stages import first_stage
 from nidim.staged import MACHINE, PARTNERS, fit_in_stages
-from nidim.train import Progress, fit
+from nidim.train import Fitted, Progress, fit
 
 FACTS = DatasetFacts(name="digits", n_train=1400, n_test=397, height=8, width=8, channels=1, classes=10)
+FEW = FACTS.model_copy(update={"n_train": 640, "n_test": 128})
+"""For tests to which it does not matter what is learned."""
 STEPS = 10  # of an epoch
 
 
@@ -30,7 +32,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     return (found.images / 16 * 255).round().astype(np.uint8)[..., None], found.target
 
 
-def spec(**values: object) -> FullSpec:
+def spec(facts: DatasetFacts = FEW, **values: object) -> FullSpec:
     method = {"kind": "infomax", "neighbors": 5, "first_dim": 8, "first_epochs": 2}
     given = {
         "dataset": "digits",
@@ -38,14 +40,15 @@ def spec(**values: object) -> FullSpec:
         "method": {**method, **values.pop("method", {})},
         "noise": {"kind": "gaussian", "sigma": 0.3},
         "epochs": 3,
-        "batch_size": 128,
+        "batch_size": facts.n_train // STEPS,
         "precision": "float32",
     }
-    return TrainSpec.model_validate({**given, **values}).filled(FACTS)
+    return TrainSpec.model_validate({**given, **values}).filled(facts)
 
 
-def train(s: FullSpec, images: np.ndarray, **hooks):
-    return fit_in_stages(s, resolve(s, FACTS)[0], images[:1400], heldout=images[1400:], **hooks)
+def train(s: FullSpec, images: np.ndarray, facts: DatasetFacts = FEW, **hooks):
+    training, heldout = images[: facts.n_train], images[facts.n_train :][: facts.n_test]
+    return fit_in_stages(s, resolve(s, facts)[0], training, heldout=heldout, **hooks)
 
 
 def same(a, b) -> bool:
@@ -64,12 +67,17 @@ def test_neighbours_are_those_of_scikit_learn() -> None:
             nearest(x, k)
 
 
+@pytest.fixture(scope="module")
+def whole(digits: tuple[np.ndarray, np.ndarray]) -> Fitted:
+    """What a training that nothing stops ends with."""
+    return train(spec(), digits[0])
+
+
 @pytest.mark.parametrize("after", [7, 2 * STEPS, 2 * STEPS + 1, 2 * STEPS + 13])
 def test_resume_is_bit_identical_in_either_stage(
-    after: int, digits: tuple[np.ndarray, np.ndarray], tmp_path
+    after: int, digits: tuple[np.ndarray, np.ndarray], whole: Fitted, tmp_path
 ) -> None:
     images, _ = digits
-    whole = train(spec(), images)
     kept: list[Checkpoint] = []
     looks = iter(range(10_000))
     stopped = train(spec(), images, on_checkpoint=kept.append, should_stop=lambda: next(looks) == after)
@@ -121,7 +129,7 @@ def test_progress_counts_both_stages(
 
 def test_one_stage_alone_is_refused_without_partners(digits: tuple[np.ndarray, np.ndarray]) -> None:
     with pytest.raises(ValueError, match="fit_in_stages"):
-        fit(spec(), resolve(spec(), FACTS)[0], digits[0][:1400], heldout=digits[0][1400:])
+        fit(spec(), resolve(spec(), FEW)[0], digits[0][:640], heldout=digits[0][640:768])
 
 
 def test_the_machine_is_chosen_once_and_told_at_the_start(digits: tuple[np.ndarray, np.ndarray]) -> None:
@@ -134,19 +142,17 @@ def test_the_machine_is_chosen_once_and_told_at_the_start(digits: tuple[np.ndarr
     assert told[0].sigma == 0.3
     chosen = {name: getattr(told[0], name) for name in MACHINE}
     assert None not in chosen.values()
-    other = resolve(spec(), FACTS)[0].model_copy(
-        update={**chosen, "dtype": "bfloat16", "channels_last": True}
-    )
-    fitted = fit_in_stages(spec(), other, digits[0][:1400], heldout=digits[0][1400:])
+    other = resolve(spec(), FEW)[0].model_copy(update={**chosen, "dtype": "bfloat16", "channels_last": True})
+    fitted = fit_in_stages(spec(), other, digits[0][:640], heldout=digits[0][640:768])
     assert fitted.resolved.dtype == "bfloat16", "what was chosen before is kept in both stages"
 
 
 def test_memory_is_that_of_the_larger_stage() -> None:
     wide = spec(method={"first_dim": 4000}, head={"kind": "none"})
-    resolved = resolve(wide, FACTS)[0]
-    stage = first_stage(wide, FACTS)
+    resolved = resolve(wide, FEW)[0]
+    stage = first_stage(wide, FEW)
     assert stage is not None
-    first = footprint.training(stage, resolve(stage, FACTS)[0])
+    first = footprint.training(stage, resolve(stage, FEW)[0])
     assert (
         first.encoder
         > 5 * footprint.training(spec(method={"neighbors": 0, "first_epochs": None}), resolved).encoder
@@ -156,9 +162,9 @@ def test_memory_is_that_of_the_larger_stage() -> None:
 
 def test_without_neighbours_there_is_one_stage() -> None:
     one = spec(method={"neighbors": 0, "first_epochs": None})
-    assert first_stage(one, FACTS) is None
+    assert first_stage(one, FEW) is None
     two = spec()
-    stage = first_stage(two, FACTS)
+    stage = first_stage(two, FEW)
     assert stage is not None
     assert (stage.encoder.dim, stage.epochs, stage.method.neighbors) == (8, 2, 0)
     assert stage.augmentation == two.augmentation
@@ -189,10 +195,11 @@ def test_neighbours_fill_two_dimensions_with_what_an_image_is_of(
     images, labels = digits
 
     def accuracy(s: FullSpec) -> float:
-        fitted = train(s, images)
+        fitted = train(s, images, FACTS)
         z = embed(fitted.model, images)
         return KNeighborsClassifier(15).fit(z[:1400], labels[:1400]).score(z[1400:], labels[1400:])
 
-    one = spec(method={"neighbors": 0, "first_epochs": None}, epochs=60)
-    two = spec(method={"neighbors": 10, "first_dim": 32, "first_epochs": 30}, epochs=30)
+    one = spec(FACTS, method={"neighbors": 0, "first_epochs": None}, epochs=60, batch_size=128)
+    many = {"neighbors": 10, "first_dim": 32, "first_epochs": 30}
+    two = spec(FACTS, method=many, epochs=30, batch_size=128)
     assert accuracy(two) > accuracy(one) + 0.05

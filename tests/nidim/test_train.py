@@ -16,9 +16,11 @@ from nidim.errors import CheckpointError, TrainingDiverged
 from nidim.feed import Feed
 from nidim.spec import DatasetFacts, TrainSpec
 from nidim.statistics import pooled_moments
-from nidim.train import fit, learning_rate
+from nidim.train import Fitted, fit, learning_rate
 
 FACTS = DatasetFacts(name="digits", n_train=1400, n_test=397, height=8, width=8, channels=1, classes=10)
+FEW = FACTS.model_copy(update={"n_train": 320, "n_test": 64})
+"""For tests to which it does not matter what is learned: five steps of 64 an epoch."""
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def images() -> np.ndarray:
     return (load_digits().images / 16 * 255).round().astype(np.uint8)[..., None]
 
 
-def spec(**values: object) -> TrainSpec:
+def spec(facts: DatasetFacts = FACTS, **values: object) -> TrainSpec:
     base = {
         "dataset": "digits",
         "encoder": {"kind": "conv", "dim": 2, "width": 8},
@@ -35,11 +37,15 @@ def spec(**values: object) -> TrainSpec:
         "batch_size": 128,
         "precision": "float32",
     }
-    return TrainSpec.model_validate({**base, **values}).filled(FACTS)
+    return TrainSpec.model_validate({**base, **values}).filled(facts)
 
 
 def train(s: TrainSpec, images: np.ndarray, **hooks):
     return fit(s, resolve(s, FACTS)[0], images[:1400], heldout=images[1400:], **hooks)
+
+
+def train_on_few(s: TrainSpec, images: np.ndarray, **hooks):
+    return fit(s, resolve(s, FEW)[0], images[:320], heldout=images[320:384], **hooks)
 
 
 def weights(fitted) -> dict[str, torch.Tensor]:
@@ -51,8 +57,15 @@ def assert_same(a, b) -> None:
         assert torch.equal(value, weights(b)[key]), key
 
 
-def test_it_learns_and_stays_below_capacity(images: np.ndarray) -> None:
-    fitted = train(spec(epochs=20), images)
+@pytest.fixture(scope="module")
+def learned(images: np.ndarray) -> tuple[Fitted, Checkpoint]:
+    """What twenty epochs end with, and their checkpoint."""
+    kept: list[Checkpoint] = []
+    return train(spec(epochs=20), images, on_checkpoint=kept.append), kept[-1]
+
+
+def test_it_learns_and_stays_below_capacity(images: np.ndarray, learned: tuple[Fitted, Checkpoint]) -> None:
+    fitted, _ = learned
     assert fitted.finished
     assert fitted.history[-1]["mi_nats"] > 3 * max(fitted.history[0]["mi_nats"], 0.05)
     assert fitted.mi_nats is not None
@@ -62,17 +75,21 @@ def test_it_learns_and_stays_below_capacity(images: np.ndarray) -> None:
     np.testing.assert_allclose(z.var(0), 1, atol=1e-3)
 
 
-def test_information_is_the_same_of_held_out_images_in_any_order(images: np.ndarray) -> None:
-    s = spec(epochs=20)
+def test_information_is_the_same_of_held_out_images_in_any_order(
+    images: np.ndarray, learned: tuple[Fitted, Checkpoint]
+) -> None:
+    """Of one training, resumed at its end: held-out images have no part in it."""
+    s, (as_trained, end) = spec(epochs=20), learned
     rows = {
         "by class": np.argsort(load_digits().target[1400:], kind="stable"),
         "mixed": np.random.default_rng(0).permutation(397),
         "as stored": np.arange(397),
     }
     found = {
-        name: fit(s, resolve(s, FACTS)[0], images[:1400], heldout=images[1400:][order]).mi_nats
+        name: fit(s, resolve(s, FACTS)[0], images[:1400], heldout=images[1400:][order], resume=end).mi_nats
         for name, order in rows.items()
     }
+    assert found["as stored"] == as_trained.mi_nats
     assert found["by class"] == pytest.approx(found["mixed"], abs=0.15), found
     assert found["as stored"] == pytest.approx(found["mixed"], abs=0.15), found
 
@@ -105,20 +122,20 @@ MODES = [
     "values", MODES, ids=lambda v: v.get("method", {}).get("kind") or "-".join(v) or "default"
 )
 def test_resume_is_bit_identical(values: dict, images: np.ndarray, tmp_path) -> None:
-    s = spec(**values)
-    whole = train(s, images)
+    s = spec(FEW, batch_size=64, **values)
+    whole = train_on_few(s, images)
     kept: list[Checkpoint] = []
-    asked = iter([False] * 7 + [True])
-    stopped = train(s, images, on_checkpoint=kept.append, should_stop=lambda: next(asked))
+    asked = iter([False] * 3 + [True])
+    stopped = train_on_few(s, images, on_checkpoint=kept.append, should_stop=lambda: next(asked))
     assert not stopped.finished
     assert stopped.mi_nats is None
-    assert kept[-1].meta["step"] == 7
+    assert kept[-1].meta["step"] == 3
     save_checkpoint(kept[-1], tmp_path / "checkpoint.safetensors")
-    again = train(s, images, resume=load_checkpoint(tmp_path / "checkpoint.safetensors"))
+    again = train_on_few(s, images, resume=load_checkpoint(tmp_path / "checkpoint.safetensors"))
     assert again.finished
     assert_same(whole, again)
     assert again.mi_nats == whole.mi_nats
-    assert [h["step"] for h in again.history][-1] == [h["step"] for h in whole.history][-1]
+    assert [h["step"] for h in again.history][-1] == [h["step"] for h in whole.history][-1] == 10
 
 
 @pytest.mark.parametrize("critic", ["separable", "bilinear"])

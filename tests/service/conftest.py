@@ -13,6 +13,7 @@ from sqlalchemy import create_engine, make_url, text
 from service.store import Store, jobs, open_store
 from service.store.engine import database_url
 from service.store.tables import Base
+from tests import migrated
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -27,6 +28,8 @@ def store_settings(request: pytest.FixtureRequest, tmp_path: Path) -> SimpleName
 @pytest.fixture
 def store(store_settings: SimpleNamespace) -> Iterator[Store]:
     """An open, empty store of each kind."""
+    if not store_settings.database_url:
+        migrated.lay(store_settings.data_dir)
     opened = open_store(store_settings)
     if store_settings.database_url:
         with opened.begin() as tx:
@@ -39,6 +42,7 @@ def store(store_settings: SimpleNamespace) -> Iterator[Store]:
 @pytest.fixture
 def sqlite_store(tmp_path: Path) -> Iterator[Store]:
     """An open, empty store where the kind does not matter."""
+    migrated.lay(tmp_path)
     opened = open_store(SimpleNamespace(data_dir=tmp_path, database_url="", blob_url=""))
     yield opened
     opened.close()

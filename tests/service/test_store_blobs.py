@@ -22,7 +22,7 @@ from service.store import remote
 from service.store.blobs import DirectoryBlobs, blob_path, open_blobs
 from tests.chaos.proxy import Proxy
 
-CONTENT = b"content " * 300_000
+CONTENT = b"content " * 150_000
 DIGEST = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 ABSENT = "sha256:" + "0" * 64
 CREDENTIALS = {"key": "test", "secret": "test"}
@@ -57,7 +57,7 @@ def file(tmp_path):
 def damage(blobs, digest):
     """Flip one byte where the blob lies."""
     with blobs.open(digest) as source:
-        data = bytearray(source.read())
+        data = bytearray(source.read(blobs.size(digest)))
     data[len(data) // 2] ^= 1
     if isinstance(blobs, DirectoryBlobs):
         (blobs._root / blob_path(digest)).write_bytes(data)
@@ -87,6 +87,24 @@ def test_ranges_are_read_by_seeking(blobs):
     with blobs.open(digest) as source:
         source.seek(1_000_001)
         assert source.read(7) == CONTENT[1_000_001:1_000_008]
+
+
+def test_a_whole_blob_is_asked_for_in_few_requests(s3_blobs, monkeypatch):
+    digest, _ = s3_blobs.put_bytes(CONTENT)
+    asked = []
+    range_of = s3_blobs.range_of
+
+    def counted(place, start, stop):
+        asked.append((start, stop))
+        return range_of(place, start, stop)
+
+    monkeypatch.setattr(s3_blobs, "range_of", counted)
+    assert s3_blobs.read(digest) == CONTENT
+    assert asked == [(0, len(CONTENT))]
+    asked.clear()
+    monkeypatch.setattr(remote, "WINDOW", 1_000_000)
+    assert s3_blobs.read(digest) == CONTENT
+    assert asked == [(0, 1_000_000), (1_000_000, len(CONTENT))]
 
 
 def test_a_flipped_byte_is_found_and_mended(blobs, tmp_path):

@@ -17,6 +17,7 @@ from service.queue import QUEUE
 from service.settings import Settings
 from service.store import Store, events, jobs, open_store
 from service.store.jobs import Job
+from tests import migrated
 from tests.forking import Forked
 from tests.waiting import wait_for
 from tests.worker import play_worker
@@ -40,6 +41,8 @@ def settings(tmp_path: Path, place: dict[str, str]) -> Settings:
 
 @pytest.fixture
 def store(settings: Settings) -> Iterator[Store]:
+    if not settings.database_url:
+        migrated.lay(settings.data_dir)
     opened = open_store(settings)
     yield opened
     opened.close()

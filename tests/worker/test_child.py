@@ -31,6 +31,7 @@ SPEC = {
     "epochs": 10_000,
     "precision": "float32",
 }
+WITHOUT_EXPORT = {"checkpoint_every_s": 0.2, "export_onnx": False}
 
 
 @pytest.fixture(autouse=True)
@@ -53,8 +54,7 @@ class Trial:
     def __init__(self, scratch: Path, body: dict[str, Any], start: Start) -> None:
         scratch.mkdir(exist_ok=True)
         job_file = scratch / "job.json"
-        settings = {"checkpoint_every_s": 0.2, "export_onnx": True}
-        job_file.write_text(json.dumps({"resume": None, "settings": settings, **body}))
+        job_file.write_text(json.dumps({"resume": None, "settings": WITHOUT_EXPORT, **body}))
         self.child = Child(start, scratch=scratch, job_file=job_file)
         self.messages: list[dict[str, Any]] = []
         self._lines = self.child.lines(tick_s=0.05)
@@ -157,7 +157,7 @@ def test_a_generator_stops_with_a_checkpoint_goes_on_and_leaves_its_files(
     trials: Any, tmp_path: Path
 ) -> None:
     write_bundle(tmp_path / "encoder")
-    body = generator_of(tmp_path / "encoder", epochs=8, evaluation="quick", precision="float32")
+    body = generator_of(tmp_path / "encoder", epochs=4, evaluation="quick", precision="float32")
     first = trials(body)
     first.until("checkpoint")
     first.child.stop(grace_s=30)
@@ -166,7 +166,7 @@ def test_a_generator_stops_with_a_checkpoint_goes_on_and_leaves_its_files(
     last = [message["data"] for message in first.messages if message["type"] == "checkpoint"][-1]
     second = trials({**body, "resume": last["path"]})
     progress = second.until("progress")
-    assert last["step"] < progress["step"] <= progress["steps"] == 8 * body["resolved"]["steps_per_epoch"]
+    assert last["step"] < progress["step"] <= progress["steps"] == 4 * body["resolved"]["steps_per_epoch"]
     assert second.until("metric")["loss"] > 0
     done = second.until("done", seconds=120)
     assert second.end() == 0
@@ -253,6 +253,7 @@ def test_a_training_to_its_end_hands_over_the_same_bundle_from_a_fork_and_afresh
     trials: Any, archive: dict[str, Any]
 ) -> None:
     archive["spec"]["epochs"] = 1
+    archive["settings"] = {**WITHOUT_EXPORT, "export_onnx": True}
     forked, afresh = trials(archive), trials(archive, Afresh())
     done, again = (trial.until("done", 120) for trial in (forked, afresh))
     assert forked.end() == afresh.end() == 0

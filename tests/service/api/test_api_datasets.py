@@ -232,7 +232,7 @@ def test_a_dataset_stays_while_a_job_needs_it(
 def test_limits_hold_while_the_file_arrives(
     start_server: Any, tmp_path: Any, archive: bytes, is_problem: Any
 ) -> None:
-    with start_server(tmp_path, max_upload_bytes=100_000, disk_quota_bytes=200_000) as small:
+    with start_server(tmp_path, max_upload_bytes=100_000, disk_quota_bytes=150_000) as small:
         is_problem(upload(small.client, "big", b"\0" * 100_001), 413, "too_large")
 
         def endless() -> Any:

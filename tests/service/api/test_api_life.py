@@ -93,14 +93,12 @@ def test_a_full_queue_answers_429_and_recovers(
 ) -> None:
     with start_server(tmp_path, serve_queue_images=1, serve_batch_images=1) as server:
         add_encoder(server, "gauss")
-        url = f"{server.url}/v1/encoders/gauss/embed"
-        many = npy(np.repeat(pictures, 50, axis=0))
-        assert httpx.post(url, content=npy(pictures[:1]), headers=KIND, timeout=120).status_code == 200
+        url, post = "/v1/encoders/gauss/embed", server.client.post
+        many = npy(np.repeat(pictures, 20, axis=0))
+        assert post(url, content=npy(pictures[:1]), headers=KIND).status_code == 200
         answers: list[httpx.Response] = []
         threads = [
-            threading.Thread(
-                target=lambda: answers.append(httpx.post(url, content=many, headers=KIND, timeout=120))
-            )
+            threading.Thread(target=lambda: answers.append(post(url, content=many, headers=KIND)))
             for _ in range(6)
         ]
         for thread in threads:
@@ -113,7 +111,7 @@ def test_a_full_queue_answers_429_and_recovers(
             if answer.status_code == 429:
                 is_problem(answer, 429, "overloaded")
                 assert int(answer.headers["retry-after"]) >= 1
-        assert httpx.post(url, content=npy(pictures[:1]), headers=KIND, timeout=120).status_code == 200
+        assert post(url, content=npy(pictures[:1]), headers=KIND).status_code == 200
 
 
 def test_just_so_many_jobs_wait(start_server: Any, tmp_path: Any, is_problem: Any) -> None:
@@ -122,7 +120,7 @@ def test_just_so_many_jobs_wait(start_server: Any, tmp_path: Any, is_problem: An
     with start_server(tmp_path, max_queued_jobs=3) as server:
 
         def submit(_: int) -> httpx.Response:
-            return httpx.post(f"{server.url}/v1/jobs", json=body, timeout=120)
+            return server.client.post("/v1/jobs", json=body)
 
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(submit, range(16)))
@@ -160,10 +158,10 @@ def test_more_requests_than_may_be_at_work_are_told_so_at_once(
 ) -> None:
     with start_server(tmp_path, serve_requests=1, serve_batch_images=1) as server:
         add_encoder(server, "gauss")
-        url, many = f"{server.url}/v1/encoders/gauss/embed", npy(np.repeat(pictures, 100, axis=0))
+        url, many = "/v1/encoders/gauss/embed", npy(np.repeat(pictures, 20, axis=0))
 
         def ask(body: bytes = npy(pictures[:1])) -> httpx.Response:
-            return httpx.post(url, content=body, headers=KIND, timeout=120)
+            return server.client.post(url, content=body, headers=KIND)
 
         assert ask().status_code == 200
         refused, taken = None, False
@@ -174,14 +172,12 @@ def test_more_requests_than_may_be_at_work_are_told_so_at_once(
                     answer = ask()
                     if "may be are at work" in answer.text:
                         refused = answer
-                        assert httpx.get(f"{server.url}/v1/encoders/gauss").status_code == 200, (
-                            "the rest goes on"
-                        )
+                        assert server.client.get("/v1/encoders/gauss").status_code == 200, "the rest goes on"
                 taken = long.result().status_code == 200
         is_problem(refused, 429, "overloaded")
         assert refused.headers["retry-after"] == "1"
         label = 'method="POST",route="/v1/encoders/{ref}/embed",status="429"'
-        assert f"nidim_requests_total{{{label}}}" in httpx.get(f"{server.url}/metrics").text
+        assert f"nidim_requests_total{{{label}}}" in server.client.get("/metrics").text
         assert ask().status_code == 200
 
 

@@ -99,21 +99,21 @@ def test_a_slow_client_is_waited_for(strict: Any, npy: Any, pictures: Any) -> No
 def test_who_has_sent_nothing_holds_nothing(strict: Any, npy: Any, pictures: Any) -> None:
     """Twenty requests that announce all that there is room for keep nobody out."""
     body = npy(pictures[:1])
-    post = f"{strict.url}/v1/encoders/gauss/embed"
+    post = "/v1/encoders/gauss/embed"
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(1) as pool:
         for _ in range(20):
             stack.enter_context(begun(strict, "/v1/encoders/gauss/embed", "image/png", 2000, b"-"))
-        answer = pool.submit(httpx.post, post, content=body, headers=KIND, timeout=120).result()
+        answer = pool.submit(strict.client.post, post, content=body, headers=KIND).result()
     assert answer.status_code == 200, answer.text
 
 
 def test_what_was_sent_is_held(strict: Any, npy: Any, pictures: Any, is_problem: Any) -> None:
-    post = f"{strict.url}/v1/encoders/gauss/embed"
+    post = "/v1/encoders/gauss/embed"
     body = npy(pictures[:5])
     with begun(strict, "/v1/encoders/gauss/embed", "image/png", 2000, b"-" * 1900) as connection:
         deadline = time.monotonic() + 20
-        while (answer := httpx.post(post, content=body, headers=KIND, timeout=120)).status_code == 200:
+        while (answer := strict.client.post(post, content=body, headers=KIND)).status_code == 200:
             assert time.monotonic() < deadline
         is_problem(answer, 429, "overloaded")
         assert answer_of(connection)[0] == 408
-    assert httpx.post(post, content=body, headers=KIND, timeout=120).status_code == 200
+    assert strict.client.post(post, content=body, headers=KIND).status_code == 200
