@@ -22,6 +22,8 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.setdefault("NIDIM_EXPORT_ONNX", "false")
 
+WAITING = {"chaos", "client", "e2e", "hostile", "worker"}
+"""Folders whose tests wait for other processes more than they compute."""
 CHECKED = [
     f"nidim.{m}" for m in ("objectives", "critics", "normalize", "augment", "methods", "encoders", "noise")
 ]
@@ -42,6 +44,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "column" in metafunc.fixturenames:
         enough = metafunc.definition.get_closest_marker("embedded") is not None
         metafunc.parametrize("column", columns.COLUMNS[:1] if enough else columns.COLUMNS, indirect=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that wait are spread among those that compute: cores that had nothing to do while four waited at once
+    had too much to do afterwards."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    kinds: dict[bool, list[Path]] = {}
+    for path in files:
+        kinds.setdefault(path.relative_to(Path(__file__).parent).parts[0] in WAITING, []).append(path)
+    place = {path: (i + 0.5) / len(paths) for paths in kinds.values() for i, path in enumerate(paths)}
+    items[:] = [item for path in sorted(files, key=place.__getitem__) for item in files[path]]
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,8 @@ def panels(
     columns: int = 1,
     apart: tuple[float, float] = (0.0, 0.0),
     titles: bool = False,
-    **shared: bool,
+    sharex: bool = False,
+    sharey: bool = False,
 ) -> tuple[Figure, NDArray[Any]]:
     """A figure of so many inches and its axes (rows, columns); ``apart``: inches between columns and between rows.
 
@@ -79,7 +80,7 @@ def panels(
         wspace=across / wide,
         hspace=down / high,
     )
-    return figure, figure.subplots(rows, columns, squeeze=False, **shared)
+    return figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
 
 
 def plain(ax: Axes, *, x: str = "", y: str = "", title: str = "") -> None:

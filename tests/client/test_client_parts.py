@@ -202,6 +202,12 @@ def test_a_file_never_goes_outside(name: str, tmp_path: Path) -> None:
         place_of(tmp_path, FileInfo(name=name, size=1, digest="sha256:0", media_type="x"))
 
 
+@pytest.mark.parametrize("url", ["https://127.0.0.1:1", "https://nidim.example", "http://nidim.example"])
+def test_certificates_are_read_where_there_may_be_any(url: str) -> None:
+    assert options(url, None, 60)["verify"]
+    assert not options("http://127.0.0.1:1", None, 60)["verify"]
+
+
 def test_address_and_key_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIDIM_URL", "https://nidim.example/base/")
     monkeypatch.setenv("NIDIM_KEY", "nk_secret")

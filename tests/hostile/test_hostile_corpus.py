@@ -13,7 +13,7 @@ from benchmarks.hostile.stack import Stack
 
 EVERY = {"embedded": 1, "servers": 5}
 """Which of the families that upload."""
-MORE = {"embedded": 40, "servers": 0}
+MORE = {"embedded": 16, "servers": 0}
 """Beyond one of every family."""
 
 
