@@ -108,12 +108,19 @@ def test_who_has_sent_nothing_holds_nothing(strict: Any, npy: Any, pictures: Any
 
 
 def test_what_was_sent_is_held(strict: Any, npy: Any, pictures: Any, is_problem: Any) -> None:
+    """While it is held, which on a busy machine can be over before anybody else was answered: then once more."""
     post = "/v1/encoders/gauss/embed"
     body = npy(pictures[:5])
-    with begun(strict, "/v1/encoders/gauss/embed", "image/png", 2000, b"-" * 1900) as connection:
-        deadline = time.monotonic() + 20
-        while (answer := strict.client.post(post, content=body, headers=KIND)).status_code == 200:
-            assert time.monotonic() < deadline
-        is_problem(answer, 429, "overloaded")
-        assert answer_of(connection)[0] == 408
+
+    def beside_it() -> httpx.Response:
+        with begun(strict, post, "image/png", 2000, b"-" * 1900) as connection:
+            over = time.monotonic() + SILENCE_S
+            while (answer := strict.client.post(post, content=body, headers=KIND)).status_code == 200:
+                if time.monotonic() > over:
+                    break
+            assert answer_of(connection)[0] == 408
+        return answer
+
+    answers = (beside_it() for _ in range(20))
+    is_problem(next(found for found in answers if found.status_code != 200), 429, "overloaded")
     assert strict.client.post(post, content=body, headers=KIND).status_code == 200
