@@ -22,18 +22,13 @@ UPLOADS = 0.3
 """An upload costs a process of its own, a thousand times as much as an image: there are fewer of them."""
 
 
-def mutants(n: int, *, seed: int, start: int = 0) -> Iterator[Case | Wire]:
-    """Mutants ``start`` … ``n`` − 1."""
-    weights = np.array([family.weight * (UPLOADS if _uploads(family) else 1) for family in FAMILIES])
+def mutants(n: int, *, seed: int, start: int = 0, every: int = 1) -> Iterator[Case | Wire]:
+    """Mutants ``start`` … ``n`` − 1; of the first of the families that upload, only those whose number ``every``
+    divides."""
+    weights = np.array([family.weight * (UPLOADS if uploads(family) else 1) for family in FAMILIES])
     for i in range(start, n):
-        yield mutant(i, seed=seed, weights=weights / weights.sum())
-
-
-def one_of_each(*, seed: int, every: int = 1) -> Iterator[Case | Wire]:
-    """The first mutant of each family, as ``mutants`` gives it; of those that upload, of each ``every``-th one."""
-    for i, family in enumerate(FAMILIES):
-        if not _uploads(family) or i % every == 0:
-            yield family.make(np.random.default_rng([seed, i]))
+        if i % every == 0 or i >= len(FAMILIES) or not uploads(FAMILIES[i]):
+            yield mutant(i, seed=seed, weights=weights / weights.sum())
 
 
 def mutant(i: int, *, seed: int, weights: np.ndarray) -> Case | Wire:
@@ -43,5 +38,6 @@ def mutant(i: int, *, seed: int, weights: np.ndarray) -> Case | Wire:
     return FAMILIES[family].make(rng)
 
 
-def _uploads(family: Family) -> bool:
+def uploads(family: Family) -> bool:
+    """Whether its mutants become datasets."""
     return family.name.startswith(("archive/", "npz/", "parquet/", "npy/stored"))

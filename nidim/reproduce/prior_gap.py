@@ -19,7 +19,7 @@ from nidim.priors import Prior, make_prior, noisy_prior
 from nidim.reproduce.figures import lists
 from nidim.reproduce.figures.lists import Dot, Line, Look, Panel
 from nidim.reproduce.figures.style import INK, WITH_NOISE, WITHOUT, Mark, Spread, spread
-from nidim.reproduce.runs import FORMAT, Runs, peak_mb
+from nidim.reproduce.runs import FORMAT, Runs, digest_now, peak_mb
 from nidim.reproduce.table import DATASETS, Column, Found, Row, Run, Scale, Sources, Table
 from nidim.spec import FullSpec
 from nidim.spec.base import Part
@@ -121,7 +121,11 @@ class Gaps(Runs):
             return None
         spec = self._spec(row, seed)
         wanted = (FORMAT, spec.digest, self._generator(row, spec).digest)
-        made = (found.get("format"), found.get("spec_digest"), found.get("generator_digest"))
+        made = (
+            found.get("format"),
+            digest_now(FullSpec, found.get("spec")),
+            digest_now(FullGeneratorSpec, found.get(GENERATOR)),
+        )
         return found if made == wanted else None
 
     def make(self, row: Row, seed: int, hooks: Hooks) -> Run:
@@ -151,8 +155,6 @@ class Gaps(Runs):
             "encoder_s": cost["train_s"],
             "train_s": round(took_s, 1),
             "peak_mb": round(peak_mb()),
-            "spec_digest": spec.digest,
-            "generator_digest": wanted.digest,
             "spec": spec.stored().model_dump(mode="json"),
             GENERATOR: wanted.model_dump(mode="json"),
             "report": report.model_dump(mode="json"),

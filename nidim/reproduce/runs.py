@@ -22,6 +22,7 @@ from nidim.reproduce.sets import SetName, open_set
 from nidim.reproduce.table import Row, Run
 from nidim.spec import DatasetFacts, FullSpec, TrainSpec
 from nidim.spec.base import Part
+from nidim.spec.generator import FullGeneratorSpec
 from nidim.spec.laws import GaussianPrior
 from nidim.staged import fit_in_stages
 from nidim.train import Fitted
@@ -53,7 +54,7 @@ class Runs:
         except (OSError, ValueError):
             return None
         wanted = (FORMAT, row.posthoc, self._spec(row, seed).digest)
-        made = (found.get("format"), found.get("posthoc"), _digest_now(found))
+        made = (found.get("format"), found.get("posthoc"), digest_now(FullSpec, found.get("spec")))
         return found if made == wanted else None
 
     def make(self, row: Row, seed: int, hooks: Hooks) -> Run:
@@ -121,10 +122,10 @@ class Runs:
         return self._trained[1:]
 
 
-def _digest_now(run: Run) -> str | None:
-    """Of the spec of a stored run, with the defaults of fields that came later; None where it is no spec any more."""
+def digest_now(kind: type[FullSpec] | type[FullGeneratorSpec], stored: object) -> str | None:
+    """Of a stored spec, with the defaults of fields that came later; None where it is no spec any more."""
     try:
-        return FullSpec.model_validate(run.get("spec")).digest
+        return kind.model_validate(stored).digest
     except ValidationError:
         return None
 

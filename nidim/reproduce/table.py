@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -213,20 +214,22 @@ def figures(table: Table, found: Found) -> list[dict[str, Any]]:
 
 def _precisions(found: Found) -> str:
     """Which rows were trained in which precision, where they differ: ``auto`` takes what is faster on the machine."""
-    trained: dict[str, set[str]] = {}
-    for row, runs in found:
-        for run in runs:
-            if dtype := (run.get("resolved") or {}).get("dtype"):
-                trained.setdefault(dtype, set()).add(row.name)
-    if len(trained) < 2:
+    trained = {
+        row.name: tuple(
+            sorted({dtype for run in runs if (dtype := (run.get("resolved") or {}).get("dtype"))})
+        )
+        for row, runs in found
+    }
+    kinds = Counter(dtypes for dtypes in trained.values() if dtypes)
+    if len({dtype for dtypes in kinds for dtype in dtypes}) < 2:
         return ""
-    fewer = min(trained, key=lambda dtype: len(trained[dtype]))
-    (other,) = trained.keys() - {fewer}
-    rows = ", ".join(row.name for row, _ in found if row.name in trained[fewer])
-    return (
-        f"`precision: auto` takes what is faster on the machine at the time: {fewer} in runs of {rows}; {other} in the "
-        "others."
-    )
+    (most, _), *fewer = kinds.most_common()
+    said = [
+        f"{' and '.join(dtypes)} in runs of {', '.join(name for name in trained if trained[name] == dtypes)}"
+        for dtypes, _ in reversed(fewer)
+    ]
+    said.append(f"{' and '.join(most)} in {'the others' if fewer else 'runs of every row'}")
+    return f"`precision: auto` takes what is faster on the machine at the time: {'; '.join(said)}."
 
 
 def _processor(run: Run) -> str:

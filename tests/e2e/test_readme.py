@@ -1,6 +1,6 @@
-"""The sessions of the README, of the tutorial, of client and generators, and the client's notebook, word for word.
+"""The sessions of README, tutorial, client and generators, and the client's notebook, with shorter trainings.
 
-Their trainings are shorter than they ask for. OpenAI's client is here, too, because it asks the same stack.
+OpenAI's client is here, too, because it asks the same stack.
 """
 
 from __future__ import annotations

@@ -5,10 +5,8 @@ What an upload holds is judged by a process that knows no store, so that the sec
 
 from __future__ import annotations
 
-import itertools
-
 from benchmarks.hostile.attack import attack
-from benchmarks.hostile.corpus import FAMILIES, mutants, one_of_each
+from benchmarks.hostile.corpus import FAMILIES, mutants, uploads
 from benchmarks.hostile.stack import Stack
 
 EVERY = {"embedded": 1, "servers": 5}
@@ -18,12 +16,12 @@ MORE = {"embedded": 16, "servers": 0}
 
 
 def test_every_family_is_answered_as_documented(hostile_server: Stack, column: str) -> None:
-    n = len(FAMILIES)
-    each, more = one_of_each(seed=0, every=EVERY[column]), mutants(n + MORE[column], seed=0, start=n)
-    outcome = attack(hostile_server, itertools.chain(each, more))
+    outcome = attack(hostile_server, mutants(len(FAMILIES) + MORE[column], seed=0, every=EVERY[column]))
     assert [f"{f.number} {f.family}: {f.why}" for f in outcome.failures] == []
-    left = {family.name for family in FAMILIES} - outcome.tallies.keys()
-    assert len(left) == {"embedded": 0, "servers": 23}[column], "a few uploads, and all of the others"
+    left = [family for family in FAMILIES if family.name not in outcome.tallies]
+    assert all(map(uploads, left))
+    assert (len(left) > 0) == (EVERY[column] > 1)
+    assert len(left) < sum(map(uploads, FAMILIES)), "some of them in each column"
     assert not [t for t in outcome.tallies.values() for status in t.statuses if status.startswith("5")]
     assert outcome.peak_mb["api"] < 1500
     assert outcome.peak_mb["decoder"] < 1500
@@ -33,5 +31,4 @@ def test_every_family_is_answered_as_documented(hostile_server: Stack, column: s
 def test_a_mutant_is_the_same_every_time() -> None:
     first, again = ([repr(m) for m in mutants(30, seed=3)] for _ in range(2))
     assert first == again
-    assert first == [repr(m) for m in itertools.islice(one_of_each(seed=3), 30)]
     assert first != [repr(m) for m in mutants(30, seed=4)]

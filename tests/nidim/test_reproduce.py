@@ -218,6 +218,15 @@ def test_the_prior_gap_of_one_row_is_measured_once(tmp_path: Path, trained: list
         assert picture.size == (71, 71)
     reproduce(*words)
     assert len(trained) == 1
+    path = tmp_path / "runs" / "prior-gap-small" / "noise-2-seed0.json"
+    del run["spec"]["noise"]["layers"], run["generator"]["precision"]
+    path.write_text(json.dumps(run))
+    reproduce(*words)
+    assert len(trained) == 1, "it is from before these fields"
+    run["generator"]["epochs"] = 2
+    path.write_text(json.dumps(run))
+    nothing = CliRunner().invoke(main, ["reproduce", *map(str, words), "--write-only"])
+    assert "No run of prior-gap is stored" in nothing.output
 
 
 def test_the_front_is_what_nothing_beats_in_both() -> None:
@@ -363,6 +372,14 @@ def test_a_page_says_what_its_columns_mean_and_which_rows_differ_in_precision() 
     assert "\nHZ p: of a test.\n" in page
     assert "float32 in runs of row-1; bfloat16 in the others." in page
     assert "precision" not in page_of("float32", "float32")
+
+
+def test_a_row_whose_seeds_differ_in_precision_is_said_to() -> None:
+    table = dataclasses.replace(TABLES["targets"], columns=(), headings=("row",), findings=None)
+    both, one = [run_in("bfloat16"), run_in("float32")], [run_in("float32")]
+    rows = [(Row(name, (name,), {}, "x"), runs) for name, runs in (("a", both), ("b", both), ("c", one))]
+    assert "float32 in runs of c; bfloat16 and float32 in the others." in markdown(table, rows, "made so")
+    assert "bfloat16 and float32 in runs of every row." in markdown(table, rows[:2], "made so")
 
 
 def test_costs_are_those_of_one_machine() -> None:

@@ -29,10 +29,10 @@ def test_a_hundred_readers_get_every_event_once(new_database: stack.NewDatabase)
 
 
 def test_uploads_end_as_documented() -> None:
-    size = uploads.Size(uploads=4, images=4, side=16, slow_s=0.5, stalled=3, stall_s=4)
+    size = uploads.Size(uploads=6, images=4, side=16, slow_s=0.5, stalled=3, stall_s=4)
     with stack.databases("sqlite") as new_database:
         found = uploads.measure(new_database, size, seed=0)
-    assert found["quick"]["ends"] == found["slow"]["ends"] == {"201": 4}
+    assert found["quick"]["ends"] == found["slow"]["ends"] == {"201": 6}
     assert found["stopped"]["ends"] == {"408": 3}
     assert found["left_in_scratch"] == 0
     assert sum(found[wave]["others_failed"] for wave in ("quick", "slow", "stopped")) == 0
