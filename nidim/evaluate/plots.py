@@ -109,7 +109,7 @@ def qq_coordinates(s: Floats, *, of: str) -> str:
     with style():
         size = (HALF, 3.5) if count <= 2 else (WIDE, 2.5 * rows + 0.2)
         figure, axes = panels(
-            *size, rows=rows, columns=columns, apart=(0.12, 0.1), titles=True, sharex=True, sharey=True
+            *size, rows=rows, columns=columns, apart=(0.3, 0.1), titles=True, sharex=True, sharey=True
         )
         for k, ax in enumerate(axes.flat):
             ax.set_visible(k < count)

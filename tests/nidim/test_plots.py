@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from nidim.evaluate import plots
 from nidim.evaluate.report import HenzeZirkler
 
 N = 200
+HALF_A_DIGIT = 4
+"""Pixels."""
 HISTORY = [{"epoch": i, "mi_nats": 10.0 - 9.5 / (i + 1)} for i in range(30)]
 HZ = HenzeZirkler(
     p=0.4,
@@ -68,3 +74,24 @@ def test_nothing_is_cut_off(d: int, scale: float, drawn: list[Figure]) -> None:
         assert min(box.x0, box.y0) >= 0
         assert box.x1 <= width
         assert box.y1 <= height
+        assert not list(overlapping(figure))
+
+
+def overlapping(figure: Figure) -> Iterator[tuple[str, str]]:
+    """Numbers of neighbouring axes that run into each other, or stand closer than half a digit."""
+    for one, other in itertools.combinations(figure.axes, 2):
+        for a, b in itertools.product(numbers(one), numbers(other)):
+            if a.get_window_extent().padded(HALF_A_DIGIT).overlaps(b.get_window_extent()):
+                yield a.get_text(), b.get_text()
+
+
+def numbers(ax: Axes) -> list[Text]:
+    """Those at its ticks that are seen: of ticks within its limits."""
+    if not ax.get_visible():
+        return []
+    shown = []
+    for axis, (low, high) in ((ax.xaxis, sorted(ax.get_xlim())), (ax.yaxis, sorted(ax.get_ylim()))):
+        for tick in axis.get_major_ticks():
+            if tick.label1.get_visible() and low <= tick.get_loc() <= high:
+                shown.append(tick.label1)
+    return shown
