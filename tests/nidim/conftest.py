@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
 import pytest
 
-from nidim import flow
+from nidim import flow, priors
 from nidim.evaluate import certificate
 from tests.nidim import samples
 
@@ -14,14 +15,20 @@ FEW_STEPS = flow.LOOK_EVERY
 
 
 @pytest.fixture
-def few_flow_steps(monkeypatch: pytest.MonkeyPatch) -> int:
+def own_flows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flows that this test fits are not kept for others, nor theirs for this one."""
+    monkeypatch.setattr(priors, "_fitted", functools.lru_cache(maxsize=4)(priors._fitted.__wrapped__))
+
+
+@pytest.fixture
+def few_flow_steps(own_flows: None, monkeypatch: pytest.MonkeyPatch) -> int:
     """Flows are fitted in a second: for tests to which it does not matter how well."""
     monkeypatch.setattr(flow, "MOST_STEPS", FEW_STEPS)
     return FEW_STEPS
 
 
 @pytest.fixture
-def short_flows(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_flows(own_flows: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Flows of two layers: for tests that export one, which takes seconds a layer."""
     masks = flow.masks
     monkeypatch.setattr(flow, "masks", lambda dim: masks(dim)[:2])
