@@ -90,7 +90,7 @@ def test_many_embeddings_are_judged_in_bounded_memory() -> None:
     assert found["bytes"] > N * D * 8, "the measure sees at least one copy in float64"
 
 
-def test_more_held_out_rows_than_a_certificate_compares_are_drawn_at_random(monkeypatch) -> None:
+def test_more_held_out_rows_than_a_certificate_compares_are_drawn_at_random(monkeypatch, no_floor) -> None:
     monkeypatch.setattr(certificates, "MAX_ROWS", 500)
     f = np.random.default_rng(0).standard_normal((2000, 2))
     found = certificates.gaussian_certificate(f[np.argsort(f[:, 0])], sigma=0.7, law="")
