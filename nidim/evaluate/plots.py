@@ -42,6 +42,8 @@ CLASS_COLOURS = (
 QQ_COORDINATES = 8
 HALF, WIDE = 4.85, 10.4
 """Inches of a panel's width: at the page's full width text comes out at its own size."""
+NAMED, ROOM = 0.1, 0.1
+"""Of a curve's width and height: what its name at the right end takes."""
 _PROJECTIONS = 20
 _SIMULATIONS = 199
 _QUANTILES = 96
@@ -59,12 +61,15 @@ def training_curve(
     with style():
         figure, ((ax,),) = panels(WIDE, 3.3)
         ax.plot(x, y, color=ACCENT, linewidth=1.8)
-        _level(ax, y[-1], f"Î = {y[-1]:.2f}", line=None, below=True)
         if _finite(capacity_nats):
             _level(ax, capacity_nats, f"capacity C = {capacity_nats:.2f}", line="--")
         if _finite(ceiling_nats):
             _level(ax, ceiling_nats, f"ceiling, log of the batch = {ceiling_nats:.2f}", line=":")
         ax.set_ylim(bottom=min(0.0, *y))
+        last = [value for at, value in points if at >= x[-1] - NAMED * (x[-1] - x[0])]
+        bottom, top = ax.get_ylim()
+        below = min(last) - bottom > ROOM * (top - bottom)
+        _level(ax, min(last) if below else max(last), f"Î = {y[-1]:.2f}", line=None, below=below)
         ax.margins(x=0.04)
         plain(ax, x="epoch", y="nats")
         limit = "" if capacity_nats is None else f" of a capacity of {capacity_nats:.2f}"

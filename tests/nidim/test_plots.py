@@ -64,6 +64,25 @@ def draw(d: int, scale: float) -> None:
     plots.histogram(scale * s[:, 0], scale * s[:, 0])
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("ends", [(0.0, 2.5), (3.0, 1.0), (0.01, 0.02), (-1.0, -0.5)])
+def test_the_name_of_a_curve_is_not_on_the_curve(
+    ends: tuple[float, float], seed: int, drawn: list[Figure]
+) -> None:
+    rng = np.random.default_rng(seed)
+    bound = np.linspace(*ends, 400) + 0.1 * np.ptp(ends) * rng.standard_normal(400)
+    history = [{"epoch": i / 20, "mi_nats": float(nats)} for i, nats in enumerate(bound)]
+    plots.training_curve(history, capacity_nats=2.6, ceiling_nats=None)
+    (ax,) = drawn[0].axes
+    (name,) = [text for text in ax.texts if text.get_text().startswith("Î")]
+    box, inside = name.get_window_extent(), ax.get_window_extent()
+    curve = ax.lines[0]
+    at = curve.get_transform().transform(curve.get_xydata())
+    assert not [point for point in at if box.contains(*point)]
+    assert inside.y0 <= box.y0
+    assert box.y1 <= inside.y1
+
+
 @pytest.mark.parametrize(("d", "scale"), [(1, 1.0), (2, 1000.0), (8, 0.01)])
 def test_nothing_is_cut_off(d: int, scale: float, drawn: list[Figure]) -> None:
     draw(d, scale)
