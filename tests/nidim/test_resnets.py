@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from nidim import bundle
+from nidim._torchvision import import_torchvision
 from nidim.capacity import resolve
 from nidim.embedding import embed
+from nidim.encoders import resnet
 from nidim.onnx_export import PARITY, parity
 from nidim.priors import make_prior
 from nidim.spec import DatasetFacts, TrainSpec
@@ -20,7 +24,7 @@ SIDES = {"cifar": 8, "imagenet": 32}
 """The smallest that leave the last block a pixel or more: a CIFAR stem halves three times, an ImageNet one five."""
 CASES = [("resnet18", stem, channels) for stem in SIDES for channels in (1, 3)] + [("resnet50", "cifar", 3)]
 EXPORTED = [("resnet18", "imagenet", 1), ("resnet50", "cifar", 3)]
-"""Each depth, stem and count of channels once: the exporter takes longer than all the rest."""
+"""Each kind of block, stem and count of channels once: the exporter takes longer than all the rest."""
 DIM, N = 4, 64
 
 pytestmark = pytest.mark.slow
@@ -52,6 +56,27 @@ def patches(side: int, channels: int) -> np.ndarray:
     return (shades + rng.integers(0, 64, (N, side, side, channels))).astype(np.uint8)
 
 
+@pytest.fixture
+def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One bottleneck where ResNet-50 has three to six: every kind of layer and every width, a third of the seconds."""
+    models = import_torchvision().models
+
+    def of_one(*, weights: None, **options: Any) -> nn.Module:
+        assert weights is None
+        return models.ResNet(models.resnet.Bottleneck, [1, 1, 1, 1], **options)
+
+    monkeypatch.setattr(models, "resnet50", of_one)
+
+
+def test_a_resnet50_has_fifty_layers() -> None:
+    network = resnet("resnet50", channels=3, dim=DIM, stem="cifar").eval()
+    weighted = [name for name, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len([name for name in weighted if "downsample" not in name]) == 50
+    with torch.no_grad():
+        assert network(torch.rand(2, 3, 8, 8)).shape == (2, DIM)
+
+
+@pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize(("kind", "stem", "channels"), CASES)
 def test_a_resnet_is_trained_stored_and_loaded(kind: str, stem: str, channels: int, tmp_path: Path) -> None:
     side = SIDES[stem]
