@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from nidim.evaluate.draws import generator
-from nidim.evaluate.pairs import exponents, gaussian_sum
+from nidim.evaluate.pairs import gaussian_sum, gaussian_sums
 from nidim.evaluate.report import ALPHA, HenzeZirkler
 
 Floats = NDArray[np.float64]
@@ -70,9 +70,7 @@ def _statistic(y: Floats) -> Floats:
         each = [distance(one, beta2(m, d)) for one in y.reshape(-1, m, d)]
         return np.array(each).reshape(sets)
     b2 = beta2(m, d)
-    left, right = exponents(y, b2)
-    kernel = left @ np.swapaxes(right, -1, -2)
-    pairs = np.exp(kernel, out=kernel).sum(axis=(-2, -1)) / m
+    pairs = gaussian_sums(y, b2) / m
     cross = np.exp(-b2 / (2 * (1 + b2)) * np.square(y).sum(axis=-1)).sum(axis=-1)
     return pairs - 2 * (1 + b2) ** (-d / 2) * cross + m * (1 + 2 * b2) ** (-d / 2)
 

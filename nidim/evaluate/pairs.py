@@ -31,6 +31,7 @@ Floats = NDArray[np.float64]
 Kernel = Callable[[Floats], Floats]
 
 _ENTRIES = 1 << 18  # squared distances held at a time: they stay in the cache
+_LEAST_QUARTER = 16  # points a side: below, calls cost more than exponentials
 _SIDE = 70.0  # the integrand falls as e^{−|y|/2} in y = log s
 
 
@@ -96,6 +97,23 @@ def gaussian_sum(x: Floats, b2: float) -> float:
         block = left[start:stop] @ right[start:].T
         total += _both_halves(np.exp(block, out=block))
     return total
+
+
+def gaussian_sums(x: Floats, b2: float) -> Floats:
+    """:func:`gaussian_sum` of each of many small sets ``x`` (..., n, d), shape (...); all pairs of a set at a time."""
+    return _sums(*exponents(x, b2))
+
+
+def _sums(left: Floats, right: Floats) -> Floats:
+    """Σ exp(L Rᵀ), where L Rᵀ is symmetric: of its upper right quarter twice, and the same of the two on the diagonal."""
+    *sets, n, k = left.shape
+    half = n // 2
+    if n % 2 or half < _LEAST_QUARTER:
+        block = left @ np.swapaxes(right, -1, -2)
+        return np.exp(block, out=block).sum(axis=(-2, -1))
+    across = left[..., :half, :] @ np.swapaxes(right[..., half:, :], -1, -2)
+    halves = (values.reshape(*sets, 2, half, k) for values in (left, right))
+    return 2 * np.exp(across, out=across).sum(axis=(-2, -1)) + _sums(*halves).sum(axis=-1)
 
 
 def mean_distance_to_normal(squared_norms: Floats, d: int) -> Floats:

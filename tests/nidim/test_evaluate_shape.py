@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn.datasets import load_iris
 
-from nidim.evaluate import henze_zirkler, shape
+from nidim.evaluate import henze_zirkler, pairs, shape
 from nidim.evaluate.battery import fitted_tests
 
 
@@ -36,6 +36,13 @@ def test_henze_zirkler_of_a_batch_is_that_of_each_set():
     single = [henze_zirkler.henze_zirkler(one) for one in x]
     np.testing.assert_allclose(statistic, [s for s, _ in single], rtol=1e-12)
     np.testing.assert_allclose(p, [q for _, q in single], rtol=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 2, 33, 64, 66, 130])
+def test_sums_over_all_pairs_of_small_sets(n: int):
+    x = np.random.default_rng(n).standard_normal((3, 2, n, 4))
+    apart = np.square(x[..., :, None, :] - x[..., None, :, :]).sum(-1)
+    np.testing.assert_allclose(pairs.gaussian_sums(x, 1.3), np.exp(-0.65 * apart).sum((-2, -1)), rtol=1e-12)
 
 
 def test_henze_zirkler_of_many_points_holds_no_array_of_all_pairs(monkeypatch: pytest.MonkeyPatch):
