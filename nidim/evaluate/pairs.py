@@ -105,7 +105,7 @@ def gaussian_sums(x: Floats, b2: float) -> Floats:
 
 
 def _sums(left: Floats, right: Floats) -> Floats:
-    """Σ exp(L Rᵀ), where L Rᵀ is symmetric: of its upper right quarter twice, and the same of the two on the diagonal."""
+    """Σ exp(L Rᵀ), L Rᵀ symmetric: of its upper right quarter twice, and the same of the two on the diagonal."""
     *sets, n, k = left.shape
     half = n // 2
     if n % 2 or half < _LEAST_QUARTER:
