@@ -59,9 +59,7 @@ def show(tab: Tab, name: str, width: int, height: int, *, whole: bool = False) -
     tab.page.set_viewport_size({"width": width, "height": height})
     tab.page.wait_for_load_state("networkidle")
     if whole:
-        tab.page.evaluate(
-            "() => window.scrollTo(0, 0)"
-        )  # the head of the page stays at the top of what is seen
+        tab.page.evaluate("() => window.scrollTo(0, 0)")  # the head sticks to the top of the window
     tab.page.screenshot(path=IMAGES / name, full_page=whole)
 
 

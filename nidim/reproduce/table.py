@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -189,12 +190,13 @@ def markdown(table: Table, found: Found, command: str) -> str:
         lines += ["", costs]
     if waiting := [row.name for row, runs in found if not runs]:
         lines += ["", f"Not made yet: {', '.join(waiting)}."]
-    dashes = " A dash: does not apply, or not measured by an earlier version."
+    notes = {
+        r"\| – \|": " A dash: does not apply, or not measured by an earlier version.",
+        r"\(\d+ of \d+\) \|": " In brackets: of how many seeds, where the others have a dash.",
+    }
+    told = "".join(note for sign, note in notes.items() if re.search(sign, "".join(lines)))
     lines += ["", *sorted(provenances), ""]
-    lines += [
-        f"Mean ± standard deviation over the seeds.{dashes if '| – |' in ''.join(lines) else ''} Made by",
-        "",
-    ]
+    lines += [f"Mean ± standard deviation over the seeds.{told} Made by", ""]
     return "\n".join([*lines, f"    {command}", ""])
 
 
@@ -260,13 +262,14 @@ def _provenance(run: Run) -> str:
 
 
 def spread(values: Sequence[float | None], form: str) -> str:
-    """mean ± sd, without an sd that rounds to 0; a dash where the figure does not apply."""
+    """mean ± sd, without an sd that rounds to 0; a dash where the figure does not apply, or of how many seeds it is."""
     known = [value for value in values if value is not None]
     if not known:
         return "–"
     mean = _unsigned_zero(format(statistics.fmean(known), form))
     deviation = format(statistics.stdev(known) if len(known) > 1 else 0.0, form)
-    return mean if float(deviation) == 0 else f"{mean} ± {deviation}"
+    said = mean if float(deviation) == 0 else f"{mean} ± {deviation}"
+    return said if len(known) == len(values) else f"{said} ({len(known)} of {len(values)})"
 
 
 def _unsigned_zero(text: str) -> str:

@@ -346,7 +346,9 @@ def test_the_names_are_those_of_the_tables() -> None:
 
 
 def test_spread() -> None:
-    assert spread([1.0, None, 3.0], ".1f") == "2.0 ± 1.4"
+    assert spread([1.0, None, 3.0], ".1f") == "2.0 ± 1.4 (2 of 3)"
+    assert spread([1.0, None], ".1f") == "1.0 (1 of 2)"
+    assert spread([1.0, 3.0], ".1f") == "2.0 ± 1.4"
     assert spread([2.0], ".1f") == "2.0"
     assert spread([None], ".1f") == "–"
 
