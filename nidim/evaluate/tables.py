@@ -127,6 +127,8 @@ def _law_keys(report: Report) -> list[Key]:
         what = "an embedding tells" if c is None else "a noisy embedding tells"
         note = f"Trained bound on what {what} about another view of its image"
         note += "." if c is None else f"; the channel carries at most C = {nats(c)} nats."
+        if report.mi_nats < 0:
+            note += " Below 0 a bound says nothing: on held-out images this one has broken down."
         keys.append(Key("Information", f"{nats(report.mi_nats)} nats", note))
     return keys
 

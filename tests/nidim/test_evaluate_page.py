@@ -133,6 +133,13 @@ def test_it_says_the_certificate_and_the_figures(pages, case):
         assert section in text
 
 
+@pytest.mark.parametrize(("nats", "says"), [(1.5, False), (0.0, False), (-352.4, True)])
+def test_a_bound_below_nothing_is_said_to_have_broken_down(nats: float, says: bool) -> None:
+    report = made("normal")[0].model_copy(update={"mi_nats": nats})
+    (note,) = [key.note for row in tables.key_figures(report) for key in row if key.label == "Information"]
+    assert ("has broken down" in note) == says
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_pictures_have_words_and_take_the_colours_of_the_page(pages, case):
     html = pages[case][1]
