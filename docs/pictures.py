@@ -13,10 +13,10 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from nidim.client import Client
 from nidim.data import load_builtin
+from nidim.generate.pictures import png
 from tests.browser import Tab, browser_tab
 from tests.e2e.conftest import stack
 
@@ -25,13 +25,6 @@ IMAGES = ROOT / "docs" / "images"
 REPORT = ROOT / "demo-out" / "report.html"
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SET, ENCODER, GENERATOR = "handwriting", "digits-2d", "digits-painter"
-
-
-def png(image: np.ndarray) -> bytes:
-    """Of an image (h, w, 1), uint8."""
-    stream = io.BytesIO()
-    Image.fromarray(image[..., 0]).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def archive() -> bytes:
@@ -54,21 +47,21 @@ def prepare(url: str, folder: Path) -> None:
         client.train({"kind": "generator", "source": ENCODER}, generator=GENERATOR).wait(progress=True)
 
 
-def show(tab: Tab, name: str, width: int, height: int, *, whole: bool = False) -> None:
+def show(tab: Tab, file: Path, width: int, height: int, *, whole: bool = False) -> None:
     """Write what the tab shows in a window of that size, or the whole page at that width."""
     tab.page.set_viewport_size({"width": width, "height": height})
     tab.page.wait_for_load_state("networkidle")
     if whole:
         tab.page.evaluate("() => window.scrollTo(0, 0)")  # the head sticks to the top of the window
-    tab.page.screenshot(path=IMAGES / name, full_page=whole)
+    tab.page.screenshot(path=file, full_page=whole)
 
 
-def draw(tab: Tab, picture: bytes) -> None:
-    """The pictures of the dashboard."""
+def take(tab: Tab, picture: bytes, *, dataset: str, encoder: str, generator: str, folder: Path) -> None:
+    """The pictures of the dashboard into ``folder``: of that set, encoder and generator, with ``picture`` dropped."""
     dropped = {"name": "mine.png", "mimeType": "image/png", "buffer": picture}
     page = tab.page
     page.set_viewport_size({"width": 1100, "height": 1160})
-    tab.open(f"#/encoders/{ENCODER}@1")
+    tab.open(f"#/encoders/{encoder}@1")
     page.wait_for_selector("canvas.scatter")
     page.set_input_files(".dropzone input", dropped)
     page.wait_for_selector("#tried-p")
@@ -78,29 +71,29 @@ def draw(tab: Tab, picture: bytes) -> None:
         page.keyboard.press("ArrowRight")
     page.get_by_role("button", name="Walk from here").click()
     page.get_by_role("region", name="Try it").evaluate("node => window.scrollTo(0, node.offsetTop - 74)")
-    show(tab, "dashboard-encoder.png", 1100, 1160)
+    show(tab, folder / "dashboard-encoder.png", 1100, 1160)
 
-    tab.open(f"#/train?dataset={SET}")
+    tab.open(f"#/train?dataset={dataset}")
     page.get_by_role("group", name="Network").get_by_label("Dimensions d").fill("64")
     page.get_by_text("certificate out of reach").wait_for()
-    show(tab, "dashboard-train.png", 1100, 860)
+    show(tab, folder / "dashboard-train.png", 1100, 860)
 
-    tab.open(f"#/generators/{GENERATOR}@1")
+    tab.open(f"#/generators/{generator}@1")
     page.set_input_files(".dropzone input", dropped)
     page.get_by_text("drawn from its embedding").wait_for()
     page.locator("#drawn canvas").nth(15).wait_for()
     page.locator(".walk .sheet canvas").nth(14).wait_for()
     page.get_by_label("Along the way").fill("7")
-    show(tab, "dashboard-generator.png", 1100, 860, whole=True)
+    show(tab, folder / "dashboard-generator.png", 1100, 860, whole=True)
 
     page.set_viewport_size({"width": 360, "height": 780})
     page.emulate_media(color_scheme="dark")
     tab.open("#/")
-    show(tab, "dashboard-phone.png", 360, 780)
+    show(tab, folder / "dashboard-phone.png", 360, 780)
 
 
 def main() -> None:
-    """Draw them all anew."""
+    """Take them all anew."""
     if not REPORT.is_file():
         sys.exit(f"{REPORT} is not there: make demo writes it")
     digits = load_builtin("digits", root=None).test
@@ -108,10 +101,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, stack(Path(folder) / "data", "--workers", "1") as (url, _):
         prepare(url, Path(folder))
         with browser_tab(url) as tab:
-            draw(tab, three)
+            take(tab, three, dataset=SET, encoder=ENCODER, generator=GENERATOR, folder=IMAGES)
             tab.page.emulate_media(color_scheme="light")
             tab.page.goto(REPORT.as_uri())
-            show(tab, "report.png", 1200, 1450)
+            show(tab, IMAGES / "report.png", 1200, 1450)
 
 
 if __name__ == "__main__":

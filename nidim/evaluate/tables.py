@@ -128,7 +128,7 @@ def _law_keys(report: Report) -> list[Key]:
         note = f"Trained bound on what {what} about another view of its image"
         note += "." if c is None else f"; the channel carries at most C = {nats(c)} nats."
         if report.mi_nats < 0:
-            note += " Below 0 a bound says nothing: on held-out images this one has broken down."
+            note += " Below 0 a bound says nothing."
         keys.append(Key("Information", f"{nats(report.mi_nats)} nats", note))
     return keys
 

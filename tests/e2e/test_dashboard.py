@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from docs import pictures
 from tests.browser import Tab, browser_tab, require_browser
 from tests.waiting import SECONDS, wait_for
 
@@ -550,6 +551,20 @@ def test_the_theme_can_be_chosen(tab: Tab) -> None:
     assert dark != light
     tab.page.reload()
     assert tab.page.evaluate(paper) == dark
+
+
+def test_the_pictures_of_the_documentation_can_be_taken(
+    tab: Tab, digits: tuple[bytes, bytes], tmp_path: Path
+) -> None:
+    shown = {"dataset": "scans", "encoder": "scans-encoder", "generator": "drawings"}
+    pictures.take(tab, digits[1], **shown, folder=tmp_path)
+    for path in tmp_path.iterdir():
+        with Image.open(pictures.IMAGES / path.name) as stored, Image.open(path) as made:
+            assert made.width == stored.width
+            assert len(made.convert("RGB").getcolors(made.width * made.height)) > 50
+    assert len(list(tmp_path.iterdir())) == 4
+    tab.page.emulate_media(color_scheme="light")
+    tab.page.set_viewport_size({"width": 1200, "height": 800})
 
 
 def test_nothing_failed_and_nothing_left_the_server(tab: Tab) -> None:

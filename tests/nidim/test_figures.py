@@ -283,3 +283,12 @@ def test_a_method_of_which_one_end_is_there_has_a_point_and_no_arrow(
     ]
     assert arrows[0] - arrows[1] == 1
     assert "SimCLR" in [text.get_text() for text in less.texts]
+
+
+def test_a_point_is_of_all_seeds_or_not_there() -> None:
+    both, one = [{"x": 1.0}, {"x": 3.0}], [{"x": 1.0}, {"x": None}]
+    rows = [(Row(name, (name,), {}, "x"), runs) for name, runs in (("a", both), ("b", one))]
+    assert style.spread(both, lambda run: run["x"]) == style.Spread(2.0, 1.0, 3.0)
+    assert style.spread(one, lambda run: run["x"]) is None
+    assert style.spread([], lambda run: run["x"]) is None
+    assert style.mean(rows, lambda run: run["x"]) == 5 / 3

@@ -249,7 +249,7 @@ def test_a_dataset_that_is_not_here_is_named_and_not_tried_again(trials: Any) ->
 
 
 @pytest.mark.slow
-def test_a_training_to_its_end_hands_over_the_same_bundle_from_a_fork_and_afresh(
+def test_a_training_to_its_end_hands_over_the_same_weights_from_a_fork_and_afresh(
     trials: Any, archive: dict[str, Any]
 ) -> None:
     archive["spec"]["epochs"] = 1

@@ -43,9 +43,10 @@ class Spread:
 
 
 def spread(runs: Iterable[Run], value: Callable[[Run], float | None]) -> Spread | None:
-    """Of the runs that have the figure; None where none has."""
-    known = [found for run in runs if (found := value(run)) is not None]
-    if not known:
+    """Of the figure over the seeds; None where one has none: a mean of fewer is no neighbour of the others."""
+    found = [value(run) for run in runs]
+    known = [one for one in found if one is not None]
+    if not known or len(known) < len(found):
         return None
     return Spread(statistics.fmean(known), min(known), max(known))
 
@@ -63,8 +64,8 @@ def chance(run: Run) -> float | None:
 
 def mean(found: Found, value: Callable[[Run], float | None]) -> float | None:
     """Over the runs of all rows, for what is the same of all but for chance: a floor, a capacity."""
-    known = spread((run for _, runs in found for run in runs), value)
-    return None if known is None else known.mean
+    known = [one for _, runs in found for run in runs if (one := value(run)) is not None]
+    return statistics.fmean(known) if known else None
 
 
 @dataclasses.dataclass(frozen=True)
