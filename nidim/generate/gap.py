@@ -3,17 +3,18 @@
     gap = FD(real, images of prior draws) / FD(real, images of held-out embeddings)
 
 Held-out images are halved: one half is real, the embeddings of the other are fed, with the same noise and as many draws
-of the prior. Below 1.05 the prior may stand for the data. Finitely many images add the same to both distances, about
-what as many real training images show (``floor``), which pulls the gap towards 1; ``above_floor`` is the gap without
-it. FD is the Fréchet distance between the features of a small classifier that was trained on the dataset itself (Heusel
-et al. 2017, with features that fit the images); without labels, between embeddings. Precision and recall by 3 nearest
-neighbours: Kynkäänniemi et al. 2019.
+of the prior; then the halves change places, so that every held-out image is once real and once fed. Below 1.05 the
+prior may stand for the data. Finitely many images add the same to both distances, about what as many real training
+images show (``floor``), which pulls the gap towards 1; ``above_floor`` is the gap without it. FD is the Fréchet
+distance between the features of a small classifier that was trained on the dataset itself (Heusel et al. 2017, with
+features that fit the images); without labels, between embeddings. Precision and recall by 3 nearest neighbours:
+Kynkäänniemi et al. 2019.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ K = 3
 MOST_IMAGES = {"full": 2500, "quick": 500}
 MANIFOLD_IMAGES = 2000
 DRAWS = {"full": 2, "quick": 1}
-"""Seeds of draws that figures are averaged over."""
+"""Seeds of draws that figures are averaged over; with the second the halves have changed places."""
 
 
 def frechet_distance(x: Floats, y: Floats) -> float:
@@ -107,7 +108,7 @@ def make_judge(features: Features, real: Images, training: Images) -> Judge:
 
 
 def halves(n: int, *, level: str, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of held-out images that are real, and of those whose embeddings are fed; equally many."""
+    """Rows of held-out images in two halves, equally many: ones that are real, ones whose embeddings are fed."""
     order = np.random.default_rng([seed, 2]).permutation(n)
     size = min(n // 2, MOST_IMAGES[level])
     return np.sort(order[:size]), np.sort(order[size : 2 * size])
@@ -123,36 +124,44 @@ def mean_quality(found: list[Quality]) -> Quality:
     return Quality.model_validate({name: mean(name) for name in Quality.model_fields})
 
 
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """One half of the held-out images, held against images that the other half is fed for.
+
+    ``of_embeddings(seed)`` makes an image of each embedding of the other half, whose classes ``labels`` are.
+    """
+
+    judge: Judge
+    of_embeddings: Callable[[int], Images]
+    labels: NDArray[np.int64] | None
+
+
 def measure(
-    judge: Judge,
+    sides: Sequence[Side],
     *,
     of_prior: Callable[[int], Images],
-    of_embeddings: Callable[[int], Images],
-    labels: NDArray[np.int64] | None,
-    level: str,
     progress: Callable[[float], None] | None = None,
 ) -> GeneratorReport:
-    """The report; ``of_prior(seed)`` and ``of_embeddings(seed)`` make as many images as ``judge`` has real ones."""
+    """The report; ``of_prior(seed)`` makes as many images as a side has real ones. Each side has a seed of its own."""
     prior, heldout = [], []
-    draws = DRAWS[level]
-    for seed in range(draws):
-        prior.append(judge.quality(of_prior(seed)))
-        heldout.append(judge.quality(of_embeddings(seed), labels))
+    for seed, side in enumerate(sides):
+        prior.append(side.judge.quality(of_prior(seed)))
+        heldout.append(side.judge.quality(side.of_embeddings(seed), side.labels))
         if progress:
-            progress((seed + 1) / draws)
+            progress((seed + 1) / len(sides))
     mean_prior, mean_heldout = mean_quality(prior), mean_quality(heldout)
     gaps = [p.frechet_distance / h.frechet_distance for p, h in zip(prior, heldout, strict=True)]
+    features = sides[0].judge.features
+    floor = float(np.mean([side.judge.floor for side in sides]))
     return GeneratorReport(
-        images=len(judge.real),
-        draws=draws,
-        features=judge.features.kind,
-        classifier_accuracy=judge.features.accuracy,
-        floor=judge.floor,
+        images=len(sides[0].judge.real),
+        draws=len(sides),
+        features=features.kind,
+        classifier_accuracy=features.accuracy,
+        floor=floor,
         prior=mean_prior,
         heldout=mean_heldout,
-        prior_gap=float(np.mean(gaps)),
-        prior_gap_sd=float(np.std(gaps, ddof=1)) if draws > 1 else None,
-        prior_gap_above_floor=above_floor(
-            mean_prior.frechet_distance, mean_heldout.frechet_distance, judge.floor
-        ),
+        prior_gap=mean_prior.frechet_distance / mean_heldout.frechet_distance,
+        prior_gap_sd=float(np.std(gaps, ddof=1)) if len(gaps) > 1 else None,
+        prior_gap_above_floor=above_floor(mean_prior.frechet_distance, mean_heldout.frechet_distance, floor),
     )

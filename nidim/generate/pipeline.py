@@ -114,25 +114,22 @@ def evaluate(
     hooks.phase("evaluating", 0.0)
     features = _features(spec, encoder, dataset)
     images, labels = dataset.test.images, dataset.test.labels
-    real, fed = gap.halves(len(images), level=spec.evaluation, seed=spec.seed)
+    one, other = gap.halves(len(images), level=spec.evaluation, seed=spec.seed)
     rng = np.random.default_rng([spec.seed, 3])
-    training = np.sort(rng.permutation(len(dataset.train.images))[: len(real)])
-    judge = gap.make_judge(features, np.asarray(images[real]), np.asarray(dataset.train.images[training]))
-    embeddings = embed(encoder.model, np.asarray(images[fed]))
     model, prior = fitted.model, encoder.prior
 
-    def of_prior(seed: int) -> NDArray[np.uint8]:
-        return np.concatenate(list(draw.from_prior(model, prior, len(fed), seed=seed)))
-
-    def of_embeddings(seed: int) -> NDArray[np.uint8]:
-        return np.concatenate(list(draw.from_embeddings(model, prior, embeddings, seed=seed)))
+    def side(real: NDArray[np.int64], fed: NDArray[np.int64]) -> gap.Side:
+        training = np.sort(rng.permutation(len(dataset.train.images))[: len(real)])
+        embeddings = embed(encoder.model, np.asarray(images[fed]))
+        return gap.Side(
+            gap.make_judge(features, np.asarray(images[real]), np.asarray(dataset.train.images[training])),
+            lambda seed: np.concatenate(list(draw.from_embeddings(model, prior, embeddings, seed=seed))),
+            None if labels is None else labels[fed],
+        )
 
     return gap.measure(
-        judge,
-        of_prior=of_prior,
-        of_embeddings=of_embeddings,
-        labels=None if labels is None else labels[fed],
-        level=spec.evaluation,
+        [side(*rows) for rows in ((one, other), (other, one))[: gap.DRAWS[spec.evaluation]]],
+        of_prior=lambda seed: np.concatenate(list(draw.from_prior(model, prior, len(one), seed=seed))),
         progress=lambda fraction: hooks.phase("evaluating", fraction),
     )
 

@@ -31,7 +31,10 @@ class GeneratorReport(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     images: int = Field(description="in each set that is compared")
-    draws: int = Field(description="seeds of draws that the figures are averaged over")
+    draws: int = Field(
+        description="seeds of draws that the figures are averaged over; with the second the halves of the held-out "
+        "images have changed places"
+    )
     features: Literal["classifier", "encoder"] = Field(description="what the distances are measured in")
     classifier_accuracy: float | None = Field(description="of the classifier on held-out images")
     floor: float = Field(description="Fréchet distance between as many real held-out and training images")
@@ -40,7 +43,7 @@ class GeneratorReport(BaseModel):
     prior_gap: float = Field(
         description="Fréchet distance of the first over that of the second: 1 is perfect"
     )
-    prior_gap_sd: float | None = Field(description="over the draws")
+    prior_gap_sd: float | None = Field(description="of the ratio over the draws")
     prior_gap_above_floor: float | None = Field(
         None,
         description="the same of what either distance is above the floor, which as many real images have, too: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,8 @@ GENERATOR = "generator"
 SHOWN = 64
 WIDER = 2
 """Times the σ of the other rows."""
+HELD_OUT: dict[Scale, float | None] = {"small": 0.5, "full": None}
+"""Share of all images: of digits the test images are too few for distances between 128 features of them."""
 
 SHORT: dict[str, Any] = {
     "epochs": 16,
@@ -64,13 +67,17 @@ def _rows(scale: Scale) -> Sequence[Row]:
                 "evaluation": "quick",
                 **changes,
             }
-            rows.append(Row(f"{name}-{dim}", (str(dim), title, FLOW), spec, DATASETS[scale]))
+            rows.append(_row(f"{name}-{dim}", (str(dim), title, FLOW), spec, scale))
     gan = {**rows[1].changes, GENERATOR: {"model": {"kind": "gan"}}}
-    more = _more(rows, DATASETS[scale]) if scale == "full" else []
-    return [*rows, *more, Row("noise-sliced-2-gan", ("2", rows[1].labels[1], "GAN"), gan, DATASETS[scale])]
+    more = _more(rows) if scale == "full" else []
+    return [*rows, *more, _row("noise-sliced-2-gan", ("2", rows[1].labels[1], "GAN"), gan, scale)]
 
 
-def _more(rows: Sequence[Row], dataset: str) -> list[Row]:
+def _row(name: str, labels: tuple[str, ...], changes: Mapping[str, Any], scale: Scale) -> Row:
+    return Row(name, labels, changes, DATASETS[scale], held_out=HELD_OUT[scale])
+
+
+def _more(rows: Sequence[Row]) -> list[Row]:
     """The default spec, which of digits is a row already; it and no noise, with what is fed blurred by more; two stages
     with a shorter second one."""
     plain = {row.name: row for row in rows}
@@ -81,12 +88,12 @@ def _more(rows: Sequence[Row], dataset: str) -> list[Row]:
         ("short", 16, f"two stages of {SHORT['epochs'] // 2} and {SHORT['epochs']} epochs", SHORT),
     ):
         spec = {"encoder": {"kind": "conv", "dim": dim}, "evaluation": "quick", **changes}
-        two = Row(f"{name}-{dim}", (str(dim), title, FLOW), spec, dataset)
+        two = _row(f"{name}-{dim}", (str(dim), title, FLOW), spec, "full")
         found.append(two)
         for row in (two, plain[f"none-{dim}"]) if name == "default" else (two,):
             changes = {**row.changes, GENERATOR: {"condition_noise": WIDER * default_sigma(dim)}}
             labels = (*row.labels[:2], f"{FLOW}, {WIDER} σ")
-            found.append(Row(f"{row.name}-wide", labels, changes, dataset))
+            found.append(_row(f"{row.name}-wide", labels, changes, "full"))
     return found
 
 
@@ -126,7 +133,7 @@ class Gaps(Runs):
             digest_now(FullSpec, found.get("spec")),
             digest_now(FullGeneratorSpec, found.get(GENERATOR)),
         )
-        return found if made == wanted else None
+        return found if made == wanted and self._of_its_images(found, row) else None
 
     def make(self, row: Row, seed: int, hooks: Hooks) -> Run:
         """Train both, measure and store; a grid of draws beside the figures."""
@@ -172,7 +179,7 @@ class Gaps(Runs):
         return super()._spec(_without_generator(row), seed)
 
     def _generator(self, row: Row, spec: FullSpec) -> FullGeneratorSpec:
-        facts = self._dataset(row).facts
+        facts = self._facts_of(row)
         source = SourceFacts(
             dataset=spec.dataset,
             dim=spec.encoder.dim,
@@ -186,7 +193,7 @@ class Gaps(Runs):
 
 def _without_generator(row: Row) -> Row:
     changes = {key: value for key, value in row.changes.items() if key != GENERATOR}
-    return Row(row.name, row.labels, changes, row.dataset)
+    return dataclasses.replace(row, changes=changes)
 
 
 def _as_bundle(spec: FullSpec, fitted: Fitted, prior: Prior) -> bundle.Bundle:
@@ -269,7 +276,8 @@ PRIOR_GAP = Table(
     "blurred by the same σ in every row (.2 at d = 2 and .5 at d = 16, not that of the default spec's noise where "
     "it is larger), or by twice that where it says so. Fréchet distances between features of a "
     "classifier trained on the same dataset, to held-out images that are in no other set: of draws of the prior, of "
-    "embeddings of other held-out images, and (floor) of as many training images. Prior gap: the first over the "
+    "embeddings of other held-out images, and (floor) of as many training images; both halves of the held-out images "
+    "in either part, and the mean of the two. Of digits half of all images are held out. Prior gap: the first over the "
     "second; 1 is perfect. Above floor: the same without the floor, which finitely many images add to both; a dash "
     "where nothing is left of the second. Class: share of images made from an embedding that have the class of its "
     "image; with few of them a small gap says little. Shares: total variation between the shares of classes among "

@@ -55,7 +55,7 @@ class Runs:
             return None
         wanted = (FORMAT, row.posthoc, self._spec(row, seed).digest)
         made = (found.get("format"), found.get("posthoc"), digest_now(FullSpec, found.get("spec")))
-        return found if made == wanted else None
+        return found if made == wanted and self._of_its_images(found, row) else None
 
     def make(self, row: Row, seed: int, hooks: Hooks) -> Run:
         """Train, evaluate and store."""
@@ -92,10 +92,17 @@ class Runs:
             self._facts[row.data] = dataset.facts
         return self._loaded[1]
 
+    def _of_its_images(self, found: Run, row: Row) -> bool:
+        """Whether it was trained on and judged by as many images as the row has."""
+        facts, made = self._facts_of(row), found["provenance"]["dataset"]
+        return (made["n_train"], made["n_test"]) == (facts.n_train, facts.n_test)
+
+    def _facts_of(self, row: Row) -> DatasetFacts:
+        return self._facts.get(row.data) or self._dataset(row).facts
+
     def _spec(self, row: Row, seed: int) -> FullSpec:
         given: Mapping[str, Any] = {"dataset": row.dataset, "seed": seed, **row.changes}
-        facts = self._facts.get(row.data) or self._dataset(row).facts
-        return TrainSpec.model_validate(given).filled(facts)
+        return TrainSpec.model_validate(given).filled(self._facts_of(row))
 
     def _fit(self, spec: FullSpec, dataset: Dataset, hooks: Hooks) -> tuple[Fitted, Cost]:
         """What was trained and what it cost, from the run before where only the law differs."""

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nidim.data import BUILTINS, Dataset, ImageSet, load_builtin, open_path
 from nidim.errors import DataError
@@ -16,11 +17,15 @@ ARCHIVES = {"cifar10-jpeg": "cifar10-jpeg.zip", "tiny-imagenet-100": "tiny-image
 
 @dataclasses.dataclass(frozen=True)
 class SetName:
-    """A dataset, its images scaled to ``image_size`` (None: as they are), only the first ``classes`` (None: all)."""
+    """A dataset, its images scaled to ``image_size`` (None: as they are), only the first ``classes`` (None: all).
+
+    ``held_out``: share of all its images that is held out, chosen at random; None: the test images that it has.
+    """
 
     name: str
     image_size: int | None = None
     classes: int | None = None
+    held_out: float | None = None
 
 
 def open_set(wanted: SetName, *, root: Path | None, allow_downloads: bool) -> Dataset:
@@ -31,7 +36,9 @@ def open_set(wanted: SetName, *, root: Path | None, allow_downloads: bool) -> Da
         )
     else:
         whole = open_path(_archive(wanted.name, root), name=wanted.name, image_size=wanted.image_size)
-    return whole if wanted.classes is None else first_classes(whole, wanted.classes)
+    if wanted.classes is not None:
+        whole = first_classes(whole, wanted.classes)
+    return whole if wanted.held_out is None else divided(whole, wanted.held_out)
 
 
 def first_classes(whole: Dataset, count: int) -> Dataset:
@@ -44,6 +51,29 @@ def first_classes(whole: Dataset, count: int) -> Dataset:
         test=_below(whole.test, count),
         classes=whole.classes[:count],
         digest=f"{whole.digest}, first {count} classes",
+    )
+
+
+def divided(whole: Dataset, held_out: float) -> Dataset:
+    """All images, a share of ``held_out`` of them as test images: always the same ones, chosen at random."""
+    parts = (whole.train, whole.test)
+    images = np.concatenate([np.asarray(part.images) for part in parts])
+    known = [part.labels for part in parts if part.labels is not None]
+    labels = np.concatenate(known) if len(known) == len(parts) else None
+    order = np.random.default_rng(0).permutation(len(images))
+    size = round(held_out * len(images))
+    if not 0 < size < len(images):
+        raise DataError(f"{held_out:g} of {len(images)} images leaves none to train on or none to hold out.")
+
+    def of(rows: NDArray[np.int64]) -> ImageSet:
+        rows = np.sort(rows)
+        return ImageSet(images[rows], None if labels is None else labels[rows])
+
+    return dataclasses.replace(
+        whole,
+        train=of(order[size:]),
+        test=of(order[:size]),
+        digest=f"{whole.digest}, {held_out:g} of all held out",
     )
 
 

@@ -31,7 +31,7 @@ class Row:
 
     ``changes``: of the default spec for ``dataset``, or what is simulated, in the words of the table's store.
     ``posthoc``: a map that is fitted to the training embeddings of the frozen encoder and applied to all. ``classes``:
-    the first so many alone; None: all.
+    the first so many alone; None: all. ``held_out``: share of all images that is held out; None: the dataset's own.
     """
 
     name: str
@@ -40,11 +40,12 @@ class Row:
     dataset: str
     posthoc: Posthoc | None = None
     classes: int | None = None
+    held_out: float | None = None
 
     @property
     def data(self) -> SetName:
         """Which images are trained on and judged by."""
-        return SetName(self.dataset, self.changes.get("image_size"), self.classes)
+        return SetName(self.dataset, self.changes.get("image_size"), self.classes, self.held_out)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -268,6 +268,29 @@ def test_held_out_halves_are_disjoint() -> None:
     assert len(gap.halves(20_000, level="full", seed=0)[0]) == gap.MOST_IMAGES["full"]
 
 
+def test_the_gap_is_of_mean_distances_over_both_halves() -> None:
+    rng = np.random.default_rng(0)
+    one, other, training = rng.integers(0, 256, (3, 60, 2, 2, 1), dtype=np.uint8)
+    features = Features.of_encoder(lambda images: images.reshape(len(images), -1).astype(np.float32))
+
+    def side(real: np.ndarray, fed: np.ndarray) -> gap.Side:
+        return gap.Side(gap.make_judge(features, real, training), lambda seed: fed // (seed + 1), None)
+
+    sides = [side(one, other), side(other, one)]
+    report = gap.measure(sides, of_prior=lambda seed: training // (seed + 3))
+    (a, b, c), (x, y, z) = (
+        [gap.frechet_distance(*(features.of(images)[0] for images in pair)) for pair in pairs]
+        for pairs in (
+            ((one, training // 3), (one, other), (one, training)),
+            ((other, training // 4), (other, one // 2), (other, training)),
+        )
+    )
+    assert report.prior_gap == pytest.approx((a + x) / (b + y))
+    assert report.prior_gap_sd == pytest.approx(np.std([a / b, x / y], ddof=1))
+    assert report.floor == pytest.approx((c + z) / 2)
+    assert (report.draws, report.images) == (2, 60)
+
+
 def test_features_are_of_a_classifier_that_knows_the_classes() -> None:
     digits = load_digits()
     images = (digits.images / 16 * 255).round().astype(np.uint8)[..., None]
@@ -348,6 +371,33 @@ def test_what_is_loaded_makes_what_was_trained(stored: tuple[Path, FittedGenerat
     assert "N(0, 1.00 I)" in card or "N(0, I)" in card
     assert "e@1" in card
     assert size_of(directory / "samples.png") == (89, 89)
+
+
+def test_every_held_out_image_is_once_real_and_once_fed(
+    stored: tuple[Path, FittedGenerator], encoder: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(IMAGES_SEEN, "full", 1280)
+    sides: list[gap.Side] = []
+
+    def seen(given: list[gap.Side], **others: Any) -> GeneratorReport:
+        sides.extend(given)
+        return measure(given, **others)
+
+    measure = gap.measure
+    monkeypatch.setattr(gap, "measure", seen)
+    directory, fitted = stored
+    full = bundle.load(directory).config.spec.model_copy(update={"evaluation": "full"})
+    report = pipeline.evaluate(full, fitted, encoders.load(encoder), digits)
+    assert (report.draws, report.images) == (2, 179)
+    test = digits.test
+    features, _ = sides[0].judge.features.of(np.asarray(test.images))
+    place = {row.tobytes(): number for number, row in enumerate(features.astype(np.float32))}
+    real = [[place[row.tobytes()] for row in side.judge.real.astype(np.float32)] for side in sides]
+    assert len({*real[0], *real[1]}) == 358
+    assert test.labels is not None
+    for side, fed in zip(sides, real[::-1], strict=True):
+        np.testing.assert_array_equal(side.labels, test.labels[fed])
+        assert side.of_embeddings(3).shape == (179, 8, 8, 1)
 
 
 def test_an_altered_generator_and_the_wrong_kind_are_refused(

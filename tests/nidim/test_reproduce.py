@@ -21,6 +21,7 @@ from nidim import flow, machine
 from nidim.cli import main
 from nidim.errors import DataError
 from nidim.evaluate import Embedded
+from nidim.pipeline import Hooks
 from nidim.reproduce import asked, command, pareto, posthoc, predict, prior_gap, runs, sets
 from nidim.reproduce.table import Column, Posthoc, Row, Sources, markdown, of_report, spread
 from nidim.reproduce.tables import TABLES
@@ -455,6 +456,35 @@ def test_the_first_classes_of_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         sets.first_classes(dataclasses.replace(whole, train=sets.ImageSet(whole.train.images)), 3)
     with pytest.raises(DataError, match=r"some\.zip is needed"):
         sets.open_set(name, root=None, allow_downloads=False)
+
+
+def test_a_share_of_a_set_is_held_out() -> None:
+    whole = sets.open_set(sets.SetName("digits"), root=None, allow_downloads=False)
+    found = sets.open_set(sets.SetName("digits", held_out=0.5), root=None, allow_downloads=False)
+    assert (len(found.train), len(found.test)) == (899, 898)
+    assert found.digest == f"{whole.digest}, 0.5 of all held out"
+
+    def known(*parts: sets.ImageSet) -> list[tuple[bytes, int]]:
+        return sorted(
+            (image.tobytes(), int(label))
+            for part in parts
+            for image, label in zip(part.images, part.labels, strict=True)
+        )
+
+    assert known(found.train, found.test) == known(whole.train, whole.test)
+    assert known(found.train) == known(sets.divided(whole, 0.5).train)
+    assert np.bincount(found.test.labels).min() > 70
+    with pytest.raises(DataError, match="leaves none to train on"):
+        sets.divided(whole, 1.0)
+
+
+def test_a_run_of_other_images_is_no_run_of_the_row(tmp_path: Path) -> None:
+    few = {"encoder": {"kind": "conv", "dim": 2, "width": 4}, "epochs": 1, "evaluation": "quick"}
+    row = Row("x", (), few, "digits")
+    store = runs.Runs(tmp_path, datasets_dir=None)
+    made = store.make(row, 0, Hooks())
+    assert store.find(row, 0) == made
+    assert store.find(dataclasses.replace(row, held_out=0.5), 0) is None
 
 
 def _settings(rule: predict.Rule) -> list[predict.Setting]:
