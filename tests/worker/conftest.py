@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +164,10 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
     running.socket.parent.rmdir()
 
 
+def _variables(settings: Mapping[str, object]) -> dict[str, str]:
+    return {f"NIDIM_{name.upper()}": str(value) for name, value in settings.items()}
+
+
 class Workers:
     """Starts workers and makes sure that none is left."""
 
@@ -172,12 +176,13 @@ class Workers:
             *("data_dir", "database_url", "blob_url", "broker_url"),
             *("lease_s", "heartbeat_s", "cancel_grace_s"),
         )
-        self.env = {**os.environ, **{f"NIDIM_{name.upper()}": str(getattr(settings, name)) for name in names}}
+        self.env = {**os.environ, **_variables({name: getattr(settings, name) for name in names})}
         self.log = log
         self.started: list[Forked] = []
 
-    def start(self, play: str) -> Forked:
-        process = Forked(play_worker.main, play, env=self.env, log=self.log)
+    def start(self, play: str, **settings: object) -> Forked:
+        """One that plays ``play``, with these settings instead of those of all."""
+        process = Forked(play_worker.main, play, env={**self.env, **_variables(settings)}, log=self.log)
         self.started.append(process)
         return process
 
