@@ -2,13 +2,13 @@
 
     gap = FD(real, images of prior draws) / FD(real, images of held-out embeddings)
 
-Held-out images are halved: one half is real, the embeddings of the other are fed, with the same noise and as many draws
-of the prior; then the halves change places, so that every held-out image is once real and once fed. Below 1.05 the
-prior may stand for the data. Finitely many images add the same to both distances, about what as many real training
-images show (``floor``), which pulls the gap towards 1; ``above_floor`` is the gap without it. FD is the Fréchet
-distance between the features of a small classifier that was trained on the dataset itself (Heusel et al. 2017, with
-features that fit the images); without labels, between embeddings. Precision and recall by 3 nearest neighbours:
-Kynkäänniemi et al. 2019.
+Held-out images, up to 5,000 of them, are halved: one half is real, the embeddings of the other are fed, with the same
+noise and as many draws of the prior; then the halves change places. Below 1.05 the prior may stand for the data.
+Finitely many images add the same to both distances, about what the halves show of each other (``floor``; not of
+training images, which the classifier of the features knows too well), which pulls the gap towards 1; ``above_floor`` is
+the gap without it. FD is the Fréchet distance between the features of a small classifier that was trained on the
+dataset itself (Heusel et al. 2017, with features that fit the images); without labels, between embeddings. Precision
+and recall by 3 nearest neighbours: Kynkäänniemi et al. 2019.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def class_distance(shares: Floats, others: Floats) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Judge:
-    """What generated images are held against: features of real held-out images, and of as many training images."""
+    """What generated images are held against: features of real held-out images, and how far as many others are."""
 
     features: Features
     real: Floats
@@ -98,13 +98,13 @@ class Judge:
         )
 
 
-def make_judge(features: Features, real: Images, training: Images) -> Judge:
-    """``floor``: the distance between real held-out images and as many training images."""
+def make_judge(features: Features, real: Images, others: Images) -> Judge:
+    """``floor``: the distance between real held-out images and as many others."""
     found, classes = features.of(real)
     shares = None
     if classes is not None and features.classes:
         shares = np.bincount(classes, minlength=features.classes) / len(classes)
-    return Judge(features, found, shares, frechet_distance(found, features.of(training)[0]))
+    return Judge(features, found, shares, frechet_distance(found, features.of(others)[0]))
 
 
 def halves(n: int, *, level: str, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

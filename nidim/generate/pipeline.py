@@ -115,14 +115,13 @@ def evaluate(
     features = _features(spec, encoder, dataset)
     images, labels = dataset.test.images, dataset.test.labels
     one, other = gap.halves(len(images), level=spec.evaluation, seed=spec.seed)
-    rng = np.random.default_rng([spec.seed, 3])
     model, prior = fitted.model, encoder.prior
 
     def side(real: NDArray[np.int64], fed: NDArray[np.int64]) -> gap.Side:
-        training = np.sort(rng.permutation(len(dataset.train.images))[: len(real)])
-        embeddings = embed(encoder.model, np.asarray(images[fed]))
+        others = np.asarray(images[fed])
+        embeddings = embed(encoder.model, others)
         return gap.Side(
-            gap.make_judge(features, np.asarray(images[real]), np.asarray(dataset.train.images[training])),
+            gap.make_judge(features, np.asarray(images[real]), others),
             lambda seed: np.concatenate(list(draw.from_embeddings(model, prior, embeddings, seed=seed))),
             None if labels is None else labels[fed],
         )

@@ -37,7 +37,10 @@ class GeneratorReport(BaseModel):
     )
     features: Literal["classifier", "encoder"] = Field(description="what the distances are measured in")
     classifier_accuracy: float | None = Field(description="of the classifier on held-out images")
-    floor: float = Field(description="Fréchet distance between as many real held-out and training images")
+    floor: float = Field(
+        description="Fréchet distance between the two halves of the held-out images; in older reports between one of "
+        "them and as many training images"
+    )
     prior: Quality = Field(description="fed with draws from the prior")
     heldout: Quality = Field(description="fed with embeddings of held-out images that are in no other set")
     prior_gap: float = Field(

@@ -272,16 +272,16 @@ def _dots(runs: Sequence[Run]) -> list[Dot]:
 PRIOR_GAP = Table(
     name="prior-gap",
     title="The prior gap: a generator fed from the known law instead of from data",
-    about="One generator, the same budget, conditioned on encoders that were made in different ways; what it is fed is "
-    "blurred by the same σ in every row (.2 at d = 2 and .5 at d = 16, not that of the default spec's noise where "
-    "it is larger), or by twice that where it says so. Fréchet distances between features of a "
-    "classifier trained on the same dataset, to held-out images that are in no other set: of draws of the prior, of "
-    "embeddings of other held-out images, and (floor) of as many training images; both halves of the held-out images "
-    "in either part, and the mean of the two. Of digits half of all images are held out. Prior gap: the first over the "
-    "second; 1 is perfect. Above floor: the same without the floor, which finitely many images add to both; a dash "
-    "where nothing is left of the second. Class: share of images made from an embedding that have the class of its "
-    "image; with few of them a small gap says little. Shares: total variation between the shares of classes among "
-    "draws of the prior and among real images.",
+    about="One generator, the same budget, conditioned on encoders that were made in different ways; what it is fed "
+    "is blurred by the same σ in every row (.2 at d = 2 and .5 at d = 16, not that of the default spec's noise "
+    "where it is larger), or by twice that where it says so. Fréchet distances between features of a classifier "
+    "trained on the same dataset, to one half of the held-out images: of draws of the prior, of images made "
+    "from the embeddings of the other half, and (floor) of that half itself (MNIST: of as many training "
+    "images). Of digits half are held out, and figures are means of two, for which the halves change places. "
+    "Prior gap: the first over the second; 1 is perfect. Above floor: the same without the floor, which "
+    "finitely many images add to both; a dash where nothing is left of the second. Class: share of images made "
+    "from an embedding that have the class of its image; with few of them a small gap says little. Shares: "
+    "total variation between the shares of classes among draws of the prior and among real images.",
     headings=("d", "encoder", "generator"),
     rows=_rows,
     columns=(
