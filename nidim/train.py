@@ -318,9 +318,9 @@ def _distance(run: _Run, clean: Tensor) -> float | None:
 def heldout_information(run: _Run, heldout: Images) -> float | None:
     """The trained bound on I(f(X'); f(X)+Z) over held-out images, nats; None with fewer than two.
 
-    As in training, each branch is normalised by its own statistics of the batch; none is kept. Mean over
-    batches of the training's size, so its ceiling is the log of that size. The images are taken in random order: a file
-    may be sorted by class, and to tell an image from others of its class alone is harder.
+    As in training, each branch is normalised by its own statistics of the batch, that of a target encoder, too; none is
+    kept. Mean over batches of the training's size, so its ceiling is the log of that size. The images are taken in
+    random order: a file may be sorted by class, and to tell an image from others of its class alone is harder.
     """
     size = min(run.resolved.batch_size, len(heldout))
     if size < 2:
@@ -331,7 +331,10 @@ def heldout_information(run: _Run, heldout: Images) -> float | None:
     layout = torch.channels_last if run.resolved.channels_last else torch.contiguous_format
     order = np.random.default_rng([run.spec.seed, HELD_OUT]).permutation(len(heldout))
     values = []
-    with _untracked(run.model):
+    targets = [part for part in run.method.modules() if isinstance(part, EncoderModel)]
+    with contextlib.ExitStack() as stack:
+        for encoder in (run.model, *targets):
+            stack.enter_context(_untracked(encoder))
         for low in range(0, len(order) // size * size, size):
             batch = torch.from_numpy(heldout[np.sort(order[low : low + size])])
             images = scale(batch.to(run.feed.device)).contiguous(memory_format=layout)

@@ -94,6 +94,20 @@ def test_information_is_the_same_of_held_out_images_in_any_order(
     assert found["as stored"] == pytest.approx(found["mixed"], abs=0.15), found
 
 
+def test_held_out_information_has_the_targets_normalised_as_in_training(images: np.ndarray) -> None:
+    """Where the outputs of BYOL's target lie and how far they reach is nothing that a training sees."""
+    s, kept = spec(method={"kind": "byol"}), []
+    fitted = train(s, images, on_checkpoint=kept.append)
+    (end,) = kept
+    names = sorted(n for n in end.tensors if n.startswith("method.target.network."))
+    weight, bias = (next(n for n in names[::-1] if n.endswith(kind)) for kind in (".weight", ".bias"))
+    moved = {weight: 3 * end.tensors[weight], bias: 3 * end.tensors[bias] + 2}
+    shapes = [tuple(tensor.shape) for tensor in moved.values()]
+    assert [shape[0] for shape in shapes] == [2, 2], "its last layer"
+    elsewhere = dataclasses.replace(end, tensors={**end.tensors, **moved})
+    assert train(s, images, resume=elsewhere).mi_nats == pytest.approx(fitted.mi_nats, abs=1e-3)
+
+
 MODES = [
     {},
     *(
