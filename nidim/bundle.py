@@ -40,6 +40,7 @@ from nidim.stored import (
     Config,
     Manifest,
     Preprocessing,
+    cleared,
     manifest_of,
     read_config,
     read_prior,
@@ -91,7 +92,7 @@ class Bundle:
 
 
 def save(
-    directory: Path,
+    directory: Path | str,
     *,
     model: EncoderModel,
     prior: Prior,
@@ -104,14 +105,15 @@ def save(
     onnx: bool = True,
     sample: NDArray[np.uint8] | None = None,
 ) -> Manifest:
-    """Write a bundle into an empty or missing ``directory``; returns its manifest, also written beside it.
+    """Write a bundle into ``directory``, made if it is missing; returns its manifest, also written beside it.
 
-    ``prior``: the law of the embeddings of ``model``.
+    A bundle that lies there goes first, all its files. ``prior``: the law of the embeddings of ``model``.
 
     The ONNX file is compared with the model on the images ``sample`` (n, h, w, c), random ones if there are none: it
     differs by at most 1e-4. If it does not agree it is left out, with a warning: a training is worth more than that.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    directory = Path(directory)
+    cleared(directory)
     config = Config(
         format_version=FORMAT_VERSION,
         spec=spec.stored(),
@@ -150,11 +152,12 @@ def _add_onnx(
         log.warning("the bundle has no %s: %s", ONNX, error)
 
 
-def load(directory: Path, *, expect: Manifest | None = None) -> Bundle:
+def load(directory: Path | str, *, expect: Manifest | None = None) -> Bundle:
     """Load a bundle, its digest verified against ``expect`` or the manifest beside the files.
 
     Raises BundleError when a file is missing, altered or of another format version.
     """
+    directory = Path(directory)
     require_kind(directory, "encoder")
     manifest = verified(directory, expect)
     config, report = read_config(directory), read_report(directory)

@@ -22,6 +22,7 @@ from nidim.checkpoint import Checkpoint
 from nidim.data import Dataset
 from nidim.embedding import embed, embed_views
 from nidim.encoders import scale
+from nidim.errors import SpecError
 from nidim.evaluate import Embedded, Report, evaluate, page
 from nidim.priors import Prior, make_prior, noisy_prior
 from nidim.spec import FullSpec, TrainSpec
@@ -76,7 +77,7 @@ def run(
     spec: TrainSpec,
     dataset: Dataset,
     *,
-    out_dir: Path,
+    out_dir: Path | str,
     resolved: Resolved | None = None,
     resume: Checkpoint | None = None,
     hooks: Hooks | None = None,
@@ -96,6 +97,7 @@ def run(
     full = spec.filled(dataset.facts)
     if resolved is None:
         resolved, _ = resolve(full, dataset.facts)
+    _require_size(dataset, resolved.image_size)
     if full.prior.kind == "flow":
         hooks.phase("fitting the prior")
     prior = make_prior(full)
@@ -135,6 +137,16 @@ def run(
         sample=np.asarray(dataset.test.images[:PARITY_IMAGES]),
     )
     return Outcome(fitted, manifest, report, prior)
+
+
+def _require_size(dataset: Dataset, side: int) -> None:
+    facts = dataset.facts
+    if (facts.height, facts.width) != (side, side):
+        raise SpecError(
+            f"The images of {facts.name} have {facts.height} x {facts.width} pixels, not {side} x {side}; open the "
+            f"dataset with image_size={side}, or leave it out of the spec.",
+            pointer="/image_size",
+        )
 
 
 def embed_dataset(spec: FullSpec, fitted: Fitted, dataset: Dataset, hooks: Hooks | None = None) -> Embedded:
@@ -211,8 +223,10 @@ def nearest_to_draws(
 ) -> list[NDArray[np.uint8]]:
     """For a few prior draws, the held-out images whose embeddings are nearest, see ``Prior.positions``.
 
-    One array (k, h, w, c) a draw, nearest first.
+    One array (k, h, w, c) a draw, nearest first; nothing without held-out images.
     """
+    if len(images) == 0:
+        return []
     places = prior.positions(embeddings)
     draws = prior.positions(prior.sample(PRIOR_DRAWS_SHOWN, seed=seed))
     rows = []
@@ -226,6 +240,8 @@ def some_views(
     images: NDArray[np.uint8], augmentation: Augmentation, *, seed: int
 ) -> list[NDArray[np.uint8]]:
     """A few of ``images`` (n, h, w, c), each with views of it: one array (1 + views, h, w, c) an image."""
+    if len(images) == 0:
+        return []
     chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:IMAGES_SHOWN])
     originals = scale(torch.from_numpy(np.asarray(images[chosen])))
     generator = torch.Generator().manual_seed(seed)

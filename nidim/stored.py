@@ -91,6 +91,14 @@ class Manifest(BaseModel):
         return sum(entry.size for entry in self.files.values())
 
 
+def cleared(directory: Path, names: tuple[str, ...] = FILES) -> None:
+    """``directory`` is there, and without the files of another bundle: one that the next has not would be sealed with
+    it. Whatever else lies there stays."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in (MANIFEST, *names):
+        (directory / name).unlink(missing_ok=True)
+
+
 def manifest_of(directory: Path, names: tuple[str, ...] = FILES) -> Manifest:
     """The manifest of a bundle's files as they are in ``directory`` now; whatever else lies there is no part of it.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nidim.errors import DataError
 from nidim.spec import DatasetFacts
 
 if TYPE_CHECKING:
@@ -15,10 +16,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """``images`` uint8 (n, h, w, c), an ndarray or a read-only memmap; ``labels`` int64 (n,) or None."""
+    """``images`` uint8 (n, h, w, c), an ndarray or a read-only memmap; ``labels`` int64 (n,) or None.
+
+    Raises DataError for anything else, before a training is spent on it.
+    """
 
     images: np.ndarray
     labels: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        shape, dtype = np.shape(self.images), getattr(self.images, "dtype", type(self.images).__name__)
+        if dtype != np.uint8 or len(shape) != 4:
+            raise DataError(
+                f"Images are a NumPy array uint8 (n, h, w, c) with values 0 to 255, not {dtype} {shape}."
+                " Of floats in [0, 1]: (images * 255).round().astype(numpy.uint8); gray ones: images[..., None]."
+            )
+        if self.labels is not None and np.shape(self.labels) != shape[:1]:
+            raise DataError(f"{shape[0]} images need as many labels (n,), not {np.shape(self.labels)}.")
 
     def __len__(self) -> int:
         return len(self.images)

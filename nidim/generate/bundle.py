@@ -31,7 +31,7 @@ from nidim.generate.models import Generator, build_generator
 from nidim.generate.report import GeneratorReport
 from nidim.priors import FlowPrior, Prior, prior_from_dict
 from nidim.spec.generator import FullGeneratorSpec, ResolvedGenerator
-from nidim.stored import MANIFEST, Manifest, manifest_of, require_kind, verified
+from nidim.stored import MANIFEST, Manifest, cleared, manifest_of, require_kind, verified
 
 WEIGHTS, PRIOR, CONFIG, REPORT, CARD, SAMPLES = (
     "model.safetensors",
@@ -96,7 +96,7 @@ class GeneratorBundle:
 
 
 def save(
-    directory: Path,
+    directory: Path | str,
     *,
     model: Generator,
     prior: Prior,
@@ -107,8 +107,9 @@ def save(
     history: list[dict[str, Any]],
     provenance: dict[str, Any],
 ) -> Manifest:
-    """Write a bundle into an empty or missing ``directory``; returns its manifest, also written beside it."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Write a bundle into ``directory``, in place of one that lies there; returns its manifest, also written."""
+    directory = Path(directory)
+    cleared(directory, FILES)
     config = GeneratorConfig(
         format_version=FORMAT_VERSION,
         spec=spec,
@@ -132,11 +133,12 @@ def save(
     return manifest
 
 
-def load(directory: Path, *, expect: Manifest | None = None) -> GeneratorBundle:
+def load(directory: Path | str, *, expect: Manifest | None = None) -> GeneratorBundle:
     """Load a generator, its digest verified as that of an encoder is.
 
     Raises BundleError when a file is missing, altered or of another format version, or where there is no generator.
     """
+    directory = Path(directory)
     require_kind(directory, "generator")
     manifest = verified(directory, expect, FILES)
     config = _config(directory)

@@ -53,7 +53,7 @@ def run(
     encoder: Bundle,
     dataset: Dataset,
     *,
-    out_dir: Path,
+    out_dir: Path | str,
     resolved: ResolvedGenerator | None = None,
     resume: Checkpoint | None = None,
     hooks: Hooks | None = None,

@@ -72,6 +72,16 @@ def stored_as(tmp_path_factory):
     return of
 
 
+def test_nothing_of_a_bundle_that_lay_there_is_sealed_with_the_next(tmp_path) -> None:
+    for name in (bundle.ONNX, bundle.PRIOR, "notes.txt"):
+        (tmp_path / name).write_bytes(b"of another one")
+    *_, manifest = stored(str(tmp_path), 8, 1, onnx=False)
+    assert not {bundle.ONNX, bundle.PRIOR} & set(manifest.files)
+    assert (tmp_path / "notes.txt").is_file()
+    assert not (tmp_path / bundle.ONNX).exists()
+    assert bundle.load(str(tmp_path)).digest == manifest.digest
+
+
 @pytest.mark.usefixtures("few_flow_steps", "short_flows")
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_what_is_loaded_embeds_as_what_was_saved(variant: str, stored_as) -> None:
