@@ -26,9 +26,9 @@ def add_noise(
 ) -> NDArray[np.float32]:
     """f(x) + Z for clean embeddings (n, d) of the law ``prior``, float32; row i uses row offset + i of the stream.
 
-    Without noise in ``resolved`` the embeddings come back unchanged.
+    Without noise in ``resolved`` the embeddings come back unchanged. Raises ValueError for another shape.
     """
-    clean = np.asarray(embeddings, dtype=np.float64)
+    clean = prior.rows(embeddings)
     if len(clean) == 0 or (resolved.sigma is None and resolved.epsilon is None):
         return clean.astype(np.float32)
     rows = (offset, offset + len(clean))

@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 
 FARTHEST_SCORE = 8.3
 """No draw is farther out: of 53 random bits the last is a probability of 2⁻⁵⁴."""
+HALVINGS = 60
+"""Of an interval of logarithms, until it is as small as their rounding."""
 EDGE_SCORE = 38.0
 """Where interpolation puts an edge of the support, whose score is ±∞: the last whose tail a double holds."""
 
@@ -92,6 +94,8 @@ class Prior(abc.ABC):
 
     def temperature_refused(self, temperature: float) -> str:
         """Why draws cannot have it, in words for who asked: of a law without a centre any but 1; empty: they can."""
+        if not 0 <= temperature < math.inf:
+            return f"it must be a finite number from 0 on, not {temperature:g}"
         if temperature != 1.0 and not self.has_temperature:
             return f"{self.name} has no centre: it must be 1"
         return ""
@@ -115,14 +119,20 @@ class Prior(abc.ABC):
         """``steps`` points from a to b, both (d,), both included; shape (steps, d).
 
         ((1−t)·s_a + t·s_b) / √((1−t)² + t²) on normal scores: between independent draws of the law every
-        point follows the law again.
+        point follows the law again. Raises ValueError for other shapes, and below two steps.
         """
         if steps < 2:
             raise ValueError(f"steps must be at least 2, got {steps}")
-        start, end = (np.asarray(v, dtype=np.float64)[None] for v in (a, b))
+        start, end = (self._one_row(name, v) for name, v in (("a", a), ("b", b)))
         points = self._between(start, end, np.linspace(0.0, 1.0, steps)[:, None])
         points[0], points[-1] = start[0], end[0]  # to the last digit, and where a score has none: at an edge
         return points
+
+    def _one_row(self, name: str, x: ArrayLike) -> Floats:
+        point = np.asarray(x, dtype=np.float64)
+        if point.shape != (self.dim,):
+            raise ValueError(f"{name} must have shape ({self.dim},), got {point.shape}")
+        return point[None]
 
     def _between(self, start: Floats, end: Floats, t: Floats) -> Floats:
         """The points at ``t`` (k, 1) between ``start`` and ``end``, (1, d) each."""
@@ -152,13 +162,15 @@ class IndependentPrior(Prior):
 
     def temperature_refused(self, temperature: float) -> str:
         """Why draws cannot have it: the farthest would be larger than float32 holds. Empty: they can."""
-        if temperature <= 1.0 or self._holds(temperature):
-            return super().temperature_refused(temperature)
-        low, high = 1.0, temperature
-        while high - low > 1e-3:
+        refused = super().temperature_refused(temperature)
+        if refused or temperature <= 1.0 or self._holds(temperature):
+            return refused
+        low, high = 0.0, math.log(temperature)
+        for _ in range(HALVINGS):
             middle = (low + high) / 2
-            low, high = (middle, high) if self._holds(middle) else (low, middle)
-        most = math.floor(100 * low) / 100
+            low, high = (middle, high) if self._holds(math.exp(middle)) else (low, middle)
+        step = 10.0 ** (math.floor(low / math.log(10)) - 2)
+        most = math.floor(math.exp(low) / step) * step  # three digits, rounded down
         return f"the farthest draws of {self.name} would be larger than float32 holds: it must be at most {most:g}"
 
     def _holds(self, temperature: float) -> bool:

@@ -6,6 +6,7 @@ import math
 import typing
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -310,6 +311,33 @@ def test_draws_of_any_temperature_that_is_taken_are_finite(name: str) -> None:
     assert (prior.temperature_refused(100.0) != "") == (name == "student_t")
 
 
+@pytest.mark.parametrize("prior", [GaussianPrior(2), UniformPrior(2), SpherePrior(3)], ids=str)
+@pytest.mark.parametrize("temperature", [float("nan"), float("inf"), -0.5])
+def test_a_temperature_is_a_finite_number_from_0_on(prior: Prior, temperature: float) -> None:
+    with pytest.raises(ValueError, match=f"finite number from 0 on, not {temperature:g}"):
+        prior.sample(3, seed=0, temperature=temperature)
+
+
+def test_a_temperature_beyond_float32_is_refused_at_once() -> None:
+    refused = GaussianPrior(2).temperature_refused(1e300)
+    most = float(refused.rsplit(" ", 1)[1])
+    assert most == pytest.approx(np.finfo(np.float32).max / 8.3, rel=0.01)
+    assert np.isfinite(GaussianPrior(2).sample(1000, seed=0, temperature=most)).all()
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "wrong"),
+    [
+        ([[1, 2]], [3, 4], r"a .* got \(1, 2\)"),
+        ([1, 2], [3, 4, 5], r"b .* got \(3,\)"),
+        ([0], 1, r"a .* \(1,\)"),
+    ],
+)
+def test_the_ends_of_an_interpolation_are_points(a: Any, b: Any, wrong: str) -> None:
+    with pytest.raises(ValueError, match=wrong):
+        GaussianPrior(2).interpolate(a, b, 4)
+
+
 def test_interpolation_begins_and_ends_at_an_edge() -> None:
     """Its score is infinite, so the points between stay near it."""
     uniform = UniformPrior(2).interpolate([0, 1], [0.5, 0.5], 3)
@@ -406,6 +434,8 @@ def test_noise_on_draws_of_a_flow_gives_its_law() -> None:
 def check_noise(prior: Prior, resolved: Resolved) -> None:
     draws = prior.sample(20_000, seed=1)
     noisy = add_noise(draws, prior, resolved, seed=2)
+    with pytest.raises(ValueError, match="must have shape"):
+        add_noise(np.ones((3, prior.dim + 1)), prior, resolved, seed=2)
     assert not np.allclose(noisy, draws, atol=0.01)
     assert close_to_normal(noisy_prior(prior, resolved).normal_scores(noisy))
     np.testing.assert_array_equal(noisy[5:9], add_noise(draws[5:9], prior, resolved, seed=2, offset=5))
