@@ -142,7 +142,25 @@ def test_nishiyama_is_exact_for_two_values_and_below_the_information_of_a_channe
     for capacity in (0.5, 2.0):
         exact = exact_scores(2000, 2, sigma_for(2, capacity), torch.Generator().manual_seed(0))
         assert 0.2 * capacity < float(nishiyama(exact)) < capacity + 0.06
-    assert nishiyama(torch.zeros(5, 5)).isfinite()
+    assert 0 <= float(nishiyama(torch.zeros(5, 5))) < 1e-5
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-6, 1.0, 1e6])
+def test_nishiyama_finds_nothing_in_noise_of_any_size(scale: float) -> None:
+    t = torch.randn((512, 512), generator=torch.Generator().manual_seed(0))
+    assert float(nishiyama(scale * t)) < 0.01
+    together = t + 2 * torch.eye(512)
+    torch.testing.assert_close(nishiyama(scale * together), nishiyama(together))
+    assert float(nishiyama(together)) > 0.5
+
+
+def test_nishiyama_has_a_gradient_where_scores_hardly_differ() -> None:
+    t = (
+        1e-9 * torch.randn((64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    ).requires_grad_()
+    nishiyama(t).backward()
+    step = 1e-10 * t.grad / t.grad.abs().max()
+    assert nishiyama(t.detach() + step) > nishiyama(t.detach())
 
 
 @pytest.mark.parametrize("objective", [JensenShannon(), SMILE(clip=5.0), Nishiyama()])
