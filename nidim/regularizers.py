@@ -42,7 +42,8 @@ def random_directions(
     latent: Float[Tensor, "n d"], slices: int, generator: torch.Generator
 ) -> Float[Tensor, "d slices"]:
     """Unit vectors, uniform on the sphere."""
-    directions = torch.randn((latent.shape[1], slices), generator=generator, device=latent.device)
+    size = (latent.shape[1], slices)
+    directions = torch.randn(size, generator=generator, device=latent.device, dtype=latent.dtype)
     return directions / directions.norm(dim=0)
 
 
@@ -55,7 +56,7 @@ def sliced_epps_pulley(
     projection. Epps & Pulley 1983; as a training term on slices: arXiv 2511.08544.
     """
     projected = latent @ random_directions(latent, slices, generator)
-    t = torch.linspace(-REACH, REACH, matching.KNOTS, device=latent.device)
+    t = torch.linspace(-REACH, REACH, matching.KNOTS, device=latent.device, dtype=latent.dtype)
     normal = torch.exp(-0.5 * t.square())
     angles = projected[..., None] * t
     distance = (torch.cos(angles).mean(0) - normal).square() + torch.sin(angles).mean(0).square()
@@ -87,7 +88,7 @@ def sliced_wasserstein(
 ) -> Float[Tensor, ""]:
     """Squared Wasserstein-2 distance of random projections to as many standard normal draws, mean over directions."""
     directions = random_directions(latent, slices, generator)
-    draws = torch.randn(latent.shape, generator=generator, device=latent.device)
+    draws = torch.randn(latent.shape, generator=generator, device=latent.device, dtype=latent.dtype)
     found, wanted = ((x @ directions).sort(dim=0).values for x in (latent, draws))
     return (found - wanted).square().mean()
 
@@ -165,7 +166,7 @@ class AdversarialTerm(Term):
         self.discriminator = mlp(dim, term.hidden, term.hidden, 1)
 
     def forward(self, latent: Float[Tensor, "n d"], *, generator: torch.Generator) -> Float[Tensor, ""]:
-        draws = torch.randn(latent.shape, generator=generator, device=latent.device)
+        draws = torch.randn(latent.shape, generator=generator, device=latent.device, dtype=latent.dtype)
         seen: Tensor = _Reversed.apply(latent, self.weight)
         fake, real = self.discriminator(seen), self.discriminator(draws)
         return (functional.softplus(fake) + functional.softplus(-real)).mean()

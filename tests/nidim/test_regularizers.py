@@ -142,6 +142,20 @@ def test_weights_scale_and_numbers_come_from_the_generator(part: matching.Regula
         torch.testing.assert_close(double(latent, generator=generator(5)), 2 * once)
 
 
+NO_BFLOAT16 = ("bhep", "uniformity")
+"""torch.pdist has none."""
+
+
+@pytest.mark.parametrize("part", TERMS, ids=lambda part: part.kind)
+def test_the_precision_is_that_of_the_latents(part: matching.Regularizer) -> None:
+    latent = torch.rand(256, 2, generator=generator()) + 1
+    single = built(part)(latent, generator=generator(5)).detach()
+    for dtype in (torch.float64, torch.bfloat16)[: 1 if part.kind in NO_BFLOAT16 else 2]:
+        found = built(part).to(dtype)(latent.to(dtype), generator=generator(5)).detach()
+        assert found.dtype == dtype
+        assert float(found) == pytest.approx(float(single), rel=0.3)  # other numbers of other draws
+
+
 def built(part: matching.Regularizer) -> Term:
     torch.manual_seed(0)
     term = build_regularizer(part, 2)
