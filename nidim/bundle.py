@@ -78,6 +78,7 @@ class Bundle:
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Clean embeddings (n, d) of prepared uint8 images (n, image_size, image_size, channels)."""
         side, channels = self.preprocessing.image_size, self.preprocessing.channels
+        images = np.asarray(images)
         if images.dtype != np.uint8 or images.shape[1:] != (side, side, channels):
             raise ValueError(
                 f"images must be uint8 (n, {side}, {side}, {channels}), got {images.dtype} {images.shape}"

@@ -76,8 +76,11 @@ def calibrated(report: Mapping[str, Any]) -> Conformal | None:
 
 
 def conformal(squared: ArrayLike) -> Conformal:
-    """What is kept of the ‖s‖² (n,) of held-out images. Raises ValueError for none, or for NaN."""
-    ordered = np.sort(np.minimum(np.asarray(squared, dtype=np.float64), INFINITE))
+    """What is kept of the ‖s‖² (n,) of held-out images. Raises ValueError for none, NaN, or another shape."""
+    given = np.asarray(squared, dtype=np.float64)
+    if given.ndim != 1:
+        raise ValueError(f"expected ‖s‖² of shape (n,), got {given.shape}")
+    ordered = np.sort(np.minimum(given, INFINITE))
     n = len(ordered)
     if n == 0 or np.isnan(ordered).any():
         raise ValueError("expected ‖s‖² of at least one held-out image, none of them NaN")

@@ -101,9 +101,11 @@ class Region:
 def calibrate(scores: ArrayLike) -> Tolerance:
     """The tolerance of an encoder whose held-out embeddings have the normal scores (n, d).
 
-    Raises ValueError for fewer than 100 rows.
+    Raises ValueError for another shape, and for fewer than 100 rows.
     """
     s = np.asarray(scores)
+    if s.ndim != 2:
+        raise ValueError(f"expected normal scores (n, d), got shape {s.shape}")
     n, d = s.shape
     if n < LEAST_IMAGES:
         raise ValueError(f"{n} held-out images; a tolerance needs {LEAST_IMAGES}")

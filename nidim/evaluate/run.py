@@ -136,15 +136,25 @@ def _summary(promised: Battery | None, certified: Certificate | None, found: Pro
     }
 
 
+TOO_FAR = 1e12
+"""Beyond it squares and cubes of embeddings leave the floats in which statistics are computed."""
+
+
 def _check(embedded: Embedded, prior: Prior) -> None:
     for field, x, labels in (
         ("train", embedded.train, embedded.train_labels),
         ("test", embedded.test, embedded.test_labels),
     ):
+        if not isinstance(x, np.ndarray):
+            raise ValueError(
+                f"{field}: expected a NumPy array, got {type(x).__name__}; of torch: tensor.numpy()"
+            )
         if x.ndim != 2 or x.shape[1] != prior.dim:
             raise ValueError(f"{field}: expected embeddings (n, {prior.dim}), got shape {x.shape}")
-        if not np.isfinite(x).all():
-            raise ValueError(f"{field}: embeddings are not finite; the training diverged, lower its rate")
+        if not (np.abs(x) < TOO_FAR).all():
+            raise ValueError(
+                f"{field}: embeddings are not finite, or beyond {TOO_FAR:g}; the training diverged, lower its rate"
+            )
         if labels is not None and labels.shape != x.shape[:1]:
             raise ValueError(f"{field}_labels: expected shape ({len(x)},), got {labels.shape}")
     views = embedded.views

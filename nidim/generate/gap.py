@@ -35,7 +35,12 @@ DRAWS = {"full": 2, "quick": 1}
 
 
 def frechet_distance(x: Floats, y: Floats) -> float:
-    """Between Gaussians with the moments of x (n, k) and y (m, k): ‖μ − ν‖² + tr(A + B − 2 (A B)^½)."""
+    """Between Gaussians with the moments of x (n, k) and y (m, k): ‖μ − ν‖² + tr(A + B − 2 (A B)^½).
+
+    Raises ValueError for fewer than two rows, which have no covariance.
+    """
+    if min(len(x), len(y)) < 2:
+        raise ValueError(f"a Fréchet distance needs two rows of each, got {len(x)} and {len(y)}")
     a, b = (np.atleast_2d(np.cov(v, rowvar=False)) for v in (x, y))
     # tr (A B)^½ is the sum of the roots of the eigenvalues of A^½ B A^½, which is symmetric
     values, vectors = linalg.eigh(a)

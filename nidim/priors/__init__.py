@@ -51,10 +51,12 @@ _MARGINAL: TypeAdapter[laws.MarginalLaw] = TypeAdapter(laws.MarginalLaw)
 def prior_from_dict(description: dict[str, Any], *, file: bytes | None = None) -> Prior:
     """The law that :meth:`Prior.describe` described; ``file``: that of a flow, which the description names.
 
-    Raises ValueError for an unknown kind, and for a flow without its file.
+    Raises ValueError for an unknown kind, without ``dim``, and for a flow without its file.
     """
     values = dict(description)
-    kind, dim = values.pop("kind", None), values.pop("dim")
+    kind, dim = values.pop("kind", None), values.pop("dim", None)
+    if not isinstance(dim, int) or dim < 1:
+        raise ValueError(f"dim must be a whole number from 1 on, got {dim!r}")
     if kind == "gaussian":
         return GaussianPrior(dim, **values)
     if kind == "uniform":

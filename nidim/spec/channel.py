@@ -23,12 +23,16 @@ MOST_HELDOUT = 1 << 16
 
 
 def gaussian_capacity(dim: int, sigma: float) -> float:
-    """d/2 · log(1 + 1/σ²), nats; ``dim`` = d, ``sigma`` = σ > 0 in units of the embedding's deviation."""
+    """d/2 · log(1 + 1/σ²), nats, ∞ without noise; ``dim`` = d, ``sigma`` = σ in units of the embedding's deviation."""
+    if sigma == 0:
+        return math.inf
     return dim / 2 * math.log1p(sigma**-2)
 
 
 def uniform_capacity(dim: int, epsilon: float) -> float:
-    """d · log(1 + 1/(2ε)), nats; ``epsilon`` = ε > 0 in units of the support [0, 1]."""
+    """d · log(1 + 1/(2ε)), nats, ∞ without noise; ``epsilon`` = ε in units of the support [0, 1]."""
+    if epsilon == 0:
+        return math.inf
     return dim * math.log1p(1 / (2 * epsilon))
 
 

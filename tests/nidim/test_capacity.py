@@ -25,6 +25,10 @@ def resolved(n_train: int = 55_000, n_test: int = 10_000, **parts: object):
     return capacity.resolve(spec.filled(facts(n_train, n_test)), facts(n_train, n_test))
 
 
+def test_without_noise_nothing_bounds_the_information() -> None:
+    assert channel.gaussian_capacity(2, 0) == channel.uniform_capacity(2, 0) == math.inf
+
+
 @pytest.mark.parametrize(("dim", "sigma"), [(1, 0.5), (3, 1.0), (2, 1 / 3)])
 def test_gaussian_capacity_is_the_information_of_the_channel(dim: int, sigma: float) -> None:
     rng = np.random.default_rng(0)

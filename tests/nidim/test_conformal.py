@@ -62,5 +62,7 @@ def test_it_is_stored_as_json_and_must_be_one() -> None:
             Conformal.model_validate({**found.model_dump(), **change})
     with pytest.raises(ValueError, match="NaN"):
         conformal([1.0, np.nan])
+    with pytest.raises(ValueError, match=r"shape \(n,\), got \(5, 1\)"):
+        conformal(np.ones((5, 1)))
     with pytest.raises(ValueError, match="NaN"):
         found.p_value([np.nan])

@@ -105,6 +105,8 @@ def test_the_tolerance_covers_the_truth_as_often_as_it_says() -> None:
     assert misses <= 28  # 15 are allowed; 28 or more of 300 at 5 % have probability .001
     with pytest.raises(ValueError, match="100"):
         calibrate(healthy(99, seed=0))
+    with pytest.raises(ValueError, match=r"\(n, d\), got shape \(200,\)"):
+        calibrate(np.zeros(200))
 
 
 def test_a_tolerance_is_stored_as_json_and_must_fit_its_dimension() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 from scipy import special
 
@@ -241,6 +242,11 @@ def test_few_held_out_images_give_a_smaller_report_with_reasons(n_test, missing)
     ("change", "message"),
     [
         ({"test": np.full((30, 2), np.nan)}, "test: embeddings are not finite"),
+        ({"test": np.full((30, 2), 1e20)}, r"test: .* beyond 1e\+12; the training diverged"),
+        (
+            {"train": torch.zeros((30, 2))},
+            r"train: expected a NumPy array, got Tensor; of torch: tensor\.numpy",
+        ),
         ({"train": np.zeros((30, 3))}, r"train: expected embeddings \(n, 2\), got shape \(30, 3\)"),
         ({"views": np.zeros((4, 3))}, r"views: expected embeddings \(m, v, 2\), got shape \(4, 3\)"),
         ({"views": np.full((4, 3, 2), np.inf)}, "views: embeddings are not finite"),

@@ -183,6 +183,12 @@ def test_what_is_no_law_here(values: dict[str, object], message: str) -> None:
         prior_from_dict({"dim": 2, **values})
 
 
+@pytest.mark.parametrize("dim", [None, 0, "2"])
+def test_a_law_has_a_dimension(dim: object) -> None:
+    with pytest.raises(ValueError, match=f"dim must be a whole number from 1 on, got {dim!r}"):
+        prior_from_dict({"kind": "gaussian", "dim": dim})
+
+
 def members(union: object) -> tuple[type[Part], ...]:
     return typing.get_args(typing.get_args(union)[0])
 
