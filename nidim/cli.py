@@ -140,7 +140,12 @@ def main() -> None:
     help="Directory of the new encoder.",
 )
 @click.option(
-    "--onnx/--no-onnx", default=True, show_default=True, help="Write model.onnx, too (some seconds)."
+    "--onnx/--no-onnx",
+    default=True,
+    show_default=True,
+    envvar="NIDIM_EXPORT_ONNX",
+    show_envvar=True,
+    help="Write model.onnx, too (some seconds).",
 )
 @dataset_options
 @show.json_option

@@ -76,7 +76,7 @@ def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("cli")
     (folder / "spec.toml").write_text(SPEC)
     out = folder / "encoder"
-    shown = nidim("train", folder / "spec.toml", "--out", out)
+    shown = nidim("train", folder / "spec.toml", "--out", out, "--onnx")
     assert "Wrote" in shown
     assert "HZ p" in shown
     assert "the law of the noisy embedding is within" in shown
