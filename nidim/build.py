@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from nidim import optimizers
 from nidim.capacity import Resolved
 from nidim.critics import SeparableCritic, build_critic
 from nidim.encoders import EncoderModel, build_network
@@ -100,6 +101,6 @@ def build_optimizer(settings: parts.Optimizer, *modules: nn.Module) -> torch.opt
     ]
     lr = settings.lr
     if settings.kind == "adamw":
-        return torch.optim.AdamW(groups, lr=lr, fused=True)
+        return optimizers.AdamW(groups, lr=lr, fused=True)
     momentum = settings.momentum
-    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=True)
+    return optimizers.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=True)

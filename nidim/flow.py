@@ -29,6 +29,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nidim import optimizers
+
 BINS, WIDTH = 8, 64
 """Of each spline; of the two hidden layers of the network that computes its knots."""
 BATCH, RATE, WARM_UP = 256, 5e-3, 50
@@ -135,7 +137,7 @@ def _descend(flow: Flow, train: Tensor, choice: Tensor) -> tuple[Flow, int]:
     average = copy.deepcopy(flow)
     best, best_value, best_step = copy.deepcopy(flow), math.inf, 0
     flow.layers.requires_grad_(True)
-    optimizer = torch.optim.Adam(flow.layers.parameters(), lr=RATE)
+    optimizer = optimizers.Adam(flow.layers.parameters(), lr=RATE)
     generator = torch.Generator().manual_seed(0)
     for step in range(1, MOST_STEPS + 1):
         batch = train[torch.randint(len(train), (BATCH,), generator=generator)]

@@ -222,8 +222,6 @@ def command(folder: Path, stops: bool) -> None:
 
 
 def main() -> None:
-    import torch._dynamo  # noqa: F401 - the first optimiser of a process imports it: once here, not in every rank
-
     folder = Path(sys.argv[1])
     for size in SIZES:
         start(size, every_case, folder)

@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     store = open_store(settings)
     tracer = Tracer()
     tracer.open(settings, part="worker")
-    start = way_to_start(warm=settings.warm_trainings)
+    start = way_to_start(warm=settings.warm_trainings, exports=settings.export_onnx)
     register(app, settings, store, name=name, start=start, tracer=tracer)
     strangers.count(store)
     options = ["--hostname", f"{name}@%h", "--without-gossip", "--without-mingle", "--without-heartbeat"]

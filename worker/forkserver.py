@@ -23,17 +23,15 @@ import socket
 import struct
 import sys
 import warnings
+from collections.abc import Sequence
 
 from worker.guard import ORPHANED, leave_with_parent
 
 log = logging.getLogger("worker.forkserver")
 
-NEEDED = (
-    "nidim.pipeline",
-    "nidim.generate.pipeline",
-    "torch._dynamo",  # the first optimiser imports it, and that takes another second
-    "matplotlib.backends.backend_svg",
-)
+NEEDED = ("nidim.pipeline", "nidim.generate.pipeline", "matplotlib.backends.backend_svg")
+EXPORTER = ("torch._dynamo",)
+"""What writing model.onnx needs beside them: two more seconds and 67 MB."""
 DESCRIPTORS = 4
 """status, events, lifeline, log."""
 WORD = struct.Struct("!cq")
@@ -46,11 +44,12 @@ def main(argv: list[str] | None = None) -> int:
     """Serve until nobody asks any more; in a fork, train. The exit status."""
     parser = argparse.ArgumentParser(prog="python -m worker.forkserver")
     parser.add_argument("--requests-fd", type=int, required=True)
+    parser.add_argument("--exports", action="store_true", help="its trainings write model.onnx")
     given = parser.parse_args(argv)
     leave_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=given.requests_fd) as requests:
-        preload()
+        preload((*NEEDED, *EXPORTER) if given.exports else NEEDED)
         arguments = serve(requests)
     if arguments is None:
         return 0
@@ -59,9 +58,9 @@ def main(argv: list[str] | None = None) -> int:
     return child.main(arguments)
 
 
-def preload() -> None:
+def preload(names: Sequence[str]) -> None:
     """Import what is needed. What cannot be imported the training will complain of, where it is heard."""
-    for name in NEEDED:
+    for name in names:
         try:
             importlib.import_module(name)
         except Exception:

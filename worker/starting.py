@@ -103,11 +103,14 @@ class Afresh:
 class Warm:
     """A fork of a process that is kept ready; that process is started at once and again if it died.
 
+    ``exports``: its trainings write model.onnx, and what that needs is imported ahead, too.
+
     Use from one thread. Linux only: elsewhere a fork of a process with these libraries is not safe.
     """
 
-    def __init__(self) -> None:
-        self._server, self._requests, self._output = _start_server()
+    def __init__(self, *, exports: bool) -> None:
+        self._exports = exports
+        self._server, self._requests, self._output = _start_server(exports=exports)
 
     @property
     def server_pid(self) -> int:
@@ -119,7 +122,7 @@ class Warm:
         if (code := self._server.poll()) is not None:
             log.warning("the process that forks ended (%d) and is started again: %s", code, self._words())
             self.close()
-            self._server, self._requests, self._output = _start_server()
+            self._server, self._requests, self._output = _start_server(exports=self._exports)
         status, status_in = os.pipe()
         try:
             fds = [status_in, task.events, task.lifeline, task.log]
@@ -144,17 +147,20 @@ class Warm:
         self._server.wait()
 
 
-def way_to_start(*, warm: bool) -> Start:
+def way_to_start(*, warm: bool, exports: bool) -> Start:
     """``Warm`` if it is wanted and possible."""
-    return Warm() if warm and sys.platform == "linux" else Afresh()
+    return Warm(exports=exports) if warm and sys.platform == "linux" else Afresh()
 
 
-def _start_server() -> tuple[subprocess.Popen[bytes], socket.socket, IO[bytes]]:
+def _start_server(*, exports: bool) -> tuple[subprocess.Popen[bytes], socket.socket, IO[bytes]]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     output = tempfile.TemporaryFile()  # noqa: SIM115  (as long as the server)
     with theirs:
         server = subprocess.Popen(
-            [*PYTHON, "worker.forkserver", "--requests-fd", str(theirs.fileno())],
+            [
+                *(*PYTHON, "worker.forkserver", "--requests-fd", str(theirs.fileno())),
+                *(["--exports"] if exports else []),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -49,7 +49,7 @@ def main(small: bool = False) -> None:
 def starting(rounds: int) -> list[Json]:
     """Seconds from POST /v1/jobs to the first word of the training, beside an interpreter that imports torch."""
     torch_s = [_seconds("import torch") for _ in range(rounds)]
-    all_s = [_seconds("import torch._dynamo, nidim.pipeline, nidim.generate.pipeline") for _ in range(rounds)]
+    all_s = [_seconds("import nidim.pipeline, nidim.generate.pipeline") for _ in range(rounds)]
     rows = []
     for warm in (True, False):
         with _stack(NIDIM_WARM_TRAININGS=str(warm).lower()) as url, Client(url) as client:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
+from nidim import optimizers
 from nidim.encoders import ConvNet, scale
 from nidim.feed import Feed, chunks
 
@@ -75,7 +76,7 @@ def _trained(images: Images, labels: Labels, *, seen: int, seed: int) -> ConvNet
     batch = min(BATCH, len(images))
     feed = Feed(images, batch_size=batch, seed=seed, device=torch.device("cpu"))
     steps = max(1, seen // batch)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=1e-2, fused=True)
+    optimizer = optimizers.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps + 1)
     net.train()
     for step in range(steps):

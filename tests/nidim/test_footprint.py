@@ -215,8 +215,6 @@ def test_the_peak_of_a_generator_is_about_what_is_said(name: str, measured: dict
 
 
 if __name__ == "__main__":
-    import torch._dynamo  # noqa: F401 - of the first optimiser
-
     import nidim.embedding
     import nidim.generate.train
     import nidim.train  # noqa: F401 - so that the forks need not

@@ -43,7 +43,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 def warm() -> Iterator[Warm]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
-        start = Warm()
+        start = Warm(exports=False)
     yield start
     start.close()
 

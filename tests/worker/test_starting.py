@@ -36,7 +36,7 @@ def warm() -> Iterator[Warm]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("NIDIM_DATABASE_URL", "a secret")
-        start = Warm()
+        start = Warm(exports=False)
     yield start
     start.close()
 
@@ -84,9 +84,11 @@ def test_the_process_that_forks_has_one_thread_and_knows_no_setting(warm: Warm, 
 
 def test_what_it_imports_is_there_and_starts_no_gpu() -> None:
     code = (
-        "import sys; from worker import forkserver; forkserver.preload(); import torch\n"
+        "import sys; from worker import forkserver; forkserver.preload(forkserver.NEEDED); import torch\n"
         "assert not torch.cuda.is_initialized()\n"
-        "print(*[name for name in forkserver.NEEDED if name not in sys.modules])"
+        "print(*[name for name in forkserver.NEEDED if name not in sys.modules])\n"
+        "assert 'torch._dynamo' not in sys.modules; forkserver.preload(forkserver.EXPORTER)\n"
+        "assert 'torch._dynamo' in sys.modules; assert not torch.cuda.is_initialized()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout.strip(), done.stderr) == ("", "")
@@ -95,9 +97,8 @@ def test_what_it_imports_is_there_and_starts_no_gpu() -> None:
 def test_what_cannot_be_imported_ahead_is_logged_and_no_more(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(forkserver, "NEEDED", ("json", "no_such_module"))
     monkeypatch.setattr(forkserver.gc, "freeze", lambda: None)
-    forkserver.preload()
+    forkserver.preload(("json", "no_such_module"))
     assert "no_such_module is not imported ahead" in caplog.text
 
 
@@ -140,7 +141,7 @@ def test_a_killed_server_takes_its_training_along_and_is_started_again(
 
 
 def test_a_training_may_be_stopped_while_the_server_still_imports(tmp_path: Path) -> None:
-    start = Warm()
+    start = Warm(exports=False)
     try:
         child = begin(start, tmp_path)
         began = time.monotonic()
@@ -158,7 +159,7 @@ def test_a_training_may_be_stopped_while_the_server_still_imports(tmp_path: Path
 def test_server_and_training_leave_with_their_worker(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from tests.worker import test_starting as t\n"
-        "start = t.Warm(); child = t.begin(start, Path(sys.argv[1])); t.until(child, 'resolved')\n"
+        "start = t.Warm(exports=False); child = t.begin(start, Path(sys.argv[1])); t.until(child, 'resolved')\n"
         "print(start.server_pid, child.pid, flush=True); time.sleep(600)"
     )
     worker = subprocess.Popen(
@@ -175,6 +176,6 @@ def test_server_and_training_leave_with_their_worker(tmp_path: Path) -> None:
 
 
 def test_the_setting_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(way_to_start(warm=False), Afresh)
+    assert isinstance(way_to_start(warm=False, exports=True), Afresh)
     monkeypatch.setattr("worker.starting.sys.platform", "darwin")
-    assert isinstance(way_to_start(warm=True), Afresh)
+    assert isinstance(way_to_start(warm=True, exports=True), Afresh)
