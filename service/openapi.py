@@ -36,7 +36,6 @@ ERRORS = {
     "422": "The request is malformed, or a value cannot be used",
     "429": "Over a limit or a queue; see Retry-After",
     "503": "The server cannot answer this now",
-    "507": "The server's disk is full",
 }
 CONFLICTING = (
     *("/jobs", "/datasets", "/keys", "/cancel", "/retry", "/rollback", "/generate"),
@@ -207,7 +206,6 @@ def _errors_of(operation: dict[str, Any], path: str, method: str) -> Iterator[tu
         "422": has_body or bool(operation.get("parameters")),
         "429": True,
         "503": True,
-        "507": path == "/v1/datasets" and method == "post",
     }
     for status, description in ERRORS.items():
         if applies.get(status, True):

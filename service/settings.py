@@ -210,7 +210,7 @@ class Bodies(BaseSettings):
     max_generate_images: int = Field(
         default=1024, ge=1, description="images that one request may have generated"
     )
-    max_json_rows: int = Field(default=100_000, ge=1, description="rows of a prior sample as JSON or Arrow")
+    max_json_rows: int = Field(default=100_000, ge=1, description="rows of a prior sample as JSON")
     max_npy_values: int = Field(
         default=10_000_000,
         ge=1,

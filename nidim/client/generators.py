@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from typing import Any
 
@@ -10,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from nidim.client.calls import JSON, NPY
 from nidim.client.drive import Awaiting, Blocking, method
-from nidim.client.images import Batch, Images, batches
+from nidim.client.embedding import over_batches
+from nidim.client.images import Batch, Images
 from nidim.client.stored import StoredLogic
 from nidim.client.transport import Call
 from nidim.client.values import GeneratorInfo
@@ -37,8 +39,10 @@ class GeneratorLogic(StoredLogic[GeneratorInfo]):
         """Images of rows [offset, offset + n) of the prior's stream ``seed``, uint8 (n, h, w, c).
 
         No image and no embedding is sent or needed. The same arguments give the same images, and pages agree with one
-        large draw. Raises Invalid where the law has no ``temperature``.
+        large draw. Raises ValueError for n below 0, Invalid where the law has no ``temperature``.
         """
+        if n < 0:
+            raise ValueError(f"n must be at least 0, got {n}")
         pages = [
             await self._made(
                 {
@@ -68,10 +72,14 @@ class GeneratorLogic(StoredLogic[GeneratorInfo]):
     async def from_images(self, images: Images, *, seed: int = 0) -> Pixels:
         """Images like given ones, uint8 (n, h, w, c): they are embedded first. ``images``: as for ``embed``.
 
-        Each request of 128 images begins the noise of ``seed`` anew. Raises Conflict where the encoder is gone.
+        Raises BadImage with the ``index`` of one that cannot be read, Conflict where the encoder is gone.
         """
-        cut = batches(images, most_images=PAGE, most_bytes=self._batching.bytes)
-        return self._joined([await self._of(batch, seed) for batch in cut])
+
+        async def made(batch: Batch) -> list[Pixels]:
+            return [await self._answer(dict(batch.body()), {"seed": seed, "offset": batch.first})]
+
+        batching = dataclasses.replace(self._batching, images=PAGE, at_once=1)
+        return self._joined([page async for page in over_batches(made, images, self._calls, batching)])
 
     def _joined(self, pages: list[Pixels]) -> Pixels:
         size, channels = self.info.resolved["image_size"], self.info.resolved["channels"]
@@ -79,9 +87,6 @@ class GeneratorLogic(StoredLogic[GeneratorInfo]):
 
     async def _made(self, body: dict[str, Any]) -> Pixels:
         return await self._answer({"json": body, "headers": {"Content-Type": JSON}}, {})
-
-    async def _of(self, batch: Batch, seed: int) -> Pixels:
-        return await self._answer(dict(batch.body()), {"seed": seed})
 
     async def _answer(self, body: dict[str, Any], params: dict[str, Any]) -> Pixels:
         call = Call(

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -74,6 +74,7 @@ class Registry:
         self._loaders = ThreadPoolExecutor(2, thread_name_prefix="load")
         self._handles: OrderedDict[str, Handle] = OrderedDict()
         self._loading: dict[str, asyncio.Task[Handle]] = {}
+        self._awaited: Counter[str] = Counter()
         self._leaving: set[asyncio.Task[None]] = set()
         self.damaged: dict[str, str] = {}
 
@@ -85,7 +86,7 @@ class Registry:
     @contextlib.asynccontextmanager
     async def use(self, encoder: Encoder) -> AsyncIterator[Handle]:
         """The loaded encoder. Raises Damaged, and whatever loading raises."""
-        handle = self._handles.get(encoder.id) or await self._load_once(encoder)
+        handle = self._handles.get(encoder.id) or await self._loaded(encoder)
         handle.users += 1
         if encoder.id in self._handles:
             self._handles.move_to_end(encoder.id)
@@ -108,6 +109,17 @@ class Registry:
             self.forget(encoder_id)
         await asyncio.gather(*self._leaving)
         self._loaders.shutdown(wait=False, cancel_futures=True)
+
+    async def _loaded(self, encoder: Encoder) -> Handle:
+        """Loaded, by whoever came first, and kept until all who wait for it go on; what was deleted meanwhile anew."""
+        self._awaited[encoder.id] += 1
+        try:
+            handle = await self._load_once(encoder)
+            return handle if self._handles.get(encoder.id) is handle else await self._load_once(encoder)
+        finally:
+            self._awaited[encoder.id] -= 1
+            if not self._awaited[encoder.id]:
+                del self._awaited[encoder.id]
 
     async def _load_once(self, encoder: Encoder) -> Handle:
         task = self._loading.get(encoder.id)
@@ -158,7 +170,7 @@ class Registry:
         for encoder_id, handle in list(self._handles.items())[:-1]:
             if total <= self._max_bytes:
                 return
-            if handle.users == 0:
+            if handle.users == 0 and encoder_id not in self._awaited:
                 total -= handle.loaded.size_bytes
                 self._let_go(self._handles.pop(encoder_id))
 

@@ -61,6 +61,14 @@ SeedQuery = Annotated[
         description="as the seed of a JSON body, for bodies that cannot hold one; default: 0",
     ),
 ]
+OffsetQuery = Annotated[
+    int | None,
+    Query(
+        ge=0,
+        le=MAX_SEED,
+        description="as the offset of a JSON body, for bodies that cannot hold one; default: 0",
+    ),
+]
 PICTURES = {
     media: {"schema": {"type": "string", "format": "binary", "maxLength": 1 << 30}} for media in OFFERS
 }
@@ -127,6 +135,7 @@ async def generate(
     app: App,
     generator: Annotated[Encoder, Depends(served_generator)],
     seed: SeedQuery = None,
+    offset: OffsetQuery = None,
     columns: Annotated[int | None, Query(ge=1, le=1024, description="of the grid; default: a square")] = None,
 ) -> Response:
     """Images from draws of the prior (``{"n": 16, "seed": 0}``), or from embeddings or images as for embed.
@@ -136,12 +145,20 @@ async def generate(
     media = choose(request, OFFERS)
     async with answering():
         with app.serving.budget.admitted(declared(request, app)) as room:
-            wish = await _wish(request, app, generator, room, seed)
+            wish = await _wish(request, app, generator, room, Place(seed, offset))
             _bound(len(wish.embeddings), app)
             made = await unless_gone(request, _images(app, generator, wish))
     body = await anyio.to_thread.run_sync(pictures.written, made, media, columns)
     headers = {"X-Generator": f"{generator.name}@{generator.version}", "X-Seed": str(wish.seed)}
     return Response(body, media_type=media, headers=headers)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in which stream the noise of images begins, as far as the query says."""
+
+    seed: int | None
+    offset: int | None
 
 
 @dataclass(frozen=True)
@@ -153,42 +170,51 @@ class Wish:
     offset: int = 0
 
 
-async def _wish(request: Request, app: Services, generator: Encoder, room: Room, seed: int | None) -> Wish:
+async def _wish(request: Request, app: Services, generator: Encoder, room: Room, place: Place) -> Wish:
     if media_type(request) != JSON:
         given, rows = await images.images_or_embeddings(request, generator.dim, room)
-        if rows is not None:
-            return Wish(rows, seed or 0)
-        assert given is not None
-        return await _of_images(request, app, generator, given, room, seed or 0)
+        if rows is None:
+            assert given is not None
+            rows = await _embedded(request, app, generator, given, room)
+        return _wished(rows, place.seed or 0, place.offset or 0, where="")
     raw = await bodies.read(request, app.settings.max_embed_bytes, room.arrived, marks.of_rows(app.settings))
     with room.holding(2 * len(raw)):
-        body = _seeded(await bodies.off_loop(bodies.parse, GenerateIn, raw, size=len(raw)), seed)
+        body = _placed(await bodies.off_loop(bodies.parse, GenerateIn, raw, size=len(raw)), place)
         if body.images is not None:
             found = await bodies.off_loop(images.from_base64, body.images, size=len(raw))
-            return await _of_images(request, app, generator, found, room, body.seed)
+            rows = await _embedded(request, app, generator, found, room)
+            return _wished(rows, body.seed, body.offset)
     if body.embeddings is not None:
-        return Wish(vectors.as_rows(body.embeddings, generator.dim), body.seed, body.offset)
+        return _wished(vectors.as_rows(body.embeddings, generator.dim), body.seed, body.offset)
     return await anyio.to_thread.run_sync(_drawn, app, generator, body)
 
 
-def _seeded(body: GenerateIn, seed: int | None) -> GenerateIn:
-    """``body`` with the seed of the query where it has none of its own. Raises InvalidBody if there are two."""
-    if seed is None:
-        return body
-    if "seed" in body.model_fields_set and body.seed != seed:
-        raise InvalidBody(errors=[Blame("/seed", f"is not the seed of the query, {seed}; give one of them")])
-    return body.model_copy(update={"seed": seed})
+def _placed(body: GenerateIn, place: Place) -> GenerateIn:
+    """``body`` with seed and offset of the query where it has none of its own. Raises InvalidBody if there are two."""
+    given = {name: value for name, value in vars(place).items() if value is not None}
+    twice = [n for n, value in given.items() if n in body.model_fields_set and getattr(body, n) != value]
+    if twice:
+        blames = [Blame(f"/{n}", f"is not the {n} of the query, {given[n]}; give one of them") for n in twice]
+        raise InvalidBody(errors=blames)
+    return body.model_copy(update=given)
 
 
-async def _of_images(
-    request: Request, app: Services, generator: Encoder, given: images.Images, room: Room, seed: int
-) -> Wish:
+def _wished(rows: NDArray[np.float32], seed: int, offset: int, *, where: str = "/offset") -> Wish:
+    """Raises InvalidBody where the stream ends before the last row; ``where``: the offset in a JSON body."""
+    if offset + len(rows) > MAX_SEED:
+        raise InvalidBody(errors=[Blame(where, f"offset and the number of rows must be at most {MAX_SEED}")])
+    return Wish(rows, seed, offset)
+
+
+async def _embedded(
+    request: Request, app: Services, generator: Encoder, given: images.Images, room: Room
+) -> NDArray[np.float32]:
     """The embeddings of images, by the encoder that the generator was trained with."""
     _bound(len(given), app)
     encoder = await anyio.to_thread.run_sync(_source, app, generator)
     done = await unless_gone(request, app.serving.embed(encoder, given, room=room))
     checked(app, done, keep_going=False)
-    return Wish(done.rows, seed)
+    return done.rows
 
 
 def _drawn(app: Services, generator: Encoder, body: GenerateIn) -> Wish:

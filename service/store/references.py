@@ -37,9 +37,12 @@ def everything(tx: Session) -> list[str]:
 
 
 def stored_bytes(tx: Session) -> int:
-    """Bytes of all encoders and uploaded datasets."""
-    sums = (func.coalesce(func.sum(column), 0) for column in (EncoderRow.size_bytes, DatasetRow.size_bytes))
-    return sum(int(tx.execute(select(total)).scalar_one()) for total in sums)
+    """Bytes of all encoders and uploaded datasets; of a dataset that failed nothing is kept."""
+    sums = (
+        select(func.coalesce(func.sum(EncoderRow.size_bytes), 0)),
+        select(func.coalesce(func.sum(DatasetRow.size_bytes), 0)).where(DatasetRow.state != "failed"),
+    )
+    return sum(int(tx.execute(total).scalar_one()) for total in sums)
 
 
 def checkpoint_bytes(tx: Session) -> int:

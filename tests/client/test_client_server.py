@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.tiny_generator import register_generator, write_generator
 from nidim import bundle
 from nidim.client import (
     AsyncClient,
@@ -98,6 +99,25 @@ def test_noise_is_that_of_one_request(server: Any, narrow: Client, pictures: Any
     assert len(np.unique(drawn, axis=0)) == 20
     with pytest.raises(ValueError, match="noisy"):
         encoder.embed(pictures, seed=1)
+
+
+def test_a_generator_draws_more_than_a_request_takes_and_names_a_bad_image_among_all(
+    client: Client, server: Any, encoder: Any, pictures: Any, image_file: Callable[..., bytes], tmp_path: Path
+) -> None:
+    register_generator(server.store, "many", tmp_path, write_generator(tmp_path, encoder))
+    generator = client.generator("many")
+    files = [image_file(picture) for picture in np.tile(pictures, (4, 1, 1))[:150]]
+    like = generator.from_images(files, seed=3)
+    assert like.shape == (150, 8, 8, 1)
+    embeddings = client.encoder("gauss").embed(files)
+    np.testing.assert_array_equal(like, generator.from_embeddings(embeddings, seed=3))
+    files[129] = b"no image"
+    with pytest.raises(BadImage, match="Image 129") as found:
+        generator.from_images(files)
+    assert found.value.index == 129
+    assert len(generator.generate(0)) == 0
+    with pytest.raises(ValueError, match="n must be at least 0, got -3"):
+        generator.generate(-3)
 
 
 def test_a_bad_image_is_named_among_all_or_loses_its_row(

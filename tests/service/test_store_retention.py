@@ -192,6 +192,9 @@ def test_checkpoints_count_once_however_many_jobs_share_them(store, new_job, tak
         datasets.create(tx, name="cats", size_bytes=20)
         assert references.checkpoint_bytes(tx) == 300
         assert references.used_bytes(tx) == 320
+        datasets.create(tx, name="dogs", size_bytes=7)
+        datasets.set_state(tx, "dogs", "failed", error={"code": "bad_archive", "message": "no image"})
+        assert references.used_bytes(tx) == 320, "nothing of it is kept"
         assert (jobs.checkpoint_bytes(tx, lease.job_id), jobs.checkpoint_bytes(tx, again.id)) == (300, 0)
     age(store, 8)
     with store.begin() as tx:

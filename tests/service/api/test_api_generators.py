@@ -68,6 +68,26 @@ def test_a_seed_in_the_query_is_that_of_a_json_body_without_one(
     assert api.post(f"{URL}/generate", json=body, params={"seed": 7}).headers["x-seed"] == "7"
 
 
+def test_pages_of_images_and_embeddings_agree_with_the_whole(
+    make: Any, api: httpx.Client, pictures: Any, npy: Any, image_file: Any, is_problem: Any
+) -> None:
+    """By ``offset``, in the body or the query."""
+    four = [base64.b64encode(image_file(picture)).decode() for picture in pictures[:4]]
+    whole = make({"images": four, "seed": 1})
+    np.testing.assert_array_equal(make({"images": four[2:], "seed": 1, "offset": 2}), whole[2:])
+    place = {"seed": 1, "offset": 2}
+    np.testing.assert_array_equal(make({"images": four[2:]}, params=place), whole[2:])
+    as_npy = {"content": npy(pictures[2:4]), "headers": {"Content-Type": NPY}, "params": place}
+    np.testing.assert_array_equal(make(**as_npy), whole[2:])
+    rows = {"embeddings": [[0.0, 0.0], [1.0, -1.0]]}
+    second = make({"embeddings": rows["embeddings"][1:], "offset": 1})
+    np.testing.assert_array_equal(second, make(rows)[1:])
+    answer = api.post(f"{URL}/generate", json={**rows, "offset": 3}, params={"offset": 4})
+    is_problem(answer, 422, "invalid_value", "/offset")
+    last = api.post(f"{URL}/generate", json={**rows, "offset": 2**63 - 1})
+    is_problem(last, 422, "invalid_value", "/offset")
+
+
 def test_draws_are_those_of_the_encoder_s_prior(make: Any, api: httpx.Client) -> None:
     drawn = api.post("/v1/encoders/gauss/prior/sample", json={"n": 5, "seed": 11}).json()["samples"]
     np.testing.assert_array_equal(make({"embeddings": drawn, "seed": 11}), make({"n": 5, "seed": 11}))

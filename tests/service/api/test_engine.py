@@ -53,6 +53,28 @@ def registry(load: Callable[..., Loaded], max_bytes: int = 25) -> Registry:
     return Registry(load, max_bytes=max_bytes, max_batch=8, bound=Bound(100))
 
 
+def test_nobody_who_waits_for_an_encoder_is_given_one_that_has_left() -> None:
+    """Room for one of four, which push each other out all the time."""
+
+    async def run() -> int:
+        kept, random = registry(lambda _: loaded(), max_bytes=10), np.random.default_rng(0)
+        stubs: list[Any] = [Stub(name) for name in "abcd"]
+
+        async def ask() -> int:
+            done = 0
+            for number in random.integers(0, 4, 40):
+                async with kept.use(stubs[number]) as handle:
+                    done += len((await handle.batcher.submit(dummy.probe())).rows)
+            return done
+
+        found = sum(await asyncio.gather(*(ask() for _ in range(12))))
+        assert len(kept.handles) == 1
+        await kept.close()
+        return found
+
+    assert asyncio.run(run()) == 12 * 40
+
+
 def test_an_encoder_is_loaded_once_however_many_ask() -> None:
     calls: list[str] = []
 
