@@ -72,6 +72,11 @@ class IngestFailed(Exception):
         self.status_hint = STATUS[code]
 
 
+def cancelled() -> IngestFailed:
+    """Somebody did not want it any more."""
+    return IngestFailed("ingest_cancelled", "The ingestion was cancelled.")
+
+
 def ingest_upload(
     path: Path,
     *,
@@ -227,7 +232,7 @@ class _Watch:
 
     def _check_time(self) -> None:
         if self._cancel is not None and self._cancel.is_set():
-            raise IngestFailed("ingest_cancelled", "The ingestion was cancelled.")
+            raise cancelled()
         if time.monotonic() > self._deadline:
             raise IngestFailed(
                 "ingest_timeout",

@@ -28,7 +28,7 @@ from service.errors import (
     StorageFull,
 )
 from service.inference import builtins
-from service.ingest import INDEX_FILE, ImageLimits, IngestFailed, Progress, ingest_upload
+from service.ingest import INDEX_FILE, POLL_S, ImageLimits, IngestFailed, Progress, cancelled, ingest_upload
 from service.refusals import Blame, InternalError, Overloaded, with_status
 from service.replay import Once
 from service.settings import Settings
@@ -68,6 +68,7 @@ class Upload:
 class _Work:
     cancel: threading.Event
     future: Future[Response]
+    detached: bool
 
 
 class Ingestions:
@@ -112,15 +113,20 @@ class Ingestions:
                 once.finish(tx, response)
         cancel = threading.Event()
         future = self._threads.submit(self._run, by, upload, once, detached, cancel)
-        work = self._work[upload.name] = _Work(cancel, future)
+        work = self._work[upload.name] = _Work(cancel, future, detached)
         future.add_done_callback(lambda _: self._forget(upload.name, work))
         return response if detached else future
 
-    def cancel(self, name: str) -> None:
-        """Kill the ingestion of ``name`` if it is at work here, and wait until it is gone."""
-        if work := self._work.get(name):
-            work.cancel.set()
-            wait([work.future])
+    def cancel(self, name: str) -> bool:
+        """Kill the ingestion of ``name`` if it is at work here, and wait until it is gone.
+
+        Whether its row went with it, as that of an upload does whose client waits.
+        """
+        if (work := self._work.get(name)) is None:
+            return False
+        work.cancel.set()
+        wait([work.future])
+        return not work.detached and (work.future.cancelled() or work.future.exception() is not None)
 
     def _bury(self, name: str) -> None:
         """Wait for the end of an ingestion whose dataset has failed already: its name is about to be taken."""
@@ -144,7 +150,7 @@ class Ingestions:
 
     def _run(self, by: By, upload: Upload, once: Once, detached: bool, cancel: threading.Event) -> Response:
         try:
-            with self._turn_of(upload):
+            with self._turn_of(upload, cancel):
                 row = self._ingested(by, upload, cancel)
             response = views.answer(views.dataset(row), 201, {"Location": f"/v1/datasets/{row.name}"})
             if not detached:
@@ -159,10 +165,15 @@ class Ingestions:
             upload.path.unlink(missing_ok=True)
 
     @contextmanager
-    def _turn_of(self, upload: Upload) -> Iterator[None]:
-        """Wait for a turn, showing signs of life."""
-        while not self._turn.acquire(timeout=TOUCH_WAITING_S):
-            self._note(upload, 0, None)
+    def _turn_of(self, upload: Upload, cancel: threading.Event) -> Iterator[None]:
+        """Wait for a turn, showing signs of life; once it is cancelled, no longer."""
+        note_at = time.monotonic() + TOUCH_WAITING_S
+        while not self._turn.acquire(timeout=POLL_S):
+            if cancel.is_set():
+                raise cancelled()
+            if time.monotonic() >= note_at:
+                note_at += TOUCH_WAITING_S
+                self._note(upload, 0, None)
         try:
             yield
         finally:

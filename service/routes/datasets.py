@@ -66,18 +66,22 @@ async def upload_dataset(request: Request, app: App, caller: Caller, by: Author)
 async def delete_dataset(app: App, by: Author, name: NamePath) -> Response:
     """Delete an uploaded dataset; not while a job needs it."""
     catalog.require_uploaded(name)
-    gone = await anyio.to_thread.run_sync(_delete, app, by, name)
-    await tidying.discard(app, [gone.blob_digest, gone.index_digest])
+    digests = await anyio.to_thread.run_sync(_delete, app, by, name)
+    await tidying.discard(app, digests)
     return Response(status_code=204)
 
 
-def _delete(app: Services, by: By, name: str) -> datasets.Dataset:
-    app.ingestions.cancel(name)
+def _delete(app: Services, by: By, name: str) -> list[str | None]:
+    """Digests of the blobs that nothing may need any more."""
+    undone = app.ingestions.cancel(name)
     with app.store.begin() as tx:
+        if undone and datasets.get(tx, name) is None:
+            audit.record(tx, by, "dataset.delete", name)
+            return []
         catalog.require_settled(tx, name)
         gone = datasets.delete(tx, name)
         audit.record(tx, by, "dataset.delete", name)
-    return gone
+    return [gone.blob_digest, gone.index_digest]
 
 
 async def _received(request: Request, app: Services, by: By, *, keep: bool) -> uploads.Upload:

@@ -213,6 +213,30 @@ def test_a_key_whose_first_request_is_in_flight_is_a_conflict(
     assert again.headers["idempotency-replayed"] == "true"
 
 
+@pytest.mark.parametrize("detached", [False, True], ids=["its client waits", "nobody waits"])
+def test_what_waits_for_its_turn_is_deleted_at_once(
+    api: httpx.Client, archive: bytes, no_free_turn: None, is_problem: Any, detached: bool
+) -> None:
+    name = f"unread-{detached}".lower()
+    with ThreadPoolExecutor(1) as pool:
+        headers = {"Prefer": "respond-async"} if detached else {}
+        sent = pool.submit(upload, api, name, archive, headers)
+        while (found := api.get(f"{URL}/{name}")).status_code == 404:
+            assert not sent.done() or detached
+            time.sleep(0.01)
+        assert found.json()["state"] == "ingesting"
+        asked = time.monotonic()
+        assert api.delete(f"{URL}/{name}").status_code == 204
+        assert time.monotonic() - asked < 10, "the others are at work for minutes"
+        if detached:
+            assert sent.result().status_code == 202
+        else:
+            is_problem(sent.result(), 409, "ingest_cancelled")
+    is_problem(api.get(f"{URL}/{name}"), 404, "not_found")
+    entries = [e for e in api.get("/v1/audit").json()["items"] if e["target"] == name]
+    assert (entries[0]["action"], entries[0]["detail"]) == ("dataset.delete", None)
+
+
 def test_a_dataset_stays_while_a_job_needs_it(
     server: Any, api: httpx.Client, archive: bytes, is_problem: Any
 ) -> None:
