@@ -21,7 +21,7 @@ from service.replay import Once
 from service.schemas import JobIn
 from service.settings import GIB
 from service.state import Services
-from service.store import audit, encoders, jobs
+from service.store import audit, datasets, encoders, jobs
 from service.store.audit import By
 from service.store.jobs import Job
 from service.store.jobs.brief import brief
@@ -93,8 +93,10 @@ def retry(app: Services, by: By, job_id: str, once: Once) -> Response:
         if first := once.begin(tx):
             return first
         _refuse_flood(app, tx, by)
+        before = jobs.get(tx, job_id)
         job = jobs.retry(tx, job_id, created_by=by.who, origin=origin(app.tracer))
-        _require_dataset(app, tx, job.spec["dataset"])
+        if before is not None:
+            _require_its_dataset(app, tx, before)
         if job.source is not None and encoders.hold(tx, job.source) is None:
             raise StateConflict("The encoder of this job was deleted; train the generator with another one.")
         audit.record(tx, by, "job.retry", job.id, retry_of=job_id)
@@ -191,13 +193,21 @@ def accepted(job: Job) -> Response:
     return views.answer(views.job(job), 202, {"Location": f"/v1/jobs/{job.id}"})
 
 
-def _require_dataset(app: Services, tx: Session, name: str) -> None:
+def _require_its_dataset(app: Services, tx: Session, job: Job) -> None:
+    """Raises DatasetUnavailable where it is gone, or another has its name, with which a checkpoint would go on."""
+    name = job.spec["dataset"]
     try:
         catalog.facts(app.settings, tx, name)
     except InvalidBody:
         raise DatasetUnavailable(
-            f"The dataset {name} was deleted; upload it again to retry the job."
+            f"The dataset {name} was deleted, and a retry goes on with its images; upload it and submit a new job."
         ) from None
+    now = datasets.get(tx, name)
+    if now is not None and now.created_at > job.created_at:
+        raise DatasetUnavailable(
+            f"The dataset {name} was uploaded anew since the job was submitted, and a retry goes on with the images "
+            "that it had; submit a new job."
+        )
 
 
 def _refuse_flood(app: Services, tx: Session, by: By) -> None:

@@ -253,6 +253,27 @@ def test_a_dataset_stays_while_a_job_needs_it(
     is_problem(api.post(f"/v1/jobs/{job_id}/retry"), 409, "dataset_unavailable")
 
 
+def test_a_retry_goes_on_with_no_other_images_of_the_same_name(
+    api: httpx.Client, archive: bytes, is_problem: Any
+) -> None:
+    upload(api, "replaced", archive)
+    spec = {"spec": {"dataset": "replaced"}, "encoder": "x"}
+    job_id = api.post("/v1/jobs", json=spec).json()["id"]
+    api.post(f"/v1/jobs/{job_id}/cancel")
+    again = api.post(f"/v1/jobs/{job_id}/retry")
+    assert again.status_code == 202
+    api.post(f"/v1/jobs/{again.json()['id']}/cancel")
+    assert api.delete(f"{URL}/replaced").status_code == 204
+    upload(api, "replaced", archive)
+    for of in (job_id, again.json()["id"]):
+        answer = api.post(f"/v1/jobs/{of}/retry")
+        is_problem(answer, 409, "dataset_unavailable")
+        assert "uploaded anew" in answer.json()["detail"]
+    newer = api.post("/v1/jobs", json=spec).json()["id"]
+    api.post(f"/v1/jobs/{newer}/cancel")
+    assert api.post(f"/v1/jobs/{newer}/retry").status_code == 202
+
+
 def test_limits_hold_while_the_file_arrives(
     start_server: Any, tmp_path: Any, archive: bytes, is_problem: Any
 ) -> None:
