@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from nidim.spec import Name
@@ -95,7 +96,7 @@ class Ingestions:
         if len(self._work) >= self._settings.max_ingestions + MAX_WAITING or self._stopping:
             raise Overloaded("Too many datasets are being read; try again later.", retry_after_s=60)
         with self._store.begin() as tx:
-            if first := once.begin(tx, takeover_s=self._settings.ingest_timeout_s + 60):
+            if first := once.begin(tx, takeover_s=self._patience_s(tx, upload.name)):
                 upload.path.unlink(missing_ok=True)
                 return first
             if not upload.kept:
@@ -116,6 +117,12 @@ class Ingestions:
         work = self._work[upload.name] = _Work(cancel, future, detached)
         future.add_done_callback(lambda _: self._forget(upload.name, work))
         return response if detached else future
+
+    def _patience_s(self, tx: Session, name: str) -> float:
+        """How long a request with the same key may still be at work: not at all once its dataset was found dead."""
+        row = datasets.get(tx, name)
+        dead = row is not None and row.state == "failed" and (row.error or {}).get("code") == datasets.SILENT
+        return 0.0 if dead else self._settings.ingest_timeout_s + 60
 
     def cancel(self, name: str) -> bool:
         """Kill the ingestion of ``name`` if it is at work here, and wait until it is gone.

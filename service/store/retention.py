@@ -164,17 +164,21 @@ def sweep(store: Store, *, grace: timedelta = GRACE) -> int:
 def discard(store: Store, digests: Iterable[str | None], *, grace: timedelta = YOUNG) -> int:
     """Delete those of the blobs that nothing refers to and that are older than ``grace``; how many.
 
-    None while a backup holds the blobs; the sweep finds them later.
+    None while a backup holds the blobs; the sweep finds them later. Each is looked at again before it goes: in the time
+    that a store elsewhere takes for the others somebody may store the same content once more.
     """
-    before = datetime.now(UTC) - grace
+    before, gone = datetime.now(UTC) - grace, 0
+    for digest in _unused(store, [digest for digest in digests if digest]):
+        if _unused(store, [digest]) and _is_old(store.blobs, digest, before):
+            store.blobs.delete(digest)
+            gone += 1
+    return gone
+
+
+def _unused(store: Store, digests: list[str]) -> list[str]:
+    """Those that nothing refers to; none while a backup holds the blobs."""
     with store.session() as tx:
-        unused = references.unused(tx, [digest for digest in digests if digest])
-        if singletons.is_held(tx, HOLD):
-            return 0
-    going = [digest for digest in unused if _is_old(store.blobs, digest, before)]
-    for digest in going:
-        store.blobs.delete(digest)
-    return len(going)
+        return [] if singletons.is_held(tx, HOLD) else references.unused(tx, digests)
 
 
 def _is_due(store: Store, name: str, every_s: float) -> bool:

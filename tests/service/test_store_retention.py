@@ -152,6 +152,25 @@ def test_what_was_stored_a_moment_ago_is_not_discarded(store):
     assert (store.blobs.exists(young), store.blobs.exists(old)) == (True, False)
 
 
+def test_what_is_stored_again_or_needed_again_while_others_go_stays(store, monkeypatch):
+    """An S3 takes seconds for many, and whoever uploads the same content meanwhile is told that it is there."""
+    contents = {put_old(store, content): content for content in (b"a", b"b", b"c")}
+    delete, gone = store.blobs.delete, []
+
+    def slow(digest):
+        delete(digest)
+        gone.append(digest)
+        stored, needed = (other for other in contents if other not in gone)
+        store.blobs.put_bytes(contents[stored])
+        with store.begin() as tx:
+            datasets.create(tx, name="again", size_bytes=1)
+            datasets.set_state(tx, "again", "ready", blob_digest=needed, index_digest=needed)
+
+    monkeypatch.setattr(store.blobs, "delete", slow)
+    assert retention.discard(store, contents) == 1
+    assert [digest for digest in contents if not store.blobs.exists(digest)] == gone
+
+
 def test_nothing_is_deleted_while_a_backup_holds_the_blobs(store):
     digest = put_old(store, b"x")
     with store.begin() as tx:
