@@ -1,6 +1,7 @@
 """Control: the thread that keeps the lease, sees a cancel, a drain or a lost lease, and stops the child for it.
 
-It is a thread because storing a large checkpoint may take longer than a lease.
+It is a thread because storing a large checkpoint may take longer than a lease. Where there is no child to stop, as
+a dataset is being fetched or a bundle stored, it ends a cancelled job itself; the attempt then writes nothing more.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from service.errors import LostLease
 from service.settings import Settings
 from service.store import Store, jobs
 from service.store.jobs import Lease
@@ -26,6 +28,8 @@ LOOK_EVERY_S = 0.3
 """How often the job's row is read for a cancel; a heartbeat writes, a look does not."""
 CANCEL_GRACE_S = 1.2
 """A cancelled training is killed after this, or sooner if the setting says so: cancelling takes effect within 2 s."""
+CANCEL_ANYWAY_S = CANCEL_GRACE_S + 0.4
+"""An attempt that has not ended by then, though its training is gone, is ended from here."""
 
 
 class Reason(enum.StrEnum):
@@ -40,15 +44,20 @@ STRENGTH = {None: 0, Reason.DRAIN: 1, Reason.CANCEL: 2, Reason.LOST: 3}
 
 
 class Control:
-    """Runs from ``with`` until its end; ``reason`` only ever grows stronger."""
+    """Runs from ``with`` until its end; ``reason`` only ever grows stronger.
+
+    ``ended``: the job was cancelled from here.
+    """
 
     def __init__(
         self, store: Store, lease: Lease, settings: Settings, *, should_drain: Callable[[], bool]
     ) -> None:
         self.reason: Reason | None = None
+        self.ended = False
         self._store, self._lease, self._settings = store, lease, settings
         self._should_drain = should_drain
         self._child: Child | None = None
+        self._end_at = 0.0
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._beaten_at = time.monotonic()
@@ -83,6 +92,7 @@ class Control:
                 return
             log.info("job %s: stopping its training (%s)", self._lease.job_id, reason.value)
             self.reason = reason
+            self._end_at = time.monotonic() + (0.0 if self._child is None else CANCEL_ANYWAY_S)
             if self._child is not None:
                 self._stop(self._child, reason)
 
@@ -94,13 +104,14 @@ class Control:
             child.stop(grace_s=min(grace, CANCEL_GRACE_S) if reason is Reason.CANCEL else grace)
 
     def _run(self) -> None:
-        while not self._over.wait(TICK_S):
+        while not self.ended and not self._over.wait(TICK_S):
             if self._child is not None:
                 self._child.enforce()
             if self._should_drain():
                 self.stop_for(Reason.DRAIN)
             try:
                 self._ask()
+                self._end_if_cancelled()
             except (
                 Exception
             ) as error:  # whatever it is: without this thread no cancel is seen and no lease kept
@@ -118,6 +129,21 @@ class Control:
         elif now >= self._look_at:
             self._look_at = now + LOOK_EVERY_S
             self._look()
+
+    def _end_if_cancelled(self) -> None:
+        """End a cancelled job whose attempt is busy with something else than its training."""
+        if self.reason is not Reason.CANCEL or time.monotonic() < self._end_at:
+            return
+        if self._child is not None and self._child.lives:
+            return
+        try:
+            with self._store.begin() as tx:
+                jobs.cancelled(tx, self._lease)
+        except LostLease:  # the attempt was quicker, or another worker has the job
+            self.stop_for(Reason.LOST)
+        else:
+            log.info("job %s: cancelled while there was no training to stop", self._lease.job_id)
+            self.ended = True
 
     def _beat(self, now: float) -> None:
         with self._store.begin() as tx:

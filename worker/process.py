@@ -93,6 +93,11 @@ class Child:
             deadline = time.monotonic() + grace_s
             self._kill_at = deadline if self._kill_at is None else min(self._kill_at, deadline)
 
+    @property
+    def lives(self) -> bool:
+        """Whether it is there still."""
+        return self._process.poll() is None
+
     def enforce(self) -> None:
         """Kill it if it was asked to leave and its grace is over."""
         with self._lock:

@@ -113,7 +113,7 @@ def _attempt(
         try:
             return Attempt(store, settings, lease, control, scratch, tracer).run(start)
         except LostLease:
-            return Outcome.LOST
+            return Outcome.CANCELLED if control.ended else Outcome.LOST
 
 
 def _ended(lease: Lease, outcome: Outcome, store: Store, publish: Publish) -> Outcome:
@@ -182,6 +182,7 @@ class Attempt:
             job_file = self._patiently(
                 lambda: prepare(self.store, self.settings, self.lease.job, self.scratch)
             )
+        self._go_on_unless_ended()
         phases.enter("starting")
         child = Child(start, scratch=self.scratch, job_file=job_file)
         code = None
@@ -225,13 +226,20 @@ class Attempt:
         """The bundle's files as blobs; their size together. Raises Altered if a file is not what the child wrote."""
         total = 0
         for name, facts in outputs.manifest["files"].items():
+            self._go_on_unless_ended()
             digest, size = self._patiently(partial(self.store.blobs.put_file, outputs.directory / name))
             if digest != f"sha256:{facts['sha256']}" or size != facts["size"]:
                 raise Altered(f"{name} of the bundle changed after it was written")
             total += size
         return total
 
+    def _go_on_unless_ended(self) -> None:
+        """Raises LostLease where the job was cancelled meanwhile."""
+        if self.control.ended:
+            raise LostLease
+
     def _let_go(self, relay: Relay, verdict: Verdict) -> Outcome:
+        self._go_on_unless_ended()
         reason = self.control.reason
         if reason is Reason.LOST:
             return Outcome.LOST

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from sqlalchemy.exc import OperationalError
 from service.store import datasets, encoders, jobs
 from service.store.tables import JobRow
 from tests.waiting import wait_for
-from worker import control
+from worker import control, runner
 from worker.inputs import prepare
 from worker.runner import Outcome
 
@@ -150,6 +151,34 @@ def test_a_checkpoint_that_is_gone_costs_work_not_the_job(bench: Any) -> None:
     bench.run(job, "killed_after_checkpoint")
     bench.store.blobs.delete(bench.read(job).checkpoint_digest)
     assert bench.run(job, "succeed") is Outcome.SUCCEEDED
+
+
+@pytest.mark.parametrize("busy", ["fetching its dataset", "storing its bundle"])
+def test_a_cancel_takes_effect_while_there_is_no_training_to_stop(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, busy: str
+) -> None:
+    """For as long as a store elsewhere takes; the attempt then writes nothing more."""
+    place, name = (runner, "prepare") if busy == "fetching its dataset" else (bench.store.blobs, "put_file")
+    began, goes_on, action = threading.Event(), threading.Event(), getattr(place, name)
+
+    def slow(*given: Any) -> Any:
+        began.set()
+        assert goes_on.wait(60)
+        return action(*given)
+
+    monkeypatch.setattr(place, name, slow)
+    job = bench.job()
+    running = bench.start(job, "succeed")
+    assert began.wait(60)
+    with bench.store.begin() as tx:
+        jobs.request_cancel(tx, job.id)
+    assert wait_for(lambda: bench.read(job).state == "cancelled", seconds=6)
+    goes_on.set()
+    assert running.result() is Outcome.CANCELLED
+    assert [event["state"] for event in bench.events(job, "state")][-1] == "cancelled"
+    with bench.store.session() as tx:
+        assert encoders.get_by_ref(tx, "enc") is None
+    assert bench.scratch() == []
 
 
 @pytest.mark.parametrize("play", ["polite", "stubborn"])
