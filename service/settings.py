@@ -104,8 +104,8 @@ class Control(BaseSettings):
     checkpoint_every_s: float = Field(default=30.0, gt=0, description="seconds between checkpoints")
     export_onnx: bool = Field(
         default=True,
-        description="store model.onnx with every encoder, by which it is served without torch; costs some seconds of "
-        "CPU a training",
+        description="store model.onnx with every encoder, by which it is served without torch, to the bit the same in "
+        "every batch; costs some seconds of CPU a training",
     )
     max_queued_jobs: int = Field(
         default=1000, ge=1, description="waiting jobs from which new ones are answered 429"

@@ -58,7 +58,7 @@ class Z(NamedTuple):
 @router.post("/{ref}/embed", response_model=EmbeddingsOut, openapi_extra={"x-images-body": True})
 @needs("embed")
 async def embed(request: Request, ref: Ref, query: Annotated[EmbedQuery, Query()]) -> Response:
-    """Embed images; rows in input order, the same whatever the batching."""
+    """Embed images; rows in input order, the same whatever the batching, to 1e-5 where torch computes them."""
     app = services(request)
     encoder = await served(app, ref)
     media = choose(request, rows.OFFERS)
