@@ -114,7 +114,8 @@ def resolve(spec: FullSpec, facts: DatasetFacts) -> tuple[Resolved, list[Advice]
         )
     if facts.n_train < 2:
         raise SpecError(
-            f"{facts.name} has {facts.n_train} training images; at least 2 are needed.", pointer="/dataset"
+            f"{facts.name} has too few training images, {facts.n_train}; at least 2 are needed.",
+            pointer="/dataset",
         )
     warnings: list[Advice] = []
     dim = spec.encoder.dim
@@ -178,7 +179,7 @@ def out_of_reach(kind: str, dim: int, capacity: float | None, n_heldout: int) ->
     if capacity is None:
         return []
     if n_heldout < LEAST_HELDOUT:
-        few = f"{n_heldout} held-out images are too few for a certificate; it needs at least {LEAST_HELDOUT}."
+        few = f"A certificate needs at least {LEAST_HELDOUT} held-out images; there are {n_heldout}."
         return [Advice(code="certificate_out_of_reach", detail=few)]
     enough = certifiable(dim, n_heldout)
     if capacity <= enough:

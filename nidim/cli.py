@@ -179,7 +179,7 @@ def train(
     from nidim.ranks import join
     from nidim.stored import FILES
 
-    given = read_spec(spec_file, changes, prior_sample=prior_sample)
+    given = read_spec(spec_file, changes, prior_sample=prior_sample, data=data)
     world = join()
     spec, dataset, advised = world.leader_first(
         lambda: load_dataset(given, data=data, datasets_dir=datasets_dir, allow_downloads=allow_downloads)

@@ -130,6 +130,7 @@ def generate(
     offset: int,
     temperature: float,
     embeddings: Path | None,
+    same_noise: bool,
     columns: int | None,
     output: Path,
     as_json: bool,
@@ -143,7 +144,9 @@ def generate(
     require_suffix(output)
     loaded = bundle.load(directory)
     if embeddings is not None:
-        images = loaded.from_embeddings(rows_of(embeddings, loaded.config.resolved.dim), seed=seed)
+        images = loaded.from_embeddings(
+            rows_of(embeddings, loaded.config.resolved.dim), seed=seed, same_noise=same_noise
+        )
     else:
         if refused := loaded.prior.temperature_refused(temperature):
             raise click.BadParameter(refused, param_hint="--temperature")

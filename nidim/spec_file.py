@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,10 +30,17 @@ def changes_option(help_text: str) -> Any:
     return click.option("--set", "changes", multiple=True, metavar="FIELD=VALUE", help=help_text)
 
 
-def read_spec(path: Path, changes: tuple[str, ...] = (), *, prior_sample: Path | None = None) -> TrainSpec:
+MOST_NAME = 63
+"""Characters of a name."""
+
+
+def read_spec(
+    path: Path, changes: tuple[str, ...] = (), *, prior_sample: Path | None = None, data: Path | None = None
+) -> TrainSpec:
     """A spec from TOML or JSON, with ``field.field=value`` changes; values are read as JSON, else as text.
 
-    ``prior_sample``: an .npy file whose rows are the points of a prior of kind flow.
+    ``prior_sample``: an .npy file whose rows are the points of a prior of kind flow. ``data``: images by whose file or
+    folder the dataset is called where the spec has no name for them.
     """
     from nidim.spec import TrainSpec
 
@@ -41,9 +49,17 @@ def read_spec(path: Path, changes: tuple[str, ...] = (), *, prior_sample: Path |
         raise click.ClickException(
             f"{path} describes a generator; use nidim generator, or of a server nidim jobs submit --generator NAME."
         )
+    if data is not None:
+        values.setdefault("dataset", _name_of(data))
     if prior_sample is not None:
         values["prior"] = {"kind": "flow", "points": _points(prior_sample)}
     return _validated(TrainSpec, values, path)
+
+
+def _name_of(data: Path) -> str:
+    """A name for images of that file or folder."""
+    known = re.sub(r"[^a-z0-9._-]+", "-", data.resolve().name.partition(".")[0].lower())
+    return known.strip("._-")[:MOST_NAME] or "images"
 
 
 def read_generator_spec(path: Path, changes: tuple[str, ...] = ()) -> GeneratorSpec:

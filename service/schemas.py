@@ -170,6 +170,10 @@ class GenerateIn(Body):
     offset: int = Field(
         0, ge=0, le=MAX_SEED, description="row of the stream from which draws or noise are taken"
     )
+    same_noise: bool = Field(
+        False,
+        description="each image takes the noise of row ``offset``, so that on a walk only the embedding changes",
+    )
     temperature: float = Field(1.0, ge=0, le=100, description="factor of the normal scores of draws")
 
     @model_validator(mode="after")

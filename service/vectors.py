@@ -75,7 +75,7 @@ def as_rows(rows: Sequence[Sequence[float]], dim: int) -> Rows:
     """Lists of numbers as float32 (n, ``dim``), all finite. Raises InvalidBody with the place to blame."""
     for i, row in enumerate(rows):
         if len(row) != dim:
-            raise InvalidBody(errors=[Blame(f"/{KEY}/{i}", f"{len(row)} values; the encoder has {dim}.")])
+            raise InvalidBody(errors=[Blame(f"/{KEY}/{i}", f"must have {dim} values, not {len(row)}.")])
     with np.errstate(over="ignore"):
         found = np.array(rows, dtype=np.float32).reshape(len(rows), dim)
     if not np.isfinite(found).all():

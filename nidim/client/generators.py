@@ -57,13 +57,25 @@ class GeneratorLogic(StoredLogic[GeneratorInfo]):
         return self._joined(pages)
 
     @method
-    async def from_embeddings(self, embeddings: ArrayLike, *, seed: int = 0) -> Pixels:
-        """Images of embeddings (n, d), uint8 (n, h, w, c); ``seed``: of what the embedding leaves open."""
+    async def from_embeddings(
+        self, embeddings: ArrayLike, *, seed: int = 0, same_noise: bool = False
+    ) -> Pixels:
+        """Images of embeddings (n, d), uint8 (n, h, w, c); ``seed``: of what the embedding leaves open.
+
+        ``same_noise``: that is the same for all, so that on a walk only the embedding changes.
+        """
         rows = np.asarray(embeddings, dtype=np.float64)
         if rows.ndim != 2 or rows.shape[1] != self.dim:
             raise ValueError(f"embeddings must be (n, {self.dim}), not {rows.shape}")
         pages = [
-            await self._made({"embeddings": rows[low : low + PAGE].tolist(), "seed": seed, "offset": low})
+            await self._made(
+                {
+                    "embeddings": rows[low : low + PAGE].tolist(),
+                    "seed": seed,
+                    "offset": 0 if same_noise else low,
+                    "same_noise": same_noise,
+                }
+            )
             for low in range(0, len(rows), PAGE)
         ]
         return self._joined(pages)

@@ -207,6 +207,14 @@ def _file(picture: Any) -> bytes:
     return stream.getvalue()
 
 
+def as_array(item: Any) -> Any:
+    """Numbers in lists as the array that they are; anything else as it is."""
+    first = item
+    while isinstance(first, list | tuple) and first:
+        first = first[0]
+    return np.asarray(item, dtype=np.float64) if isinstance(first, float) and first is not item else item
+
+
 def is_rows(item: Any) -> bool:
     """Whether ``item`` is embeddings (n, d) rather than images."""
     return _axes_of_floats(item) == 2
@@ -222,4 +230,4 @@ def _axes_of_floats(item: Any) -> int | None:
     return len(shape) if shape is not None and "float" in dtype else None
 
 
-__all__: Sequence[str] = ("Batch", "Images", "batches", "is_rows", "is_vector", "npy")
+__all__: Sequence[str] = ("Batch", "Images", "as_array", "batches", "is_rows", "is_vector", "npy")

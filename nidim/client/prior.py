@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from nidim.client.calls import JSON, NPY, Calls, segment
 from nidim.client.drive import Awaiting, Blocking, method, stream
 from nidim.client.embedding import Batching, Rows, over_batches
-from nidim.client.images import Batch, Images, is_rows, is_vector, npy
+from nidim.client.images import Batch, Images, as_array, is_rows, is_vector, npy
 from nidim.client.transport import Call
 from nidim.client.values import EncoderInfo
 
@@ -24,8 +24,8 @@ PAGE_VALUES = 1 << 20
 class Scores(NamedTuple):
     """``log_prob`` in nats (−inf outside the support) and ``p_value`` (small: an outlier), both float64 (n,).
 
-    ``p_conformal``: the share of held-out images that are at least as unusual, valid for the encoder as it is; None for
-    encoders that were evaluated before there was such a figure.
+    ``p_conformal``: the share of held-out images that are at least as unusual, valid for the encoder as it is; None
+    where fewer than 100 were held out, and for encoders that were evaluated before there was such a figure.
     """
 
     log_prob: NDArray[np.float64]
@@ -83,6 +83,7 @@ class PriorLogic:
 
         Raises ValueError for one embedding (d,) that is not a row of an array.
         """
+        images_or_rows = as_array(images_or_rows)
         if is_vector(images_or_rows):
             raise ValueError(
                 f"embeddings must be (n, {self.dim}), got {np.shape(images_or_rows)}; give x[None] for one"

@@ -102,11 +102,19 @@ def transferring(title: str, *, show: bool, moved: Moved | None) -> Iterator[Mov
         return
     try:
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+        from rich.progress import BarColumn, DownloadColumn, Progress, Task, TextColumn, TransferSpeedColumn
+        from rich.text import Text
     except ImportError:
         yield _plain(title, tell)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+
+    class Speed(TransferSpeedColumn):
+        """Nothing where there is none yet, instead of a question mark."""
+
+        def render(self, task: Task) -> Text:
+            return super().render(task) if task.finished_speed or task.speed else Text()
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), Speed())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=None)
 

@@ -86,9 +86,13 @@ class GeneratorBundle:
             draw.from_prior(self.model, self.prior, n, seed=seed, offset=offset, temperature=temperature)
         )
 
-    def from_embeddings(self, embeddings: ArrayLike, *, seed: int = 0) -> NDArray[np.uint8]:
-        """Images (n, h, w, c) of embeddings (n, d)."""
-        return self._whole(draw.from_embeddings(self.model, self.prior, embeddings, seed=seed))
+    def from_embeddings(
+        self, embeddings: ArrayLike, *, seed: int = 0, same_noise: bool = False
+    ) -> NDArray[np.uint8]:
+        """Images (n, h, w, c) of embeddings (n, d); ``same_noise``: only the embedding changes from one to the next."""
+        return self._whole(
+            draw.from_embeddings(self.model, self.prior, embeddings, seed=seed, same_noise=same_noise)
+        )
 
     def _whole(self, parts: Iterator[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         size, channels = self.config.resolved.image_size, self.config.resolved.channels

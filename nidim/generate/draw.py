@@ -31,6 +31,13 @@ def noise(values: int, n: int, *, seed: int, offset: int = 0) -> NDArray[np.floa
     return special.ndtri(uniform).astype(np.float32)
 
 
+def noises(values: int, n: int, *, seed: int, offset: int, same: bool) -> NDArray[np.float32]:
+    """``noise``, or n times its row ``offset``."""
+    if same:
+        return np.repeat(noise(values, 1, seed=seed, offset=offset), n, axis=0)
+    return noise(values, n, seed=seed, offset=offset)
+
+
 @torch.no_grad()
 def images_of(model: Generator, scores: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.uint8]:
     """uint8 (n, h, w, c) from conditions (n, d) and noise (n, k), on the device of the model."""
@@ -41,13 +48,24 @@ def images_of(model: Generator, scores: NDArray[np.float32], noise: NDArray[np.f
 
 
 def from_embeddings(
-    model: Generator, prior: Prior, embeddings: ArrayLike, *, seed: int, offset: int = 0
+    model: Generator,
+    prior: Prior,
+    embeddings: ArrayLike,
+    *,
+    seed: int,
+    offset: int = 0,
+    same_noise: bool = False,
 ) -> Iterator[NDArray[np.uint8]]:
-    """Images of embeddings (n, d), a bounded number at a time; row i takes noise of row offset + i."""
+    """Images of embeddings (n, d), a bounded number at a time; row i takes noise of row offset + i.
+
+    ``same_noise``: each takes that of row ``offset``, so that on a walk only the embedding changes.
+    """
     scores = condition(prior, embeddings)
     for low in range(0, len(scores), AT_ONCE):
-        part = scores[low : low + AT_ONCE]
-        yield images_of(model, part, noise(model.noise_values, len(part), seed=seed, offset=offset + low))
+        part, row = scores[low : low + AT_ONCE], offset + (0 if same_noise else low)
+        yield images_of(
+            model, part, noises(model.noise_values, len(part), seed=seed, offset=row, same=same_noise)
+        )
 
 
 def from_prior(

@@ -10,7 +10,7 @@ import click
 
 from nidim.client import Client, DatasetInfo
 from nidim.remote import show
-from nidim.remote.options import asks_server
+from nidim.remote.options import asks_server, confirmed
 
 COLUMNS = ("name", "kind", "state", "images", "classes", "h × w × c", "license")
 
@@ -56,7 +56,8 @@ def upload(client: Client, as_json: bool, name: str, file: Path, license_: str |
     show.table(COLUMNS, [_row(found)])
     skipped = (found.skipped or {}).get("count")
     if skipped:
-        click.echo(f"{skipped} members could not be used; `nidim datasets show {name}` says which.", err=True)
+        left = f"{skipped} member{'s' * (skipped != 1)} could not be used"
+        click.echo(f"{left}; `nidim datasets show {name}` says which.", err=True)
 
 
 @datasets.command()
@@ -65,8 +66,7 @@ def upload(client: Client, as_json: bool, name: str, file: Path, license_: str |
 @asks_server
 def delete(client: Client, as_json: bool, name: str, yes: bool) -> None:
     """Delete the uploaded dataset NAME."""
-    if not yes:
-        click.confirm(f"Delete the dataset {name} for ever?", abort=True, err=True)
+    confirmed(f"Delete the dataset {name} for ever?", yes=yes, as_json=as_json)
     client.datasets.delete(name)
     show.echo_json({"deleted": name}) if as_json else click.echo(f"Deleted {name}.")
 

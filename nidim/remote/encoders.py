@@ -10,7 +10,7 @@ import click
 
 from nidim.client import Client, Encoder
 from nidim.remote import show
-from nidim.remote.options import asks_server
+from nidim.remote.options import asks_server, confirmed
 
 FIGURES = (
     ("mi_nats", "Î"),
@@ -104,8 +104,7 @@ def unalias(client: Client, as_json: bool, encoder: str, alias: str) -> None:
 def delete(client: Client, as_json: bool, encoder: str, yes: bool) -> None:
     """Delete the version that ENCODER means now, with its files."""
     found = client.encoder(encoder)
-    if not yes:
-        click.confirm(f"Delete {found.ref} ({found.id}) for ever?", abort=True, err=True)
+    confirmed(f"Delete {found.ref} ({found.id}) for ever?", yes=yes, as_json=as_json)
     found.delete()
     show.echo_json({"deleted": found.id}) if as_json else click.echo(f"Deleted {found.ref}.")
 

@@ -13,7 +13,7 @@ from nidim.client import Client, Generator
 from nidim.errors import NidimError
 from nidim.given import NewFile
 from nidim.remote import show
-from nidim.remote.options import asks_server
+from nidim.remote.options import asks_server, confirmed
 
 SUFFIXES = (".png", ".npy", ".zip")
 COLUMNS = ("generator", "encoder", "d", "prior", "model", "image", "prior gap", "created")
@@ -77,8 +77,7 @@ def download(client: Client, as_json: bool, generator: str, output: Path) -> Non
 def delete(client: Client, as_json: bool, generator: str, yes: bool) -> None:
     """Delete the version that GENERATOR means now, with its files."""
     found = client.generator(generator)
-    if not yes:
-        click.confirm(f"Delete {found.ref} ({found.id}) for ever?", abort=True, err=True)
+    confirmed(f"Delete {found.ref} ({found.id}) for ever?", yes=yes, as_json=as_json)
     found.delete()
     show.echo_json({"deleted": found.id}) if as_json else click.echo(f"Deleted {found.ref}.")
 
@@ -98,6 +97,11 @@ def generate_options(command: Any) -> Any:
             "--embeddings",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
             help="Images of these rows, an .npy file (n, d), instead of draws.",
+        ),
+        click.option(
+            "--same-noise",
+            is_flag=True,
+            help="One noise for all of --embeddings: on a walk only the embedding changes.",
         ),
         click.option("--columns", type=click.IntRange(1, 1024), help="Of the grid; default: a square."),
         click.option(
@@ -126,6 +130,7 @@ def generate(
     offset: int,
     temperature: float,
     embeddings: Path | None,
+    same_noise: bool,
     columns: int | None,
     output: Path,
 ) -> None:
@@ -135,7 +140,7 @@ def generate(
     require_suffix(output)
     found = client.generator(generator)
     if embeddings is not None:
-        images = found.from_embeddings(rows_of(embeddings, found.dim), seed=seed)
+        images = found.from_embeddings(rows_of(embeddings, found.dim), seed=seed, same_noise=same_noise)
     else:
         images = found.generate(n, seed=seed, offset=offset, temperature=temperature)
     output.write_bytes(as_file(images, output.suffix, columns))
@@ -147,7 +152,9 @@ def show_images(shape: list[int], generator: str, *, output: Path, as_json: bool
     if as_json:
         show.echo_json({"generator": generator, "output": str(output), "shape": shape})
     else:
-        click.echo(f"Wrote {output}: {shape[0]} images of {'x'.join(map(str, shape[1:]))}.")
+        click.echo(
+            f"Wrote {output}: {shape[0]} image{'s' * (shape[0] != 1)} of {'x'.join(map(str, shape[1:]))}."
+        )
 
 
 def require_suffix(output: Path) -> None:

@@ -63,8 +63,19 @@ def asks_server(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def confirmed(question: str, *, yes: bool, as_json: bool) -> None:
+    """Ask, unless ``yes`` was said; a program is not asked. Raises Abort, UsageError."""
+    if yes:
+        return
+    if as_json:
+        raise click.UsageError("With --json nothing is asked: give --yes, too.")
+    click.confirm(question, abort=True, err=True)
+
+
 def _told(error: NidimError, as_json: bool) -> click.ClickException:
     hint = next((text for kind, text in HINTS if isinstance(error, kind)), "")
+    if isinstance(error, Forbidden) and error.code != "scope_missing":
+        hint = ""  # no key may do it
     return _problem(error) if as_json else click.ClickException(f"{error}\n{hint}".rstrip())
 
 

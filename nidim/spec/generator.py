@@ -16,6 +16,7 @@ from nidim.errors import SpecError
 from nidim.spec import parts
 from nidim.spec.base import Part
 from nidim.spec.defaults import default_sigma
+from nidim.spec.names import ENCODER_PATTERN
 from nidim.spec.train import DatasetFacts, Name
 
 LARGEST_IMAGE = 64
@@ -24,12 +25,7 @@ IMAGES_SEEN = {"flow_matching": 400_000, "gan": 600_000}
 """A default training shows about as many images; small sets get more epochs, large ones fewer."""
 MOST_EPOCHS = 400
 
-SourceRef = Annotated[
-    str,
-    StringConstraints(
-        max_length=127, pattern=r"^(enc_[0-9a-z]{1,60}|[a-z0-9][a-z0-9._-]{0,62}([@:][a-z0-9._-]{1,63})?)$"
-    ),
-]
+SourceRef = Annotated[str, StringConstraints(max_length=127, pattern=ENCODER_PATTERN)]
 
 
 class FlowMatchingModel(Part):
@@ -162,12 +158,13 @@ def resolve_generator(spec: FullGeneratorSpec, source: SourceFacts, facts: Datas
     """Sizes and steps of a filled spec. Raises SpecError for too few training or held-out images."""
     if facts.n_train < 2:
         raise SpecError(
-            f"{facts.name} has {facts.n_train} training images; at least 2 are needed.", pointer="/dataset"
+            f"{facts.name} has too few training images, {facts.n_train}; at least 2 are needed.",
+            pointer="/dataset",
         )
     if facts.n_test < LEAST_HELDOUT:
         raise SpecError(
             f"{facts.name} has {facts.n_test} held-out images; a generator is measured with at least "
-            f"{LEAST_HELDOUT}.",
+            f"{LEAST_HELDOUT}: bring about {10 * LEAST_HELDOUT} images, or a folder test with {LEAST_HELDOUT}.",
             pointer="/dataset",
         )
     batch = min(spec.batch_size, facts.n_train)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel
 
+from nidim.spec.names import IN_WORDS
+
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
@@ -47,6 +49,8 @@ def words(item: ErrorDetails, model: type[BaseModel] | None = None, body: Any = 
     match item["type"]:
         case "extra_forbidden":
             return _no_such_field(model, body, [str(step) for step in place(item, body)])
+        case "string_pattern_mismatch":
+            return IN_WORDS.get(item["ctx"]["pattern"], item["msg"])
         case "union_tag_not_found":
             return "Field required"
         case "union_tag_invalid":

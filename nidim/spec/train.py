@@ -15,8 +15,8 @@ from pydantic_core import PydanticCustomError
 
 from nidim.spec import laws, matching, parts, views
 from nidim.spec.base import Part
+from nidim.spec.names import NAME_PATTERN
 
-NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 LEAST_SIDE, MOST_SIDE = 8, 64
 """Bounds of the default ``image_size``, pixels; larger images are shrunk unless a size is given."""
 RESERVED_PREFIXES = ("enc_", "gen_", "job_")

@@ -64,8 +64,11 @@ class Generating:
         *,
         seed: int,
         offset: int,
+        same_noise: bool = False,
     ) -> Pixels:
         """Images (n, h, w, c) of embeddings (n, d); row i takes noise of row offset + i of the stream ``seed``.
+
+        ``same_noise``: each takes that of row ``offset``.
 
         Raises QueueFull, BatcherClosed, Damaged, and whatever the generator failed with.
         """
@@ -74,7 +77,7 @@ class Generating:
             return np.empty((0, size, size, channels), np.uint8)
         async with self.registry.use(generator) as handle:
             rows = await asyncio.to_thread(
-                _rows, prior, embeddings, noise_values(generator), seed=seed, offset=offset
+                _rows, prior, embeddings, noise_values(generator), seed=seed, offset=offset, same=same_noise
             )
             answer = await handle.batcher.submit(rows)
         for error in answer.failed.values():
@@ -93,11 +96,11 @@ def noise_values(generator: Encoder) -> int:
 
 
 def _rows(
-    prior: engine.Prior, embeddings: NDArray[np.float32], values: int, *, seed: int, offset: int
+    prior: engine.Prior, embeddings: NDArray[np.float32], values: int, *, seed: int, offset: int, same: bool
 ) -> NDArray[np.float32]:
-    from nidim.generate.draw import condition, noise
+    from nidim.generate.draw import condition, noises
 
-    drawn = noise(values, len(embeddings), seed=seed, offset=offset)
+    drawn = noises(values, len(embeddings), seed=seed, offset=offset, same=same)
     return np.concatenate([condition(prior, embeddings), drawn], axis=1)
 
 

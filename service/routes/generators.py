@@ -168,6 +168,7 @@ class Wish:
     embeddings: NDArray[np.float32]
     seed: int
     offset: int = 0
+    same_noise: bool = False
 
 
 async def _wish(request: Request, app: Services, generator: Encoder, room: Room, place: Place) -> Wish:
@@ -183,9 +184,10 @@ async def _wish(request: Request, app: Services, generator: Encoder, room: Room,
         if body.images is not None:
             found = await bodies.off_loop(images.from_base64, body.images, size=len(raw))
             rows = await _embedded(request, app, generator, found, room)
-            return _wished(rows, body.seed, body.offset)
+            return _wished(rows, body.seed, body.offset, same_noise=body.same_noise)
     if body.embeddings is not None:
-        return _wished(vectors.as_rows(body.embeddings, generator.dim), body.seed, body.offset)
+        rows = vectors.as_rows(body.embeddings, generator.dim)
+        return _wished(rows, body.seed, body.offset, same_noise=body.same_noise)
     return await anyio.to_thread.run_sync(_drawn, app, generator, body)
 
 
@@ -199,11 +201,13 @@ def _placed(body: GenerateIn, place: Place) -> GenerateIn:
     return body.model_copy(update=given)
 
 
-def _wished(rows: NDArray[np.float32], seed: int, offset: int, *, where: str = "/offset") -> Wish:
+def _wished(
+    rows: NDArray[np.float32], seed: int, offset: int, *, same_noise: bool = False, where: str = "/offset"
+) -> Wish:
     """Raises InvalidBody where the stream ends before the last row; ``where``: the offset in a JSON body."""
     if offset + len(rows) > MAX_SEED:
         raise InvalidBody(errors=[Blame(where, f"offset and the number of rows must be at most {MAX_SEED}")])
-    return Wish(rows, seed, offset)
+    return Wish(rows, seed, offset, same_noise)
 
 
 async def _embedded(
@@ -226,7 +230,7 @@ def _drawn(app: Services, generator: Encoder, body: GenerateIn) -> Wish:
     if refused := prior.temperature_refused(body.temperature):
         raise InvalidBody(errors=[Blame("/temperature", refused)])
     rows = prior.sample(n, seed=body.seed, offset=body.offset, temperature=body.temperature)
-    return Wish(rows, body.seed, body.offset)
+    return Wish(rows, body.seed, body.offset, body.same_noise)
 
 
 def _bound(n: int, app: Services, place: str = "") -> None:
@@ -253,7 +257,12 @@ async def _images(app: Services, generator: Encoder, wish: Wish) -> NDArray[np.u
     prior: engine.Prior = await anyio.to_thread.run_sync(law_of, app, generator)
     try:
         return await app.generating.images(
-            generator, prior, wish.embeddings, seed=wish.seed, offset=wish.offset
+            generator,
+            prior,
+            wish.embeddings,
+            seed=wish.seed,
+            offset=wish.offset,
+            same_noise=wish.same_noise,
         )
     except (ValueError, RuntimeError) as error:
         raise ForwardFailed("The generator failed on this request.") from error

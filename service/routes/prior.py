@@ -121,7 +121,7 @@ def _bound(body: SampleIn, dim: int, media: str, settings: Settings) -> None:
 def _end(prior: Any, name: str, values: list[float]) -> NDArray[np.float64]:
     point = np.array(values, dtype=np.float64)
     if len(point) != prior.dim:
-        raise InvalidBody(errors=[Blame(f"/{name}", f"{len(point)} values; the encoder has {prior.dim}")])
+        raise InvalidBody(errors=[Blame(f"/{name}", f"must have {prior.dim} values, not {len(point)}")])
     if np.abs(point).max() > np.finfo(np.float32).max:
         raise InvalidBody(errors=[Blame(f"/{name}", "values must fit in float32")])
     inside = (

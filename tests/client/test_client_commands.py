@@ -253,7 +253,11 @@ def test_encoders_and_datasets(nidim: Any, server: Any, add_encoder: Any, npz: P
     assert listed["cli-images"]["license"] == "CC0"
     assert "digits" in nidim("datasets", "list").stdout
     assert "ready" in nidim("datasets", "show", "cli-images").stdout
+    assert "give --yes, too" in nidim("datasets", "delete", "cli-images", "--json", exit_code=2).stderr
     assert "Deleted" in nidim("datasets", "delete", "cli-images", "--yes").stdout
+    built_in = nidim("datasets", "delete", "digits", "--yes", exit_code=1).stderr
+    assert "is built in and stays" in built_in
+    assert "key" not in built_in
 
 
 def test_errors_say_what_to_do(nidim: Any, tmp_path: Path) -> None:

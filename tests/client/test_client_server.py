@@ -111,6 +111,8 @@ def test_a_generator_draws_more_than_a_request_takes_and_names_a_bad_image_among
     assert like.shape == (150, 8, 8, 1)
     embeddings = client.encoder("gauss").embed(files)
     np.testing.assert_array_equal(like, generator.from_embeddings(embeddings, seed=3))
+    still = generator.from_embeddings(np.repeat(embeddings[:1], 130, axis=0), seed=3, same_noise=True)
+    np.testing.assert_array_equal(still, np.repeat(like[:1], 130, axis=0))
     files[129] = b"no image"
     with pytest.raises(BadImage, match="Image 129") as found:
         generator.from_images(files)
@@ -162,6 +164,8 @@ def test_the_prior_is_one_stream(
         of_images.p_value, prior.score(client.encoder("gauss").embed(pictures)).p_value, 1e-4
     )
     assert prior.score(whole[:0]).p_value.shape == (0,)
+    listed = prior.score(whole[:3].tolist())
+    np.testing.assert_allclose(listed.log_prob, scores.log_prob[:3], 1e-5)
     assert scores.p_conformal is None  # of an encoder that was never evaluated
     way = prior.interpolate(whole[0], whole[1], 5)
     assert way.shape == (5, 2)

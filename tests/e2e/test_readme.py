@@ -198,6 +198,19 @@ def data_uri(image: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+def test_the_session_of_the_official_client(plain_stack: str, digits_2d: object, folder: Path) -> None:
+    script = session("docs/client.md", "openai-session").replace(URL, plain_stack)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=folder,
+        env={**os.environ, "NO_PROXY": "127.0.0.1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)) == 2
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"encoding_format": "float"}, {"encoding_format": "base64"}], ids=str
 )

@@ -250,6 +250,10 @@ def test_a_class_folder_trains(tmp_path: Path) -> None:
     assert "6 held-out images; a generator is measured with at least 8" in told
     assert bundle.load(tmp_path / "out").spec.dataset == "mine"
     assert not (tmp_path / "out" / bundle.ONNX).exists()
+    (tmp_path / "nameless.json").write_text('{"epochs": 1}')
+    nameless = (words[0], tmp_path / "nameless.json", *words[2:5], tmp_path / "other", *words[6:])
+    nidim(*nameless)
+    assert bundle.load(tmp_path / "other").spec.dataset == "mine"
     told = document(*words, "--json")
     assert (told["skipped"]["count"], told["skipped"]["first"][0]["member"]) == (2, "notes.txt")
     assert [advice["code"] for advice in told["warnings"]] == ["certificate_out_of_reach"]

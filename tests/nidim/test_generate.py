@@ -146,7 +146,7 @@ def test_resume_is_bit_identical(kind: str, tmp_path: Path) -> None:
 def test_too_few_images_are_refused_before_a_job_is_queued(few: dict[str, int]) -> None:
     wanted = spec("gan")
     resolve_generator(wanted, SOURCE, FACTS.model_copy(update={"n_test": 8}))
-    with pytest.raises(SpecError, match=r"1 training|7 held-out") as refused:
+    with pytest.raises(SpecError, match=r"too few training images, 1;|7 held-out") as refused:
         resolve_generator(wanted, SOURCE, FACTS.model_copy(update=few))
     assert refused.value.pointer == "/dataset"
 
@@ -364,6 +364,9 @@ def test_what_is_loaded_makes_what_was_trained(stored: tuple[Path, FittedGenerat
     expected = np.concatenate(list(draw.from_prior(fitted.model, loaded.prior, 20, seed=4)))
     np.testing.assert_array_equal(loaded.generate(20, seed=4), expected)
     np.testing.assert_array_equal(loaded.from_embeddings(loaded.prior.sample(20, seed=4), seed=4), expected)
+    walk = np.tile(loaded.prior.sample(1, seed=1), (130, 1))
+    still = loaded.from_embeddings(walk, seed=4, same_noise=True)
+    np.testing.assert_array_equal(still, np.repeat(loaded.from_embeddings(walk[:1], seed=4), 130, axis=0))
     assert loaded.report["prior_gap"] > 0
     fed = [loaded.report[name]["frechet_distance"] for name in ("prior", "heldout")]
     assert loaded.report["prior_gap_above_floor"] == above_floor(*fed, loaded.report["floor"])

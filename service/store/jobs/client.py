@@ -142,7 +142,8 @@ def retry(
     """
     job = rows.locked(tx, job_id)
     if job.state not in ("failed", "cancelled"):
-        raise StateConflict(f"The job is {job.state}; only a failed or cancelled one can be retried.")
+        so_far = "has succeeded" if job.state == "succeeded" else f"is {job.state}"
+        raise StateConflict(f"The job {so_far}; only a failed or cancelled one can be retried.")
     return create(
         tx,
         kind=job.kind,

@@ -88,6 +88,31 @@ def test_pages_of_images_and_embeddings_agree_with_the_whole(
     is_problem(last, 422, "invalid_value", "/offset")
 
 
+def test_on_a_walk_only_the_embedding_changes(make: Any, api: httpx.Client) -> None:
+    twice = [[0.3, -1.0]] * 3
+    found = make({"embeddings": twice, "seed": 2, "offset": 5, "same_noise": True})
+    alone = make({"embeddings": twice[:1], "seed": 2, "offset": 5})
+    np.testing.assert_array_equal(found, np.repeat(alone, 3, axis=0))
+    assert (make({"embeddings": twice, "seed": 2, "offset": 5})[1:] != alone).any()
+    draws = make({"n": 3, "seed": 2, "same_noise": True})
+    np.testing.assert_array_equal(draws[0], make({"n": 3, "seed": 2})[0])
+
+
+def test_names_are_refused_in_words(api: httpx.Client, encoder: Encoder, is_problem: Any) -> None:
+    for body, pointer, words in (
+        ({"spec": {"dataset": "digits"}, "encoder": "My Encoder"}, "/encoder", "small letters, digits"),
+        (
+            {"spec": {"kind": "generator", "source": "a/b"}, "generator": "x"},
+            "/spec/source",
+            "a directory is none",
+        ),
+    ):
+        answer = api.post("/v1/jobs", json=body)
+        is_problem(answer, 422, "invalid_value", pointer)
+        assert words in answer.json()["errors"][0]["detail"]
+        assert "pattern" not in answer.text
+
+
 def test_draws_are_those_of_the_encoder_s_prior(make: Any, api: httpx.Client) -> None:
     drawn = api.post("/v1/encoders/gauss/prior/sample", json={"n": 5, "seed": 11}).json()["samples"]
     np.testing.assert_array_equal(make({"embeddings": drawn, "seed": 11}), make({"n": 5, "seed": 11}))
