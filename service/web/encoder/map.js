@@ -1,7 +1,7 @@
 // The map: held-out pictures where the encoder puts them, beside as many draws from the law on the same axes.
 
 import { announce, fill, h } from "/static/lib/dom.js";
-import { extent, nearest, number, percent, principalPlane, projected } from "/static/lib/numbers.js";
+import { count, counted, extent, nearest, number, percent, principalPlane, projected } from "/static/lib/numbers.js";
 import { picture } from "/static/lib/pictures.js";
 import { button } from "/static/parts/bits.js";
 import { COLOURS, scatter } from "/static/parts/scatter.js";
@@ -16,8 +16,8 @@ export function map(encoder, held, sample) {
   const detail = h("div", { class: "detail", "aria-live": "polite" }, h("p", { class: "note" }, "Point at a dot, or go through them with the arrow keys."));
   const marks = new Map();
   let chooseEnd = () => {};
-  const left = scatter({ title: `Map of ${held.rows.length} held-out pictures`, onPoint: (i, how) => i !== null && tell(i, how) });
-  const right = scatter({ title: `${sample.length} draws from the law`, onPoint: (i) => i !== null && tellDraw(i) });
+  const left = scatter({ title: `Map of ${counted(held.rows.length, "held-out picture")}`, onPoint: (i, how) => i !== null && tell(i, how) });
+  const right = scatter({ title: `${counted(sample.length, "draw")} from the law`, onPoint: (i) => i !== null && tellDraw(i) });
   const name = (i) => held.classes[held.labels[i]] ?? `picture ${i + 1}`;
 
   function tell(i, how) {
@@ -33,21 +33,24 @@ export function map(encoder, held, sample) {
     fill(detail, h("p", {}, h("b", {}, "A draw from the law. "), "The held-out pictures closest to it:"), alike(held, nearest(held.rows, sample[i], ALIKE), name));
   }
 
-  const flat = (rows) => (encoder.dim === 1 ? rows.map((row, i) => [row[0], ((i * 0.618) % 1) - 0.5]) : projected(rows, axes));
+  const flat = (rows) => projected(rows, axes);
+  const spread = (rows) => flat(rows).map(([x, y], i) => (encoder.dim === 1 ? [x, ((i * 0.618) % 1) - 0.5] : [x, y])); // of one number: dots beside each other
   function draw() {
-    const [points, drawn] = [flat(held.rows), flat(sample)];
-    const limits = [0, 1].map((axis) => padded(extent([...points, ...drawn].map((point) => point[axis]))));
+    const [points, drawn] = [spread(held.rows), spread(sample)];
+    const placed = [...marks.values()].map(({ row, path, label }) => ({ label, point: flat([row])[0], path: path && flat(path) }));
+    const all = [...points, ...drawn, ...placed.flatMap(({ point, path = [] }) => [point, ...path])];
+    const limits = [0, 1].map((axis) => padded(extent(all.map((point) => point[axis]))));
     left.draw(points, { limits, colours: held.rows.map((_, i) => (held.labels[i] === undefined || held.labels[i] === null ? COLOURS[0] : COLOURS[held.labels[i] % COLOURS.length])) });
     right.draw(drawn, { limits });
-    left.mark([...marks.values()].map(({ row, path, label }) => ({ label, point: row && flat([row])[0], path: path && flat(path) })));
+    left.mark(placed);
   }
   draw();
   return {
     node: h("div", { class: "map" },
       encoder.dim > 2 && axisChoice(encoder.dim, plane, (chosen) => { axes = chosen; draw(); }),
       h("div", { class: "pair" },
-        h("figure", {}, left.node, h("figcaption", {}, `${held.rows.length} of ${held.total} held-out pictures`)),
-        h("figure", {}, right.node, h("figcaption", {}, `${sample.length} draws from the law, same axes`))),
+        h("figure", {}, left.node, h("figcaption", {}, `${count(held.rows.length)} of ${counted(held.total, "held-out picture")}`)),
+        h("figure", {}, right.node, h("figcaption", {}, `${counted(sample.length, "draw")} from the law, same axes`))),
       legend(held), detail),
     mark(key, mark) {
       marks.set(key, mark);

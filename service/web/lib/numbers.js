@@ -88,6 +88,10 @@ export function number(value, digits = 2) {
 export const probability = (p) => (p !== null && p !== undefined && p < 0.001 ? "< 0.001" : number(p, 3));
 
 export const count = (value) => (value === null || value === undefined ? "–" : value.toLocaleString("en"));
+
+/** How many there are, with the word for one or for more of them. */
+export const counted = (value, one, more = `${one}s`) => `${count(value)} ${value === 1 ? one : more}`;
+
 export const percent = (share) => (share === null || share === undefined ? "–" : `${(100 * share).toFixed(1)} %`);
 
 export function bytes(size) {

@@ -22,8 +22,7 @@ export function curve({ title, x, y }) {
     svg.replaceChildren(
       ...grid({ right, low, top, at, x, y, width }),
       ...levels.flatMap((level, i) => levelLine(level, i, at, right)),
-      ...lines.filter((line) => line.points.length).map((line, i) =>
-        s("path", { class: `line l${i % LINES}`, d: drawn(line.points.map((point) => at(point).map((value) => value.toFixed(1)).join(" "))) })));
+      ...lines.map((line, i) => line.points.length > 0 && drawn(line.points.map(at), `l${i % LINES}`)).filter(Boolean));
     const last = lines.map((line) => `${line.name} ${number(line.points.at(-1)?.[1] ?? null)}`);
     svg.setAttribute("aria-label", [title, ...last, ...levels.map((level) => `${level.name} ${number(level.y)}`)].join(", "));
     legend.replaceChildren(
@@ -34,8 +33,11 @@ export function curve({ title, x, y }) {
   return { node: h("figure", { class: "curve" }, svg, legend), draw };
 }
 
-/** A path through places; one alone is a dot: the round ends of a line of no length. */
-const drawn = (places) => `M${places.join("L")}${places.length === 1 ? "h0" : ""}`;
+/** A line through places; one alone is a dot. */
+function drawn(places, kind) {
+  if (places.length === 1) return s("circle", { class: `point ${kind}`, cx: places[0][0], cy: places[0][1], r: 4 });
+  return s("path", { class: `line ${kind}`, d: `M${places.map((place) => place.map((value) => value.toFixed(1)).join(" ")).join("L")}` });
+}
 
 /** A line as the legend shows it. */
 const sample = (kind) => s("svg", { class: "key", viewBox: "0 0 26 8", "aria-hidden": "true" }, s("line", { class: kind, x1: 0, x2: 26, y1: 4, y2: 4 }));
@@ -46,7 +48,7 @@ function levelLine(level, i, at, right) {
 }
 
 function grid({ right, low, top, at, x, y, width }) {
-  const across = ticks(0, right, width / 120).map((value) => {
+  const across = ticks(0, right, width / 120).filter(Number.isInteger).map((value) => {
     const [left] = at([value, low]);
     return s("text", { class: "tick", x: left, y: HEIGHT - BOTTOM + 16, "text-anchor": "middle" }, String(value));
   });

@@ -92,7 +92,7 @@ function paint(canvas, state) {
   if (state.over !== null) ring(pen, place(state.points[state.over]), 8, style.color);
   for (const { point, label, path } of state.marks) {
     if (path) trail(pen, path.map(place), style.color);
-    if (point) star(pen, place(point), style.color, colour("--chart-mark"), label);
+    if (point) star(pen, place(point), style.color, colour("--chart-mark"), label, box.width);
   }
 }
 
@@ -146,7 +146,7 @@ function trail(pen, points, colour) {
   pen.setLineDash([]);
 }
 
-function star(pen, [x, y], ink, fill, label) {
+function star(pen, [x, y], ink, fill, label, width) {
   pen.fillStyle = fill;
   pen.strokeStyle = ink;
   pen.lineWidth = 2;
@@ -161,6 +161,7 @@ function star(pen, [x, y], ink, fill, label) {
   if (!label) return;
   pen.fillStyle = ink;
   pen.font = "600 12px system-ui, sans-serif";
-  pen.textAlign = "left";
-  pen.fillText(label, x + 10, y + 4);
+  const fits = x + 10 + pen.measureText(label).width < width;
+  pen.textAlign = fits ? "left" : "right";
+  pen.fillText(label, fits ? x + 10 : x - 10, y + 4);
 }

@@ -2,13 +2,14 @@
 
 import { all, get, remove } from "/static/lib/api.js";
 import { fill, h } from "/static/lib/dom.js";
-import { count } from "/static/lib/numbers.js";
+import { count, counted } from "/static/lib/numbers.js";
 import { picture, picturesOf } from "/static/lib/pictures.js";
 import { go, link } from "/static/lib/router.js";
 import { badge, button, card, figures, head, linkButton, problem, table, worker } from "/static/parts/bits.js";
 import { uploader } from "/static/parts/upload.js";
 
 const PAGE = 60;
+const NAMED = 6;
 const NOT_SHOWN = { ready: "The files of these pictures are not on this server.", ingesting: "The server still reads them; come back in a moment." };
 
 export async function datasets(_, __, signal) {
@@ -37,17 +38,19 @@ export async function dataset({ name }, _, signal) {
       ["Pictures", count(found.items)],
       ["To train on", count(found.splits?.train)],
       ["Held out", count(found.splits?.test), "to judge by"],
-      ["Classes", found.classes.length ? count(found.classes.length) : "none", found.classes.slice(0, 6).join(", ")],
+      ["Classes", found.classes.length ? count(found.classes.length) : "none", firstOf(found.classes)],
       ["Size", sizeOf(found)],
       ["Licence", found.license ?? "–"],
     ]),
     found.error && h("p", { class: "problem", role: "alert" }, `✕ ${found.error.message}`),
     usable ? gallery(found, signal) : NOT_SHOWN[found.state] && h("p", { class: "note" }, NOT_SHOWN[found.state]),
-    found.skipped?.count > 0 && card(`${count(found.skipped.count)} files were left out`,
+    found.skipped?.count > 0 && card(`${counted(found.skipped.count, "file was", "files were")} left out`,
       table("Files left out", ["File", "Why"], found.skipped.first.map(({ member, reason }) => [member, reason]))),
     found.kind === "uploaded" && removal(name),
   ].filter(Boolean);
 }
+
+const firstOf = (classes) => [...classes.slice(0, NAMED), ...(classes.length > NAMED ? ["…"] : [])].join(", ");
 
 function gallery(found, signal) {
   const sheet = h("div", { class: "sheet" });

@@ -2,9 +2,9 @@
 
 import { get, has, key, post, request } from "/static/lib/api.js";
 import { download, fill, h } from "/static/lib/dom.js";
-import { bytes, number, percent, probability } from "/static/lib/numbers.js";
+import { bytes, counted, number, percent, probability } from "/static/lib/numbers.js";
 import { go, link } from "/static/lib/router.js";
-import { card, figures, head, linkButton, problem, table, when, worker } from "/static/parts/bits.js";
+import { button, card, figures, head, linkButton, problem, table, when, worker } from "/static/parts/bits.js";
 import { curve } from "/static/parts/curve.js";
 import { draws, heldOut } from "/static/encoder/held.js";
 import { drift } from "/static/encoder/drift.js";
@@ -13,6 +13,8 @@ import { match } from "/static/encoder/match.js";
 import { tryIt } from "/static/encoder/tryit.js";
 import { walk } from "/static/encoder/walk.js";
 import { nameFor, versionOf } from "/static/views/generate.js";
+
+const LEAST_HELD_OUT = 8; // of a generator, to be measured
 
 export async function encoder({ ref }, _, signal) {
   const found = await get(`/v1/encoders/${ref}`, { signal });
@@ -23,7 +25,7 @@ export async function encoder({ ref }, _, signal) {
   const watch = drift(found, signal);
   const around = surroundings(found, places, report, signal);
   return [
-    head(`${found.name}@${found.version}`, h("span", {}, `${found.dim} numbers a picture, from `, h("a", { href: link(`/datasets/${found.spec.dataset}`) }, found.spec.dataset), ", made ", when(found.created_at)),
+    head(`${found.name}@${found.version}`, h("span", {}, `${counted(found.dim, "number")} a picture, from `, h("a", { href: link(`/datasets/${found.spec.dataset}`) }, found.spec.dataset), ", made ", when(found.created_at)),
       ...(canGenerate ? generatorMakers(found) : []), reportLink(found)),
     watch.flag,
     found.state === "degraded" && h("p", { class: "problem", role: "alert" }, found.degraded.detail),
@@ -74,12 +76,13 @@ async function certificate(found, signal) {
 }
 
 function summary(report) {
+  const measured = (name) => typeof report[name] === "number";
   return figures([
-    ["KL ≤ (95 %)", `${number(report.kl_bound_upper95_nats)} nats`, "how far the noisy law can be from the promised one"],
-    ["Information Î", `${number(report.mi_nats)} nats`, `of at most C = ${number(report.capacity_nats)}`],
-    ["SW2 / floor", number(report.sw2_ratio, 1), "distance of the clean law; 1 is a perfect match"],
-    ["Henze–Zirkler p", probability(report.hz_p), `true draws ${probability(report.hz_p_null)}`],
-    report.linear !== null && report.linear !== undefined && ["Linear accuracy", percent(report.linear), `kNN ${percent(report.knn)}`],
+    measured("kl_bound_upper95_nats") && ["KL ≤ (95 %)", `${number(report.kl_bound_upper95_nats)} nats`, "how far the noisy law can be from the promised one"],
+    measured("mi_nats") && ["Information Î", `${number(report.mi_nats)} nats`, measured("capacity_nats") && `of at most C = ${number(report.capacity_nats)}`],
+    measured("sw2_ratio") && ["SW2 / floor", number(report.sw2_ratio, 1), "distance of the clean law; 1 is a perfect match"],
+    measured("hz_p") && ["Henze–Zirkler p", probability(report.hz_p), measured("hz_p_null") && `true draws ${probability(report.hz_p_null)}`],
+    measured("linear") && ["Linear accuracy", percent(report.linear), measured("knn") && `kNN ${percent(report.knn)}`],
   ].filter(Boolean));
 }
 
@@ -100,6 +103,10 @@ function reportLink(found) {
 
 /** At once, by the defaults; or after a choice of settings. */
 function generatorMakers(found) {
+  const heldOut = found.resolved.n_heldout;
+  if (heldOut < LEAST_HELD_OUT) {
+    return [button("Make a generator", null, { disabled: true }), h("span", { class: "note" }, `A generator is measured with at least ${LEAST_HELD_OUT} held-out pictures; this encoder has ${heldOut}: bring about ${10 * LEAST_HELD_OUT} pictures, or a folder test with ${LEAST_HELD_OUT}.`)];
+  }
   const source = versionOf(found);
   const now = worker("Make a generator", async () => {
     const body = { spec: { kind: "generator", source }, generator: nameFor(found.name) };

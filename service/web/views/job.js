@@ -3,7 +3,7 @@
 import { get, post } from "/static/lib/api.js";
 import { announce, fill, h } from "/static/lib/dom.js";
 import { follow } from "/static/lib/events.js";
-import { count, duration, number } from "/static/lib/numbers.js";
+import { count, counted, duration, number } from "/static/lib/numbers.js";
 import { go, link } from "/static/lib/router.js";
 import { badge, card, figures, head, linkButton, problem, warning, when, worker } from "/static/parts/bits.js";
 import { curve } from "/static/parts/curve.js";
@@ -70,7 +70,7 @@ function draw(known, seen, parts) {
   if (known.state === "queued" || (running && !step)) parts.bar.removeAttribute("value");
   else parts.bar.value = known.state === "succeeded" ? 1 : share;
   fill(parts.figures, figures([
-    ["Done", known.state === "succeeded" ? "100 %" : `${Math.floor(100 * share)} %`, `${count(step)} of ${count(steps)} steps`],
+    ["Done", known.state === "succeeded" ? "100 %" : `${Math.floor(100 * share)} %`, `${count(step)} of ${counted(steps, "step")}`],
     ["Passes", `${epoch ?? 0} of ${epochs ?? "–"}`],
     known.kind === "generator" ? ["Loss", number(seen.metrics.loss, 3)] : ["Î", `${number(seen.metrics.mi_nats)} nats`, "information that the embedding keeps"],
     running && speed && ["Speed", `${count(Math.round(speed))} / s`, "pictures"],
