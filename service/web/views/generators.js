@@ -23,9 +23,9 @@ export async function generators(_, __, signal) {
     h("a", { href: link(`/generators/${one.id}`) }, `${one.name}@${one.version}`), number(one.report.prior_gap),
     sourceLink(one), one.dim, sizeOf(one), one.spec.model.kind.replaceAll("_", " "), when(one.created_at),
   ]);
-  return [title, rows.length
-    ? table("Generators", ["Name", "Prior gap", "Encoder", "d", "Pictures", "Model", "Made"], rows)
-    : empty("No generator yet. Open an encoder and press “Make a generator”.", linkButton("Encoders", link("/encoders")))];
+  if (!rows.length) return [title, empty("No generator yet. Open an encoder and press “Make a generator”.", linkButton("Encoders", link("/encoders")))];
+  return [title, table("Generators", ["Name", "Prior gap", "Encoder", "d", "Pictures", "Model", "Made"], rows),
+    h("p", { class: "note" }, "A prior gap near 1 says little of the law where the pictures are poor: the page of a generator tells.")];
 }
 
 const sourceLink = ({ source }) => h("a", { href: link(`/encoders/${source}`) }, source);
@@ -35,19 +35,30 @@ const sizeOf = ({ resolved: { image_size: size, channels } }) => `${size} × ${s
 export async function generator({ ref }, _, signal) {
   if (!(await has("/v1/generators"))) return [head("Generators", NOT_HERE)];
   const found = await get(`/v1/generators/${ref}`, { signal });
-  const [source, { history, ...report }] = await Promise.all([
+  const [source, { history, ...report }, words] = await Promise.all([
     get(`/v1/encoders/${found.source}`, { signal }).catch(() => null),
-    get(`/v1/generators/${found.id}/report`, { signal }).catch(() => found.report),
+    get(`/v1/generators/${found.id}/report`, { signal }).catch(() => found.report), gapInWords(found, signal),
   ]);
   return [
     head(`${found.name}@${found.version}`, h("span", {}, "Draws pictures from the law of ", sourceLink(found), ", made ", when(found.created_at))),
     summary(report),
+    words && h("p", { class: "sentence" }, words),
     card("New pictures", drawing(found)),
     card("Like one of yours", conditioned(found)),
     source && card("From one draw to another", morph(found, source)),
     training(history),
     h("details", { class: "card" }, h("summary", {}, "Report and settings"), h("pre", { tabindex: "0" }, JSON.stringify({ report, spec: found.spec }, null, 2))),
   ].filter(Boolean);
+}
+
+/** What the prior gap says, and where it says little, as the model card has it. */
+async function gapInWords(found, signal) {
+  try {
+    const text = await (await request(`/v1/generators/${found.id}/files/README.md`, { signal, accept: "text/markdown" })).text();
+    return text.split("\n").find((line) => line.startsWith("Images made from draws"));
+  } catch {
+    return null;
+  }
 }
 
 /** How far drawn pictures are from real ones, by the law and by embeddings of held-out pictures. */
