@@ -6,6 +6,7 @@ import { number } from "/static/lib/numbers.js";
 import { go, link } from "/static/lib/router.js";
 import { badge, button, empty, head, linkButton, table, when } from "/static/parts/bits.js";
 import { LINES } from "/static/parts/curve.js";
+import { ONE_KIND } from "/static/views/compare.js";
 
 const STATES = ["", "queued", "running", "succeeded", "failed", "cancelled"];
 
@@ -15,18 +16,27 @@ export async function jobs(_, query, signal) {
   const asked = new URLSearchParams({ limit: 50, ...(state ? { state } : {}), ...(after ? { cursor: after } : {}) });
   const { items, next_cursor: cursor } = await get(`/v1/jobs?${asked}`, { signal });
   const chosen = new Set();
+  const boxes = [];
   const compare = button("Compare", () => go("/compare", { ids: [...chosen].join(",") }), { disabled: true });
-  const pick = (id, name) => h("input", { type: "checkbox", "aria-label": `compare ${name}`, onchange: (event) => {
-    if (event.target.checked) chosen.add(id);
-    else chosen.delete(id);
-    compare.disabled = chosen.size < 2 || chosen.size > LINES;
-  } });
+  const pick = ({ id, kind }, name) => {
+    const box = h("input", { type: "checkbox", "aria-label": `compare ${name}`, onchange: () => {
+      if (box.checked) chosen.add(id);
+      else chosen.delete(id);
+      compare.disabled = chosen.size < 2 || chosen.size > LINES;
+      for (const [other, its] of boxes) {
+        other.disabled = chosen.size > 0 && its !== kind;
+        other.title = other.disabled ? ONE_KIND : "";
+      }
+    } });
+    boxes.push([box, kind]);
+    return box;
+  };
   const select = h("select", { id: "state", onchange: () => go("/jobs", select.value ? { state: select.value } : {}) },
     STATES.map((value) => h("option", { value }, value || "all")));
   select.value = state;
   const rows = items.map((job) => {
     const name = job.encoder ?? job.generator ?? job.id;
-    return [pick(job.id, name), h("a", { href: link(`/jobs/${job.id}`) }, name), badge(job.state), job.kind === "train" ? "encoder" : job.kind,
+    return [pick(job, name), h("a", { href: link(`/jobs/${job.id}`) }, name), badge(job.state), job.kind === "train" ? "encoder" : job.kind,
       job.spec.dataset ?? job.spec.source ?? "–", number(job.metrics.mi_nats), when(job.created_at)];
   });
   return [
