@@ -56,14 +56,12 @@ export function warning({ code, detail }) {
   return h("li", { class: "warning" }, h("span", { "aria-hidden": "true" }, "▲ "), h("b", {}, (code ?? "note").replaceAll("_", " ")), ` ${detail}`);
 }
 
-/** A refusal: what went wrong, where, and the request to ask an operator about. */
-export function problem(error) {
+/** A refusal: what went wrong, in detail where `errors` has it, and the request to ask an operator about. */
+export function problem(error, errors = error.errors ?? []) {
   if (!(error instanceof Problem)) console.error(error);
-  const places = (error.errors ?? []).map(({ pointer, parameter, detail }) =>
-    h("li", {}, pointer || parameter ? h("code", {}, pointer || parameter) : null, ` ${detail}`));
+  const reasons = errors.length ? errors.map(({ detail }) => detail) : [error.message];
   return h("div", { class: "problem", role: "alert" },
-    h("p", {}, h("span", { "aria-hidden": "true" }, "✕ "), error.message),
-    places.length > 0 && h("ul", {}, ...places),
+    reasons.map((reason) => h("p", {}, h("span", { "aria-hidden": "true" }, "✕ "), reason)),
     error.requestId && h("p", { class: "note" }, `request ${error.requestId}`));
 }
 

@@ -5,14 +5,14 @@ import { fill, freshId, h } from "/static/lib/dom.js";
 
 const LABELS = {
   encoder: "Network", prior: "Law of the embeddings", epochs: "Passes over the pictures", image_size: "Image size",
-  batch_size: "Batch size", dim: "Dimensions d", width: "Width", kind: "Kind", sigma: "σ of the noise", epsilon: "ε of the noise",
+  batch_size: "Batch size", "/spec/encoder/dim": "Dimensions d", dim: "Output size", width: "Width", kind: "Kind", sigma: "σ of the noise", epsilon: "ε of the noise",
   lr: "Learning rate", evaluation: "Evaluation", normalization: "Normalisation", regularizer: "Regulariser", optimizer: "Optimiser",
   source: "Encoder", model: "Network that draws", condition_noise: "σ of the noise", dataset: "Pictures",
 };
 
-export function labelOf(name) {
+export function labelOf(name, pointer) {
   const words = name.replaceAll("_", " ");
-  return LABELS[name] ?? words[0].toUpperCase() + words.slice(1);
+  return LABELS[pointer] ?? LABELS[name] ?? words[0].toUpperCase() + words.slice(1);
 }
 
 /**
@@ -49,7 +49,7 @@ export function labelled(name, control, help, pointer) {
   control.id = id;
   if (pointer) control.dataset.pointer = pointer;
   control.setAttribute("aria-describedby", `${id}-help`);
-  return h("div", { class: "field" }, h("label", { for: id }, labelOf(name)), control, h("p", { id: `${id}-help`, class: "note" }, help ?? ""), h("p", { class: "fault" }));
+  return h("div", { class: "field" }, h("label", { for: id }, labelOf(name, pointer)), control, h("p", { id: `${id}-help`, class: "note" }, help ?? ""), h("p", { class: "fault" }));
 }
 
 function numeric(name, { type, minimum, maximum, exclusiveMinimum, exclusiveMaximum, words = [] }, schema, { pointer, onChange }) {
@@ -66,12 +66,12 @@ function numeric(name, { type, minimum, maximum, exclusiveMinimum, exclusiveMaxi
       const value = Number(text);
       return words.includes(text) || Number.isNaN(value) ? text : value;
     },
-    filled: (value) => { if (!input.value.trim()) input.placeholder = value === null || value === undefined ? "" : `${shown(value)} (default)`; },
+    filled: (value) => { if (!input.value.trim()) input.placeholder = value === undefined ? "" : `${shown(value)} (default)`; },
     set: (value) => { input.value = value === null || value === undefined ? "" : shown(value); },
   };
 }
 
-const shown = (value) => (typeof value === "number" ? String(Number(value.toPrecision(6))) : String(value));
+const shown = (value) => (typeof value === "number" ? String(Number(value.toPrecision(6))) : String(value ?? "none"));
 
 function textual(name, { maxLength }, schema, { pointer, onChange }) {
   const input = h("input", { type: "text", maxlength: maxLength, autocomplete: "off", spellcheck: "false", oninput: onChange });
@@ -89,7 +89,7 @@ function choice(name, options, schema, { pointer, onChange }) {
   return {
     node: labelled(name, select, schema.description, pointer),
     value: () => (select.value === "" ? undefined : options.find((option) => String(option) === select.value)),
-    filled: (value) => { if (select.value === "") unset.textContent = value === undefined || value === null ? "default" : `${value} (default)`; },
+    filled: (value) => { if (select.value === "") unset.textContent = value === undefined ? "default" : `${shown(value)} (default)`; },
     set: (value) => { select.value = value === undefined || value === null ? "" : String(value); },
   };
 }

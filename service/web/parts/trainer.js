@@ -2,11 +2,15 @@
 
 import { post } from "/static/lib/api.js";
 import { announce, debounced, fill, h } from "/static/lib/dom.js";
-import { bytes, count } from "/static/lib/numbers.js";
+import { bytes, count, counted } from "/static/lib/numbers.js";
 import { go } from "/static/lib/router.js";
 import { figures, problem, warning } from "/static/parts/bits.js";
+import { chosen } from "/static/parts/chosen.js";
 import { blame, field, labelled } from "/static/parts/form.js";
 
+const NAME = /^[a-z0-9][a-z0-9._-]{0,62}$/;
+const IDS = /^(enc|gen|job)_/;
+const BESIDE = "A setting cannot be used; it says why beside it.";
 const FIXED = ["kind", "format_version", "dataset", "source", "devices"];
 
 /**
@@ -16,9 +20,13 @@ const FIXED = ["kind", "format_version", "dataset", "source", "devices"];
  * `rows` names the fields that are shown first, those of a row together; `told(found)` gives figures of what a check found.
  */
 export function trainer({ schema, components, subject, given, makes, rows, told, signal }) {
-  const changed = debounced(() => check());
+  const checkSoon = debounced(() => check());
+  const changed = () => {
+    fill(outcome); // what was refused is no longer what is there
+    checkSoon();
+  };
   let named = false;
-  const name = h("input", { type: "text", required: true, maxlength: 63, pattern: "[a-z0-9][a-z0-9._\\-]*", autocomplete: "off", spellcheck: "false", oninput: () => { named = true; } });
+  const name = h("input", { type: "text", required: true, maxlength: 63, pattern: "[a-z0-9][a-z0-9._\\-]*", autocomplete: "off", spellcheck: "false", oninput: () => { named = true; changed(); } });
   const shown = Object.entries(schema.properties).filter(([key]) => !FIXED.includes(key));
   const fields = Object.fromEntries(shown.map(([key, part]) => [key, field(key, part, { components, pointer: "/spec", onChange: changed })]));
   const rest = Object.keys(fields).filter((key) => !rows.flat().includes(key));
@@ -38,15 +46,25 @@ export function trainer({ schema, components, subject, given, makes, rows, told,
   async function check() {
     try {
       const found = await post("/v1/jobs/check", { spec: spec() }, { signal });
-      blame(form, []);
+      blame(form, nameFaults());
       for (const [key, one] of Object.entries(fields)) one.filled(found.spec[key]);
       fill(aside, h("h2", {}, "What this will be"), figures(sizes(found, told(found)).filter(Boolean)), advice(found));
     } catch (error) {
       if (error.name === "AbortError") return;
-      const left = blame(form, error.errors ?? []);
-      fill(aside, h("h2", {}, "Not yet"), h("p", { class: "note" }, left.length || !error.errors?.length ? error.message : "A setting cannot be used; it says why beside it."),
-        h("ul", {}, left.map(({ detail }) => h("li", {}, detail))));
+      const errors = error.errors ?? [];
+      const left = blame(form, [...errors, ...nameFaults()]);
+      const words = left.length ? null : errors.length ? BESIDE : error.message;
+      fill(aside, h("h2", {}, "Not yet"), words ? h("p", { class: "note" }, words) : h("ul", {}, left.map(({ detail }) => h("li", {}, detail))));
     }
+  }
+
+  /** What a check of the spec does not tell: why the name cannot be used. */
+  function nameFaults() {
+    const wanted = name.value.trim();
+    const fault = !wanted ? `The ${makes} needs a name.`
+      : !NAME.test(wanted) ? "Use small letters, digits, dots, dashes and underscores; the first is a letter or a digit."
+        : IDS.test(wanted) && "Names that begin with enc_, gen_ or job_ are kept for ids.";
+    return fault ? [{ pointer: `/${makes}`, detail: fault }] : [];
   }
 
   async function start() {
@@ -57,8 +75,9 @@ export function trainer({ schema, components, subject, given, makes, rows, told,
       announce("The training is submitted.");
       go(`/jobs/${job.id}`);
     } catch (error) {
-      const left = blame(form, error.errors ?? []);
-      fill(outcome, left.length || !error.errors?.length ? problem(error) : h("p", { class: "fault", role: "alert" }, "✕ A setting cannot be used; it says why beside it."));
+      const errors = error.errors ?? [];
+      const left = blame(form, [...errors, ...nameFaults()]);
+      fill(outcome, left.length || !errors.length ? problem(error, left) : h("p", { class: "fault", role: "alert" }, `✕ ${BESIDE}`));
       form.querySelector("[aria-invalid]")?.focus();
     }
     submit.disabled = false;
@@ -66,12 +85,16 @@ export function trainer({ schema, components, subject, given, makes, rows, told,
 
   return {
     node: h("div", { class: "split" }, form, aside, h("div", { class: "start" }, outcome, submit)),
-    check,
+    check() {
+      fill(outcome);
+      return check();
+    },
     suggest(text) { if (!named) name.value = text; },
-    set(job) {
+    async set(job) {
       named = true;
       name.value = job[makes];
-      for (const [key, one] of Object.entries(fields)) one.set(job.spec[key]);
+      const spec = await chosen(job.spec, [...rest, ...rows.flat()], signal);
+      for (const [key, one] of Object.entries(fields)) one.set(spec[key]);
     },
   };
 }
@@ -79,7 +102,7 @@ export function trainer({ schema, components, subject, given, makes, rows, told,
 function sizes({ spec, resolved, memory_bytes: memory }, others) {
   return [
     ["Pictures", count(resolved.n_train), `${count(resolved.n_heldout)} held out`],
-    ["Steps", count(resolved.steps_per_epoch * spec.epochs), `${count(spec.epochs)} passes, ${count(resolved.batch_size)} pictures a step`],
+    ["Steps", count(resolved.steps_per_epoch * spec.epochs), `${counted(spec.epochs, "pass", "passes")}, ${counted(resolved.batch_size, "picture")} a step`],
     ...others,
     memory && ["Memory", `about ${bytes(memory)}`],
   ];

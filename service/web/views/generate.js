@@ -2,7 +2,7 @@
 
 import { all, has, openapi } from "/static/lib/api.js";
 import { h } from "/static/lib/dom.js";
-import { number } from "/static/lib/numbers.js";
+import { counted, number } from "/static/lib/numbers.js";
 import { link } from "/static/lib/router.js";
 import { empty, head, linkButton } from "/static/parts/bits.js";
 import { labelled } from "/static/parts/form.js";
@@ -28,7 +28,7 @@ export async function generate(_, query, signal) {
   });
   const suggest = () => form.suggest(nameFor(source.value.split("@")[0]));
   suggest();
-  if (before) form.set(before);
+  if (before) await form.set(before);
   await form.check();
   return [head(TITLE, LEAD), form.node];
 }
@@ -40,7 +40,7 @@ export const nameFor = (encoder) => `${encoder.slice(0, 50)}-pictures`;
 
 function told({ spec, resolved }) {
   return [
-    ["A picture is drawn from", `${resolved.dim} numbers`, `into ${resolved.image_size} × ${resolved.image_size} pixels`],
+    ["A picture is drawn from", counted(resolved.dim, "number"), `into ${resolved.image_size} × ${resolved.image_size} pixels`],
     ["Noise σ", number(spec.condition_noise, 3), "added to each embedding"],
   ];
 }

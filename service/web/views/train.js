@@ -2,7 +2,7 @@
 
 import { all, get, openapi } from "/static/lib/api.js";
 import { h } from "/static/lib/dom.js";
-import { count, number } from "/static/lib/numbers.js";
+import { count, counted, number } from "/static/lib/numbers.js";
 import { head } from "/static/parts/bits.js";
 import { labelled } from "/static/parts/form.js";
 import { trainer } from "/static/parts/trainer.js";
@@ -24,7 +24,7 @@ export async function train(_, query, signal) {
   });
   const suggest = () => form.suggest(`${pictures.value.slice(0, 55)}-encoder`);
   suggest();
-  if (before) form.set(before);
+  if (before) await form.set(before);
   await form.check();
   return [head("Train an encoder", LEAD), form.node];
 }
@@ -39,7 +39,7 @@ export function choose(select, wanted) {
 
 function told({ resolved }) {
   return [
-    ["Each picture becomes", `${resolved.dim} numbers`, `from ${resolved.image_size} × ${resolved.image_size} pixels`],
+    ["Each picture becomes", counted(resolved.dim, "number"), `from ${resolved.image_size} × ${resolved.image_size} pixels`],
     resolved.capacity_nats && ["Capacity C", `${number(resolved.capacity_nats)} nats`, resolved.sigma ? `noise σ ${number(resolved.sigma, 3)}` : `noise ε ${number(resolved.epsilon, 3)}`],
   ];
 }
