@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from docs import pictures
+from nidim.generate.report import GeneratorReport, sentence
 from tests.browser import Tab, browser_tab, require_browser
 from tests.waiting import SECONDS, wait_for
 
@@ -28,6 +29,8 @@ VIEWS = (
     "#/encoders",
     "#/generators",
     "#/generate?source=scans-encoder@1",
+    "#/datasets/handful",
+    "#/encoders/handful-encoder@1",
 )
 LEAST_CONTRAST = 4.5
 CLASSES = ("zero", "one", "two", "three", "four", "five")
@@ -46,6 +49,23 @@ RING = f"""(node) => {{
     const middle = (values) => (Math.min(...values) + Math.max(...values)) / 2;
     return [middle(places.map((p) => p % node.width)), middle(places.map((p) => Math.floor(p / node.width)))];
 }}"""
+
+DASHED = """async ({ dim, row, path }) => {
+    const { map } = await import('/static/encoder/map.js');
+    const rows = [0, 1, 2].map((i) => new Array(dim).fill(i));
+    const held = { rows, labels: [], classes: [], p: [], total: 3 };
+    const pen = CanvasRenderingContext2D.prototype;
+    const { setLineDash, lineTo } = pen;
+    let places = null;
+    pen.setLineDash = function (dash) { places = dash.length ? [] : places; return setLineDash.call(this, dash); };
+    pen.lineTo = function (x, y) { places?.push([x, y]); return lineTo.call(this, x, y); };
+    const { node, mark } = map({ dim, prior: { kind: 'gaussian' } }, held, rows);
+    document.querySelector('main').replaceChildren(node);
+    mark('walk', { row, path, label: '' });
+    Object.assign(pen, { setLineDash, lineTo });
+    const { width, height } = node.querySelector('canvas').getBoundingClientRect();
+    return { places: places.slice(0, path.length - 1), width, height };
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -187,8 +207,10 @@ def test_a_training_is_watched_live(tab: Tab) -> None:
     assert "storing" in tab.page.get_by_role("log").text_content()
     chart = tab.page.get_by_role("img", name="Information over the training")
     assert "capacity C 3.26" in chart.get_attribute("aria-label")
-    drawn = chart.locator("path.line").get_attribute("d")
-    assert "L" in drawn or drawn.endswith("h0"), "a training of less than a second has one point"
+    assert chart.locator("path.line, circle.point").count() == 1, (
+        "a training of less than a second has one point"
+    )
+    assert all(text.isdecimal() for text in chart.locator(".tick[text-anchor=middle]").all_text_contents())
 
 
 def test_the_encoder_tells_about_a_picture(tab: Tab, digits: tuple[bytes, bytes]) -> None:
@@ -213,6 +235,11 @@ def test_a_dropped_picture_is_judged(tab: Tab, dropped: Path) -> None:
     assert card.locator("#tried-alike canvas").count() == 8
     tab.drop(card.locator(".dropzone"), dropped / "one.png", dropped / "few.zip")
     assert "One file at a time" in card.get_by_role("alert").text_content()
+    tab.drop(card.locator(".dropzone"), dropped / "few.zip")
+    refusal = card.locator(".problem p").first
+    refusal.wait_for()
+    assert refusal.text_content() == "✕ not a PNG, JPEG, WebP, BMP, GIF or TIFF image"
+    assert "422" in tab.errors.pop(), "the one that the browser tells"
 
 
 def test_the_pointer_shows_the_picture_below_it(tab: Tab) -> None:
@@ -353,6 +380,10 @@ def test_new_pictures_are_drawn(tab: Tab, digits: tuple[bytes, bytes]) -> None:
     figures = tab.page.locator("dl.figures").text_content()
     assert f"Prior gap{gap:.2f}" in figures
     assert "Fréchet distance" in figures
+    with _client(tab) as client:
+        report = client.get("/v1/generators/drawings/report").json()
+    known = {name: report[name] for name in GeneratorReport.model_fields}
+    assert tab.page.locator(".sentence").text_content() == sentence(GeneratorReport(**known))
     assert tab.page.get_by_role("img", name="Loss over the training").locator("path.line").count() == 1
     tab.open("#/generators")
     row = tab.page.get_by_role("row", name="drawings@1")
@@ -503,14 +534,94 @@ def test_an_encoder_of_few_pictures_says_why_it_raises_no_alarm(tab: Tab) -> Non
     card.get_by_text("with 100 held-out images or more").wait_for()
 
 
-def test_trainings_are_compared(tab: Tab) -> None:
+def test_the_settings_of_an_encoder_that_are_defaults_follow_what_is_changed(tab: Tab) -> None:
     tab.open("#/jobs")
-    for box in tab.page.get_by_role("checkbox").all()[-2:]:
-        box.check()
+    tab.page.get_by_role("link", name="few-encoder", exact=True).click()
+    tab.page.get_by_role("link", name="Change and train again").click()
+    tab.page.get_by_text("4 passes,").wait_for()
+    tab.page.get_by_text("All settings").click()
+    dim = tab.page.get_by_role("group", name="Network").get_by_label("Dimensions d")
+    sigma = tab.page.get_by_role("group", name="Noise").get_by_label("σ of the noise")
+    assert (dim.input_value(), sigma.input_value()) == ("2", "")
+    before = sigma.get_attribute("placeholder")
+    assert before.endswith("(default)")
+    dim.fill("4")
+    tab.page.get_by_text("4 numbers").wait_for()
+    assert sigma.get_attribute("placeholder") != before
+    first = tab.page.get_by_label("First epochs")
+    assert first.get_attribute("placeholder") == "none (default)"
+    assert tab.page.get_by_role("group", name="Critic").get_by_label("Output size").is_visible()
+
+
+def test_a_name_is_judged_with_the_settings(tab: Tab) -> None:
+    tab.open("#/train?dataset=scans&by=name")
+    name = tab.page.get_by_label("Name of the encoder")
+    fault = tab.page.get_by_text("✕ Use small letters")
+    refusal = tab.page.get_by_text("✕ A setting cannot be used; it says why beside it.")
+    name.fill("Bad name")
+    fault.wait_for()
+    tab.page.get_by_role("button", name="Start training").click()
+    refusal.wait_for()
+    assert "422" in tab.errors.pop(), "the one that the browser tells"
+    tab.page.get_by_label("Passes over the pictures").fill("9")
+    tab.page.get_by_text("9 passes,").wait_for()
+    assert (fault.count(), refusal.count()) == (1, 0)
+    name.fill("better-name")
+    fault.wait_for(state="detached")
+
+
+def test_trainings_of_one_kind_are_compared(tab: Tab) -> None:
+    tab.open("#/jobs")
+    box = {
+        name: tab.page.get_by_label(f"compare {name}", exact=True)
+        for name in ("scans-encoder", "few-encoder")
+    }
+    box["scans-encoder"].check()
+    other = tab.page.get_by_label("compare drawings", exact=True)
+    assert other.is_disabled()
+    assert "of one kind" in other.get_attribute("title")
+    box["few-encoder"].check()
     tab.page.get_by_role("button", name="Compare").click()
     differ = tab.page.get_by_role("region", name="How they differ, table").text_content()
-    assert "encoder.dim" in differ
+    assert "dataset" in differ
     assert tab.page.locator(".legend li").count() == 2
+    tab.page.get_by_role("region", name="Information", exact=True).wait_for()
+    tab.open("#/jobs")
+    for name in ("drawings", "few-encoder-pictures"):
+        tab.page.get_by_label(f"compare {name}", exact=True).check()
+    tab.page.get_by_role("button", name="Compare").click()
+    tab.page.get_by_role("region", name="Loss", exact=True).wait_for()
+    gaps = tab.page.get_by_role("row", name="Prior gap").locator("td").all_text_contents()[1:]
+    assert all(float(gap) > 0 for gap in gaps)
+
+
+def test_an_encoder_of_a_handful_of_pictures_says_what_it_lacks(tab: Tab) -> None:
+    broken = ("one/broken.png", b"no picture")
+    few = {"encoder": {"kind": "conv", "dim": 3}, "epochs": 1, "evaluation": "quick"}
+    with _client(tab) as client:
+        files = {"file": ("handful.zip", _zipped([*_files()[:30], broken]))}
+        client.post("/v1/datasets", data={"name": "handful"}, files=files).raise_for_status()
+        spec = {"kind": "train", "dataset": "handful", **few}
+        job = client.post("/v1/jobs", json={"spec": spec, "encoder": "handful-encoder"}).json()
+    tab.open("#/datasets/handful")
+    assert tab.page.get_by_role("heading", name="1 file was left out").is_visible()
+    tab.open(f"#/jobs/{job['id']}")
+    tab.page.get_by_role("link", name="Open the encoder").click(timeout=180_000)
+    tab.page.get_by_text("A generator is measured with at least 8 held-out pictures").wait_for()
+    assert tab.page.get_by_role("button", name="Make a generator").is_disabled()
+    figures = tab.page.locator("dl.figures").first.text_content()
+    assert "Information" in figures
+    assert "–" not in figures
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_a_way_beyond_the_other_points_is_on_the_map(tab: Tab, dim: int) -> None:
+    tab.open(f"#/encoders?by={dim}")
+    path = [[float(9 * i)] * dim for i in range(4)]
+    drawn = tab.page.evaluate(DASHED, {"dim": dim, "row": path[-1], "path": path})
+    assert len(drawn["places"]) == 3
+    assert all(0 <= x <= drawn["width"] and 0 <= y <= drawn["height"] for x, y in drawn["places"])
+    assert (len({y for _, y in drawn["places"]}) == 1) == (dim == 1)
 
 
 def test_every_view_is_named_readable_and_fits_a_phone(tab: Tab) -> None:
