@@ -133,7 +133,7 @@ function morph(found, source) {
   async function show() {
     try {
       const [a, b] = await draws(source, 2, seed);
-      shown = await generated(found, { json: { embeddings: await between(source, a, b, STEPS) } });
+      shown = await generated(found, { json: { embeddings: await between(source, a, b, STEPS), same_noise: true } });
       fill(strip, sheetOf(shown, 48, "step"));
       step();
     } catch (error) {
