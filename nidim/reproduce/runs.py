@@ -93,9 +93,9 @@ class Runs:
         return self._loaded[1]
 
     def _of_its_images(self, found: Run, row: Row) -> bool:
-        """Whether it was trained on and judged by as many images as the row has."""
-        facts, made = self._facts_of(row), found["provenance"]["dataset"]
-        return (made["n_train"], made["n_test"]) == (facts.n_train, facts.n_test)
+        """Whether it was trained on and judged by as many images as the row has, as far as it says."""
+        facts, made = self._facts_of(row), found.get("provenance", {}).get("dataset")
+        return made is None or (made["n_train"], made["n_test"]) == (facts.n_train, facts.n_test)
 
     def _facts_of(self, row: Row) -> DatasetFacts:
         return self._facts.get(row.data) or self._dataset(row).facts

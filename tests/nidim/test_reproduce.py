@@ -118,7 +118,7 @@ def test_the_changes_of_every_stored_page_are_read() -> None:
     pages = Path(__file__).parents[2] / "docs" / "results"
     read = {page.stem: command._changes_of(page.read_text()) for page in pages.glob("*.md")}
     assert {name: changes for name, changes in read.items() if changes} == {
-        "prior-gap-small": ("epochs=100", "generator.epochs=40")
+        "prior-gap-small": ("epochs=160", "generator.epochs=64")
     }
     spec = 'encoder={"kind": "conv", "dim": 3}'
     assert command._changes_of(f"Made by\n\n    nidim reproduce bounds --set {shlex.quote(spec)}") == (spec,)
