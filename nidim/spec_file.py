@@ -30,10 +30,6 @@ def changes_option(help_text: str) -> Any:
     return click.option("--set", "changes", multiple=True, metavar="FIELD=VALUE", help=help_text)
 
 
-MOST_NAME = 63
-"""Characters of a name."""
-
-
 def read_spec(
     path: Path, changes: tuple[str, ...] = (), *, prior_sample: Path | None = None, data: Path | None = None
 ) -> TrainSpec:
@@ -58,8 +54,10 @@ def read_spec(
 
 def _name_of(data: Path) -> str:
     """A name for images of that file or folder."""
+    from nidim.spec.names import MOST
+
     known = re.sub(r"[^a-z0-9._-]+", "-", data.resolve().name.partition(".")[0].lower())
-    return known.strip("._-")[:MOST_NAME] or "images"
+    return known.strip("._-")[:MOST] or "images"
 
 
 def read_generator_spec(path: Path, changes: tuple[str, ...] = ()) -> GeneratorSpec:

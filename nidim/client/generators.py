@@ -13,6 +13,7 @@ from nidim.client.calls import JSON, NPY
 from nidim.client.drive import Awaiting, Blocking, method
 from nidim.client.embedding import over_batches
 from nidim.client.images import Batch, Images
+from nidim.client.prior import require_count
 from nidim.client.stored import StoredLogic
 from nidim.client.transport import Call
 from nidim.client.values import GeneratorInfo
@@ -41,8 +42,7 @@ class GeneratorLogic(StoredLogic[GeneratorInfo]):
         No image and no embedding is sent or needed. The same arguments give the same images, and pages agree with one
         large draw. Raises ValueError for n below 0, Invalid where the law has no ``temperature``.
         """
-        if n < 0:
-            raise ValueError(f"n must be at least 0, got {n}")
+        require_count(n)
         pages = [
             await self._made(
                 {

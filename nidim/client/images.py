@@ -212,7 +212,9 @@ def as_array(item: Any) -> Any:
     first = item
     while isinstance(first, list | tuple) and first:
         first = first[0]
-    return np.asarray(item, dtype=np.float64) if isinstance(first, float) and first is not item else item
+    return (
+        np.asarray(item, dtype=np.float64) if isinstance(first, int | float) and first is not item else item
+    )
 
 
 def is_rows(item: Any) -> bool:

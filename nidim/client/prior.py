@@ -56,7 +56,7 @@ class PriorLogic:
 
         Raises ValueError for n < 0.
         """
-        _require_count(n)
+        require_count(n)
         out = np.empty((n, self.dim), dtype=np.float32)
         done = 0
         pages = self._pages(n, seed=seed, offset=offset, temperature=temperature)
@@ -71,7 +71,7 @@ class PriorLogic:
         self, n: int, *, seed: int = 0, offset: int = 0, temperature: float = 1.0
     ) -> AsyncGenerator[Rows, None]:
         """The same in pages that need not fit into memory together."""
-        _require_count(n)
+        require_count(n)
         pages = self._pages(n, seed=seed, offset=offset, temperature=temperature)
         async with contextlib.aclosing(pages) as found:
             async for rows in found:
@@ -161,7 +161,8 @@ class PriorLogic:
         ]
 
 
-def _require_count(n: int) -> None:
+def require_count(n: int) -> None:
+    """Raises ValueError below 0."""
     if n < 0:
         raise ValueError(f"n must be at least 0, got {n}")
 

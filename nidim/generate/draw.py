@@ -25,17 +25,14 @@ def condition(prior: Prior, embeddings: ArrayLike) -> NDArray[np.float32]:
     return np.clip(places, -FARTHEST, FARTHEST).astype(np.float32)
 
 
-def noise(values: int, n: int, *, seed: int, offset: int = 0) -> NDArray[np.float32]:
-    """Rows [offset, offset + n) of the stream of noise ``seed``, N(0, 1), float32 (n, ``values``)."""
-    uniform = uniform53(seed, rows=(offset, offset + n), d=values, domain=GENERATOR_DRAWS)
-    return special.ndtri(uniform).astype(np.float32)
+def noise(values: int, n: int, *, seed: int, offset: int = 0, same: bool = False) -> NDArray[np.float32]:
+    """Rows [offset, offset + n) of the stream of noise ``seed``, N(0, 1), float32 (n, ``values``).
 
-
-def noises(values: int, n: int, *, seed: int, offset: int, same: bool) -> NDArray[np.float32]:
-    """``noise``, or n times its row ``offset``."""
-    if same:
-        return np.repeat(noise(values, 1, seed=seed, offset=offset), n, axis=0)
-    return noise(values, n, seed=seed, offset=offset)
+    ``same``: n times row ``offset``.
+    """
+    rows = (offset, offset + (1 if same else n))
+    drawn = special.ndtri(uniform53(seed, rows=rows, d=values, domain=GENERATOR_DRAWS)).astype(np.float32)
+    return np.repeat(drawn, n, axis=0) if same else drawn
 
 
 @torch.no_grad()
@@ -63,9 +60,8 @@ def from_embeddings(
     scores = condition(prior, embeddings)
     for low in range(0, len(scores), AT_ONCE):
         part, row = scores[low : low + AT_ONCE], offset + (0 if same_noise else low)
-        yield images_of(
-            model, part, noises(model.noise_values, len(part), seed=seed, offset=row, same=same_noise)
-        )
+        drawn = noise(model.noise_values, len(part), seed=seed, offset=row, same=same_noise)
+        yield images_of(model, part, drawn)
 
 
 def from_prior(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+MOST = 63
+"""Characters of a name."""
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 ENCODER_PATTERN = r"^(enc_[0-9a-z]{1,60}|[a-z0-9][a-z0-9._-]{0,62}([@:][a-z0-9._-]{1,63})?)$"
 IN_WORDS = {

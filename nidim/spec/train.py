@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from nidim.spec import laws, matching, parts, views
 from nidim.spec.base import Part
-from nidim.spec.names import NAME_PATTERN
+from nidim.spec.names import MOST, NAME_PATTERN
 
 LEAST_SIDE, MOST_SIDE = 8, 64
 """Bounds of the default ``image_size``, pixels; larger images are shrunk unless a size is given."""
@@ -29,7 +29,7 @@ def _not_an_id(name: str) -> str:
     return name
 
 
-Name = Annotated[str, StringConstraints(max_length=63, pattern=NAME_PATTERN), AfterValidator(_not_an_id)]
+Name = Annotated[str, StringConstraints(max_length=MOST, pattern=NAME_PATTERN), AfterValidator(_not_an_id)]
 
 
 class DatasetFacts(Part):

@@ -98,9 +98,9 @@ def noise_values(generator: Encoder) -> int:
 def _rows(
     prior: engine.Prior, embeddings: NDArray[np.float32], values: int, *, seed: int, offset: int, same: bool
 ) -> NDArray[np.float32]:
-    from nidim.generate.draw import condition, noises
+    from nidim.generate.draw import condition, noise
 
-    drawn = noises(values, len(embeddings), seed=seed, offset=offset, same=same)
+    drawn = noise(values, len(embeddings), seed=seed, offset=offset, same=same)
     return np.concatenate([condition(prior, embeddings), drawn], axis=1)
 
 

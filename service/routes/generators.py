@@ -47,6 +47,7 @@ from service.store.encoders import Encoder
 PNG, ZIP = "image/png", "application/zip"
 OFFERS = (PNG, NPY, ZIP)
 DEFAULT_IMAGES = 16
+ENDS = f"offset and the number of images must be at most {MAX_SEED} together"
 VERSION_PATTERN = r"^(gen_[0-9a-z]{1,60}|[a-z0-9][a-z0-9._-]{0,62}@[1-9][0-9]{0,8})$"
 GeneratorRef = Annotated[str, Path(max_length=127, description="gen_…, name or name@3")]
 VersionRef = Annotated[
@@ -177,17 +178,17 @@ async def _wish(request: Request, app: Services, generator: Encoder, room: Room,
         if rows is None:
             assert given is not None
             rows = await _embedded(request, app, generator, given, room)
-        return _wished(rows, place.seed or 0, place.offset or 0, where="")
+        _require_rows(place.offset or 0, len(rows), Blame("", ENDS, parameter="offset"))
+        return Wish(rows, place.seed or 0, place.offset or 0)
     raw = await bodies.read(request, app.settings.max_embed_bytes, room.arrived, marks.of_rows(app.settings))
     with room.holding(2 * len(raw)):
         body = _placed(await bodies.off_loop(bodies.parse, GenerateIn, raw, size=len(raw)), place)
         if body.images is not None:
             found = await bodies.off_loop(images.from_base64, body.images, size=len(raw))
             rows = await _embedded(request, app, generator, found, room)
-            return _wished(rows, body.seed, body.offset, same_noise=body.same_noise)
+            return _wished(rows, body)
     if body.embeddings is not None:
-        rows = vectors.as_rows(body.embeddings, generator.dim)
-        return _wished(rows, body.seed, body.offset, same_noise=body.same_noise)
+        return _wished(vectors.as_rows(body.embeddings, generator.dim), body)
     return await anyio.to_thread.run_sync(_drawn, app, generator, body)
 
 
@@ -201,13 +202,15 @@ def _placed(body: GenerateIn, place: Place) -> GenerateIn:
     return body.model_copy(update=given)
 
 
-def _wished(
-    rows: NDArray[np.float32], seed: int, offset: int, *, same_noise: bool = False, where: str = "/offset"
-) -> Wish:
-    """Raises InvalidBody where the stream ends before the last row; ``where``: the offset in a JSON body."""
-    if offset + len(rows) > MAX_SEED:
-        raise InvalidBody(errors=[Blame(where, f"offset and the number of rows must be at most {MAX_SEED}")])
-    return Wish(rows, seed, offset, same_noise)
+def _wished(rows: NDArray[np.float32], body: GenerateIn) -> Wish:
+    _require_rows(body.offset, len(rows), Blame("/offset", ENDS))
+    return Wish(rows, body.seed, body.offset, body.same_noise)
+
+
+def _require_rows(offset: int, n: int, blame: Blame) -> None:
+    """Raises InvalidBody where the stream ends before row offset + n."""
+    if offset + n > MAX_SEED:
+        raise InvalidBody(errors=[blame])
 
 
 async def _embedded(
@@ -225,12 +228,11 @@ def _drawn(app: Services, generator: Encoder, body: GenerateIn) -> Wish:
     n = DEFAULT_IMAGES if body.n is None else body.n
     _bound(n, app, "/n")
     prior = law_of(app, generator)
-    if body.offset + n > MAX_SEED:
-        raise InvalidBody(errors=[Blame("/offset", f"offset + n must be at most {MAX_SEED}")])
+    _require_rows(body.offset, n, Blame("/offset", ENDS))
     if refused := prior.temperature_refused(body.temperature):
         raise InvalidBody(errors=[Blame("/temperature", refused)])
     rows = prior.sample(n, seed=body.seed, offset=body.offset, temperature=body.temperature)
-    return Wish(rows, body.seed, body.offset, body.same_noise)
+    return _wished(rows, body)
 
 
 def _bound(n: int, app: Services, place: str = "") -> None:

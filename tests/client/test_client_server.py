@@ -166,6 +166,9 @@ def test_the_prior_is_one_stream(
     assert prior.score(whole[:0]).p_value.shape == (0,)
     listed = prior.score(whole[:3].tolist())
     np.testing.assert_allclose(listed.log_prob, scores.log_prob[:3], 1e-5)
+    np.testing.assert_allclose(
+        prior.score([[0, 0], (1, 2)]).log_prob, -np.log(2 * np.pi) - np.array([0, 2.5])
+    )
     assert scores.p_conformal is None  # of an encoder that was never evaluated
     way = prior.interpolate(whole[0], whole[1], 5)
     assert way.shape == (5, 2)

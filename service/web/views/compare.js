@@ -31,7 +31,7 @@ export async function compare(_, query, signal) {
   const runs = await Promise.all(ids.map(async (id) => {
     const job = await get(`/v1/jobs/${id}`, { signal });
     const events = await get(`/v1/jobs/${id}/events`, { signal });
-    const report = job.result ? await get(`/v1/${job.kind === "generator" ? "generators" : "encoders"}/${job.result.id}/report`, { signal }) : null;
+    const report = job.result ? await get(`/v1/${job.kind === "generator" ? "generators" : "encoders"}/${job.result.id}/report`, { signal }).catch(() => null) : null; // what came of it may have been deleted
     const points = events.items.filter(({ type }) => type === "metric").map(({ data }) => [data.step, job.kind === "generator" ? data.loss : data.mi_nats ?? -data.loss]);
     return { job, report, points };
   }));
