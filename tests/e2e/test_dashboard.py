@@ -243,6 +243,10 @@ def test_a_dropped_picture_is_judged(tab: Tab, dropped: Path) -> None:
 
 
 def test_the_pointer_shows_the_picture_below_it(tab: Tab) -> None:
+    from playwright.sync_api import expect
+
+    tab.page.reload()  # the map of the pictures that were tried before has marks, which may hide a dot
+    tab.page.wait_for_selector("canvas.scatter")
     images = "/v1/datasets/scans/images?split=test&limit=500"
     with _client(tab) as client:
         pictures = client.get(images, headers={"accept": NPY}).content
@@ -250,21 +254,30 @@ def test_the_pointer_shows_the_picture_below_it(tab: Tab) -> None:
         sent = {"content": pictures, "headers": {"content-type": NPY, "accept": NPY}}
         vectors = client.post("/v1/encoders/scans-encoder/embed?watched=false", **sent).content
         classes = client.get("/v1/datasets/scans").json()["classes"]
-    x = _array(vectors)[:30, 0]
-    left, right = int(x.argmin()), int(x.argmax())
+    left, right = _apart(_array(vectors), 30)
     chart = tab.page.get_by_role("img", name="held-out pictures").first
     places = {i: _place(tab, chart, i) for i in (left, right)}
     assert places[left][0] < places[right][0]
     for i in (left, right):
         tab.page.mouse.move(*places[i])
         shown = tab.page.locator(".detail .found canvas")
-        assert shown.get_attribute("aria-label") == classes[labels[i]]
+        expect(shown).to_have_attribute("aria-label", classes[labels[i]])
         assert shown.evaluate(GRAYS) == _array(pictures)[i].ravel().tolist()
     law = tab.page.get_by_role("img", name="draws from the law")
     there = _place(tab, law, 5)
     tab.page.mouse.move(*places[left])
     tab.page.mouse.move(*there)
-    assert "A draw from the law." in tab.page.locator(".detail").text_content()
+    expect(tab.page.locator(".detail")).to_contain_text("A draw from the law.")
+
+
+def _apart(points: np.ndarray, first: int) -> tuple[int, int]:
+    """Of the first points the one on the left and the one on the right that others are farthest from."""
+    distance = np.linalg.norm(points[:first, None] - points[None], axis=-1)
+    distance[np.arange(first), np.arange(first)] = np.inf
+    alone = distance.min(axis=1)
+    halves = np.array_split(points[:first, 0].argsort(), 2)
+    left, right = (int(half[alone[half].argmax()]) for half in halves)
+    return left, right
 
 
 def _place(tab: Tab, chart: Any, i: int) -> tuple[float, float]:
