@@ -112,10 +112,9 @@ def uploads(server, real_data: Path) -> dict[str, tuple[list[dict], float]]:
 
 @pytest.mark.parametrize(("archive", "name", "items", "classes"), ARCHIVES)
 def test_an_archive_as_a_user_uploads_it(
-    server, uploads, real_data: Path, archive: str, name: str, items: int, classes: int
+    server, uploads, archive: str, name: str, items: int, classes: int
 ) -> None:
     client, _ = server
-    path = real_data / archive
     told, peak = uploads[name]
     found = client.get(f"/v1/datasets/{name}").json()
     assert found["state"] == "ready", found
@@ -123,6 +122,13 @@ def test_an_archive_as_a_user_uploads_it(
     assert found["skipped"]["count"] == 0
     assert told, "the ingestion said no progress"
     assert peak < LIMIT_MB
+
+
+def test_an_encoder_of_an_archive_embeds_its_files(server, uploads, real_data: Path) -> None:
+    """Of the archive with the larger images."""
+    client, _ = server
+    archive, name, _, _ = ARCHIVES[1]
+    path = real_data / archive
     encoder = train(client, name, image_size=16)
     size = encoder["resolved"]["image_size"]
     with zipfile.ZipFile(path) as stored:

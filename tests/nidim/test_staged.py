@@ -199,7 +199,7 @@ def test_neighbours_fill_two_dimensions_with_what_an_image_is_of(
         z = embed(fitted.model, images)
         return KNeighborsClassifier(15).fit(z[:1400], labels[:1400]).score(z[1400:], labels[1400:])
 
-    one = spec(FACTS, method={"neighbors": 0, "first_epochs": None}, epochs=60, batch_size=128)
-    many = {"neighbors": 10, "first_dim": 32, "first_epochs": 30}
-    two = spec(FACTS, method=many, epochs=30, batch_size=128)
+    one = spec(FACTS, method={"neighbors": 0, "first_epochs": None}, epochs=20, batch_size=128)
+    many = {"neighbors": 10, "first_dim": 32, "first_epochs": 10}
+    two = spec(FACTS, method=many, epochs=10, batch_size=128)
     assert accuracy(two) > accuracy(one) + 0.05
