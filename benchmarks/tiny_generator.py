@@ -67,6 +67,7 @@ def write_generator(
         resolved=resolved,
         source=bundle.SourceEncoder(ref=spec.source, digest=source.digest),
         report=report,
+        card="",
         history=[],
         provenance=provenance,
     )

@@ -26,7 +26,6 @@ from safetensors.torch import save as to_bytes
 from nidim import FORMAT_VERSION
 from nidim.errors import BundleError
 from nidim.generate import draw, pictures
-from nidim.generate.card import generator_card
 from nidim.generate.models import Generator, build_generator
 from nidim.generate.report import GeneratorReport
 from nidim.priors import FlowPrior, Prior, prior_from_dict
@@ -108,6 +107,7 @@ def save(
     resolved: ResolvedGenerator,
     source: SourceEncoder,
     report: GeneratorReport,
+    card: str,
     history: list[dict[str, Any]],
     provenance: dict[str, Any],
 ) -> Manifest:
@@ -129,7 +129,7 @@ def save(
     (directory / CONFIG).write_text(config.model_dump_json(indent=1))
     shown = {**report.model_dump(mode="json"), "history": history}
     (directory / REPORT).write_text(json.dumps(shown, indent=1, allow_nan=False))
-    (directory / CARD).write_text(generator_card(spec, resolved, report, provenance, law=prior.name))
+    (directory / CARD).write_text(card)
     samples = np.concatenate(list(draw.from_prior(model, prior, SHOWN, seed=0)))
     (directory / SAMPLES).write_bytes(pictures.png(pictures.grid(samples)))
     manifest = manifest_of(directory, FILES)

@@ -14,6 +14,7 @@ from nidim.checkpoint import Checkpoint
 from nidim.data import Dataset
 from nidim.embedding import embed
 from nidim.generate import bundle, draw, gap
+from nidim.generate.card import generator_card
 from nidim.generate.features import Features
 from nidim.generate.report import GeneratorReport
 from nidim.generate.train import FittedGenerator, Progress, fit_generator
@@ -88,6 +89,7 @@ def run(
         return GeneratorOutcome(full, fitted, None, None)
     report = evaluate(full, fitted, encoder, dataset, hooks)
     hooks.phase("storing")
+    provenance = provenance_of(full, fitted.resolved, dataset)
     manifest = bundle.save(
         out_dir,
         model=fitted.model,
@@ -96,8 +98,9 @@ def run(
         resolved=fitted.resolved,
         source=bundle.SourceEncoder(ref=spec.source, digest=encoder.digest),
         report=report,
+        card=generator_card(full, fitted.resolved, report, provenance, law=encoder.prior.name),
         history=fitted.history,
-        provenance=provenance_of(full, fitted.resolved, dataset),
+        provenance=provenance,
     )
     return GeneratorOutcome(full, fitted, manifest, report)
 

@@ -66,6 +66,13 @@ def test_an_encoder_is_loaded_without_what_exporting_needs() -> None:
     assert not loaded_by("import nidim.bundle").intersection({"sympy", "onnx", "onnxscript"})
 
 
+def test_a_generator_is_loaded_without_what_evaluating_needs() -> None:
+    """scipy.stats and scikit-learn: as much again as torch and the rest."""
+    code = "import sys, nidim.generate.bundle; print('scipy.stats' in sys.modules, 'sklearn' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
 def test_alembic_is_loaded_where_there_is_something_to_migrate(tmp_path: Path) -> None:
     opens = (
         "from service.settings import Settings; from service.store import open_store\n"
