@@ -61,7 +61,7 @@ def s3() -> Iterator[str]:
         yield endpoint
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(60)
         drain.join()
         server.stderr.close()
 

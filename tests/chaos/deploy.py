@@ -153,7 +153,7 @@ def measure(fleet: Fleet, successor: str, *, sigterms: int) -> dict[str, Any]:
             leaving = next(process for process in fleet.processes if process.poll() is None)
             under_way.append(clients.in_flight)
             leaving.send_signal(signal.SIGTERM)
-            leaving.wait(30)
+            leaving.wait(60)
             fleet.start()
         seen = clients.answered
         wait_for(lambda: clients.answered > seen + 50, "the successor answers")

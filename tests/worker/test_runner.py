@@ -172,7 +172,7 @@ def test_a_cancel_takes_effect_while_there_is_no_training_to_stop(
     assert began.wait(60)
     with bench.store.begin() as tx:
         jobs.request_cancel(tx, job.id)
-    assert wait_for(lambda: bench.read(job).state == "cancelled", seconds=6)
+    assert wait_for(lambda: bench.read(job).state == "cancelled"), "while it is busy still"
     goes_on.set()
     assert running.result() is Outcome.CANCELLED
     assert [event["state"] for event in bench.events(job, "state")][-1] == "cancelled"

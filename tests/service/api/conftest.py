@@ -81,7 +81,7 @@ def serving(directory: Path, **settings: Any) -> Iterator[Server]:
 
 
 def wait_until_alive(url: str, process: Forked, log: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     with plain_client(url) as client:
         while time.monotonic() < deadline:
             assert process.poll() is None, log.read_text()
