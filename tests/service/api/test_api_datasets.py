@@ -164,6 +164,10 @@ def test_the_same_key_uploads_once(api: httpx.Client, archive: bytes, is_problem
     assert again.headers["idempotency-replayed"] == "true"
     is_problem(upload(api, "once", archive + b"\0", key), 422, "idempotency_mismatch")
     is_problem(upload(api, "other", archive, key), 422, "idempotency_mismatch")
+    later = {"Idempotency-Key": "upload-3", "Prefer": "respond-async"}
+    answers = [upload(api, "once-later", archive, later) for _ in range(2)]
+    for name in ("location", "preference-applied"):
+        assert answers[0].headers[name] == answers[1].headers[name]
     retried = {"Idempotency-Key": "upload-2"}
     assert upload(api, "again", b"hello", retried).status_code == 422
     assert upload(api, "again", archive, retried).status_code == 201
