@@ -141,7 +141,9 @@ def test_bad_forms_are_refused(api: httpx.Client, archive: bytes, is_problem: An
     is_problem(api.post(URL, files={"file": archive}), 422, "invalid_value", "/name")
     no_file = api.post(URL, files={"name": (None, "x")})
     is_problem(no_file, 422, "invalid_value", "/file")
-    is_problem(upload(api, "x", archive, colour="red"), 422, "invalid_value")
+    stranger = upload(api, "x", archive, **{"colour/ink": "red"})
+    is_problem(stranger, 422, "invalid_value", "/colour~1ink")
+    assert "there are name, license, file." in stranger.json()["errors"][0]["detail"]
     is_problem(upload(api, "x", archive, license="x" * 201), 422, "invalid_value", "/license")
     is_problem(upload(api, "x", archive, license="a\0b"), 422, "invalid_value", "/license")
     is_problem(upload(api, "x", archive, license="x" * 5000), 413, "too_large")
