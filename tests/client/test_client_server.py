@@ -30,6 +30,7 @@ from nidim.client import (
     JobCancelled,
     JobFailed,
     NotFound,
+    PreconditionFailed,
     RetryPolicy,
     ServerUnreachable,
     WaitTimeout,
@@ -301,7 +302,14 @@ def test_aliases_and_deletion(client: Client, server: Any, add_encoder: Any) -> 
         old.delete()
     assert found.value.code == "encoder_aliased"
     assert [encoder.ref for encoder in client.encoders(name="moving")] == ["moving@2", "moving@1"]
-    old.unalias("live")
+    new = client.encoder("moving")
+    first = old.alias("live")
+    second = new.alias("live", if_match=first.etag)
+    assert (first.version, second.version) == (1, 2)
+    for stale in (lambda: old.alias("live", if_match=first.etag), lambda: old.unalias("live", if_match="0")):
+        with pytest.raises(PreconditionFailed):
+            stale()
+    old.unalias("live", if_match=second.etag)
     old.delete()
     with pytest.raises(NotFound):
         client.encoder("moving@1")

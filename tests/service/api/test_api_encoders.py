@@ -135,6 +135,7 @@ def test_aliases_move_by_compare_and_swap(
     first = api.put(url, json={"version": 1})
     assert first.status_code == 200
     assert (first.json()["alias"], first.json()["version"]) == ("best", 1)
+    assert first.json()["etag"] == first.headers["etag"]
     assert embedded_by() == "moving@1"
     second = api.put(url, json={"version": 2}, headers={"If-Match": first.headers["etag"]})
     assert second.json()["version"] == 2
