@@ -315,6 +315,19 @@ def test_aliases_and_deletion(client: Client, server: Any, add_encoder: Any) -> 
         client.encoder("moving@1")
 
 
+def test_numbers_of_numpy_are_numbers(client: Client) -> None:
+    prior = client.encoder("gauss").prior
+    drawn = prior.sample(np.int64(3), seed=np.uint32(7), offset=np.int64(1), temperature=np.float32(0.5))
+    np.testing.assert_array_equal(drawn, prior.sample(3, seed=7, offset=1, temperature=0.5))
+    assert prior.interpolate(drawn[0], drawn[1], np.int64(4)).shape == (4, 2)
+    spec = {**SPEC, "epochs": np.int64(2)}
+    assert client.train(spec, encoder="counted").info.spec["epochs"] == 2
+    with pytest.raises(ValueError, match="JSON"):
+        prior.sample(3, temperature=float("nan"))
+    with pytest.raises(TypeError, match="object cannot be sent as JSON"):
+        client.train({**SPEC, "epochs": object()}, encoder="counted")
+
+
 def test_lists_go_over_pages(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nidim.client.calls.PAGE", 2)
     made = [client.train(SPEC, encoder="listed").id for _ in range(5)]
