@@ -122,6 +122,7 @@ def test_what_holds_no_image_is_refused_and_leaves_nothing(
     assert failed["error"]["code"]
     job = api.post("/v1/jobs", json={"spec": {"dataset": "bad-later"}, "encoder": "x"})
     is_problem(job, 409, "dataset_unavailable")
+    assert "upload it again" in job.json()["detail"]
     assert upload(api, "bad-later", archive).status_code == 201, "the name of one that failed is free"
     ready = api.get(f"{URL}/bad-later").json()
     assert (ready["state"], ready["items"], ready.get("error")) == ("ready", 40, None)
