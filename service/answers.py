@@ -194,11 +194,12 @@ class FileOut(Answer):
 
 
 class AliasOut(Answer):
-    """Where an alias points."""
+    """Where an alias points; ``etag`` is that of the header, for If-Match."""
 
     name: Id
     alias: Id
     version: Count
+    etag: Annotated[str, Field(max_length=64)]
     updated_at: datetime
 
 

@@ -25,7 +25,7 @@ def facts(settings: Settings, tx: Session, name: str, *, hold: bool = True) -> D
     Raises InvalidBody for an unknown name, DatasetUnavailable.
     """
     if name in builtins.NAMES:
-        if not builtins.available(name, settings.datasets_dir, allow_downloads=settings.allow_downloads):
+        if not builtins.available(name, settings.datasets_root, allow_downloads=settings.allow_downloads):
             raise DatasetUnavailable(
                 f"The files of {name} are not here: put them below the datasets directory, or allow downloads."
             )
@@ -83,4 +83,4 @@ def _builtins(settings: Settings, start: int, limit: int) -> tuple[list[Json], s
 
 
 def _builtin(settings: Settings, name: str) -> Json:
-    return builtins.view(name, settings.datasets_dir, allow_downloads=settings.allow_downloads)
+    return builtins.view(name, settings.datasets_root, allow_downloads=settings.allow_downloads)

@@ -14,6 +14,7 @@ from service import bodies, forms, marks, vectors
 from service.accept import JSON, NPY, media_type
 from service.inference import npy
 from service.inference.room import Room
+from service.pointers import unknown_field
 from service.refusals import Blame, InvalidBody, MalformedBody, TooLarge, UnsupportedMediaType
 from service.schemas import ImagesIn
 from service.settings import Settings
@@ -77,7 +78,7 @@ async def _body(request: Request, room: Room, count: marks.Count) -> tuple[str, 
         return kind, await _files(request, settings, room)
     if kind not in TAKEN:
         if not kind and not await bodies.read(request, settings.max_embed_bytes, room.arrived):
-            raise MalformedBody("The request needs a body with images.")
+            raise MalformedBody(f"The request needs a body, of one of these types: {', '.join(TAKEN)}.")
         raise UnsupportedMediaType(f"Content-Type must be one of {', '.join(TAKEN)}.")
     watchers = (room.arrived, count) if kind == JSON else (room.arrived,)
     return kind, await bodies.read(request, settings.max_embed_bytes, *watchers)
@@ -100,9 +101,7 @@ async def _files(request: Request, settings: Settings, room: Room) -> list[bytes
 
     def open_sink(part: forms.Part) -> forms.Sink:
         if part.name != FIELD:
-            raise InvalidBody(
-                errors=[Blame("", f"Unknown field {part.name[:100]!r}; the files are {FIELD!r}.")]
-            )
+            raise InvalidBody(errors=[unknown_field(part.name, [FIELD])])
         sinks.append(_Sink(settings.max_embed_bytes, room))
         return sinks[-1]
 

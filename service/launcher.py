@@ -285,7 +285,9 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--host", help="Address to listen on; any but loopback needs an API key. [127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one. [8000]")
 @click.option("--data-dir", type=FOLDER, help="Directory of the database, the files and the queue.")
-@click.option("--datasets-dir", type=FOLDER, help="Root in which torchvision's datasets are looked up.")
+@click.option(
+    "--datasets-dir", type=FOLDER, help="Root of torchvision's datasets. [datasets in the data directory]"
+)
 @click.option("--workers", type=click.IntRange(0), help="Training slots. [one per GPU, else one]")
 @click.option(
     "--api-processes",

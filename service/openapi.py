@@ -37,11 +37,8 @@ ERRORS = {
     "429": "Over a limit or a queue; see Retry-After",
     "503": "The server cannot answer this now",
 }
-CONFLICTING = (
-    *("/jobs", "/datasets", "/keys", "/cancel", "/retry", "/rollback", "/generate"),
-    *("/check", "/images"),
-)
-"""Ends of the paths that may answer 409 without being a DELETE."""
+CONFLICTING = ("/jobs", "/datasets", "/keys", "/cancel", "/retry", "/rollback", "/generate", "/check")
+"""Ends of the paths of which a POST may answer 409."""
 BINARY = {"type": "string", "format": "binary", "maxLength": 2**53}
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
@@ -196,9 +193,9 @@ def _errors_of(operation: dict[str, Any], path: str, method: str) -> Iterator[tu
     has_body = "requestBody" in operation
     applies = {
         "404": "{" in path,
-        "406": path.startswith("/v1") and path != "/v1/embeddings",
+        "406": path.startswith("/v1") and method != "delete",
         "408": has_body,
-        "409": method == "delete" or path.endswith(CONFLICTING),
+        "409": _may_conflict(path, method),
         "412": ("/aliases/" in path and method != "get") or path.endswith("/files/{file}"),
         "413": has_body,
         "415": has_body,
@@ -210,3 +207,9 @@ def _errors_of(operation: dict[str, Any], path: str, method: str) -> Iterator[tu
     for status, description in ERRORS.items():
         if applies.get(status, True):
             yield status, description
+
+
+def _may_conflict(path: str, method: str) -> bool:
+    if method == "get":
+        return path.endswith("/images")
+    return method == "delete" or path.endswith(CONFLICTING)

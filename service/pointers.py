@@ -13,6 +13,8 @@ from service.refusals import Blame
 MAX_ERRORS = 100
 MAX_DETAIL = 500
 """Characters: a message may repeat what the client wrote."""
+MAX_NAME = 100
+"""Characters of a field that a pointer repeats."""
 
 
 def escape(token: str | int) -> str:
@@ -23,6 +25,11 @@ def escape(token: str | int) -> str:
 def pointer(tokens: Iterable[str | int]) -> str:
     """``/spec/noise/sigma``; empty for the whole body."""
     return "".join(f"/{escape(token)}" for token in tokens)
+
+
+def unknown_field(name: str, fields: Iterable[str]) -> Blame:
+    """The blame for a field of a form that is none of ``fields``, in the words for one of a JSON body."""
+    return Blame(pointer([name[:MAX_NAME]]), f"there is no such field; there are {', '.join(fields)}.")
 
 
 def blames(

@@ -100,7 +100,7 @@ def _why(error: IngestFailed) -> str:
 
 def _source(store: Store, settings: Settings, name: str, row: Dataset | None) -> dict[str, Any]:
     if row is None:
-        return {"builtin": name, "root": str(settings.datasets_dir) if settings.datasets_dir else None}
+        return {"builtin": name, "root": str(settings.datasets_root)}
     assert row.blob_digest is not None
     assert row.index_digest is not None
     kept = settings.data_dir / "cache"

@@ -18,7 +18,7 @@ from service.store import Store, idempotency
 
 HEADER = "Idempotency-Key"
 _GOOD = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}")
-_KEPT = ("location",)
+_KEPT = ("location", "preference-applied")
 
 
 @dataclass(frozen=True)

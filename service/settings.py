@@ -40,9 +40,17 @@ class Places(BaseSettings):
         default="", description="Redis URL of the queue; empty: the embedded one of `nidim up`"
     )
     datasets_dir: Path | None = Field(
-        default=None, description="root in which torchvision's datasets are looked up"
+        default=None,
+        description="root in which torchvision's datasets are looked up; none: datasets in data_dir",
     )
-    allow_downloads: bool = Field(default=False, description="whether built-in datasets may be downloaded")
+    allow_downloads: bool = Field(
+        default=False, description="whether built-in datasets may be downloaded, into that root"
+    )
+
+    @property
+    def datasets_root(self) -> Path:
+        """Where the files of built-in datasets are, or are downloaded to."""
+        return self.datasets_dir or self.data_dir / "datasets"
 
 
 class Network(BaseSettings):

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from nidim.spec import Name
 from service import forms
 from service.ingestion import Upload
-from service.pointers import blames
+from service.pointers import blames, unknown_field
 from service.refusals import Blame, InvalidBody, TooLarge
 
 FIELDS = ("name", "license")
@@ -65,7 +65,7 @@ class _Receiver:
             self._file = forms.FileSink(self._path if self._keep else None, self._room)
             return self._file
         if part.name not in FIELDS:
-            raise InvalidBody(errors=[Blame("", f"unknown field {part.name[:100]!r}")])
+            raise InvalidBody(errors=[unknown_field(part.name, (*FIELDS, "file"))])
         self._fields[part.name] = forms.MemorySink(MAX_FIELD, what=f"The field {part.name}")
         return self._fields[part.name]
 

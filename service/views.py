@@ -127,6 +127,7 @@ def alias(row: alias_store.Alias) -> Json:
         "name": row.name,
         "alias": row.alias,
         "version": row.version,
+        "etag": row.etag,
         "updated_at": rfc3339(row.updated_at),
     }
 

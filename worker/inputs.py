@@ -47,8 +47,12 @@ def _dataset(store: Store, settings: Settings, job: Job) -> dict[str, Any]:
     with store.session() as tx:
         uploaded = datasets.get(tx, name)
     if uploaded is None:
-        root = str(settings.datasets_dir) if settings.datasets_dir else None
-        return {"kind": "builtin", "name": name, "root": root, "allow_downloads": settings.allow_downloads}
+        return {
+            "kind": "builtin",
+            "name": name,
+            "root": str(settings.datasets_root),
+            "allow_downloads": settings.allow_downloads,
+        }
     if uploaded.state != "ready" or not uploaded.blob_digest or not uploaded.index_digest:
         raise DatasetUnavailable(f"The dataset {name} is not ready; upload it again and retry the job.")
     kept = settings.data_dir / "cache"

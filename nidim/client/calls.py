@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import secrets
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from typing import Any
@@ -149,5 +150,17 @@ def _given(params: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in params.items() if value is not None}
 
 
+def json_body(body: Any) -> Mapping[str, Any]:
+    """``body`` as JSON, its NumPy numbers as numbers, for httpx. Raises ValueError for a number that is not finite."""
+    text = json.dumps(body, default=_plain, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return {"content": text.encode(), "headers": {"Content-Type": JSON}}
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot be sent as JSON")
+
+
 def _json_body(body: Any) -> Callable[[], Mapping[str, Any]]:
-    return lambda: {} if body is None else {"json": body}
+    return lambda: {} if body is None else json_body(body)

@@ -66,17 +66,19 @@ class EncoderLogic(StoredLogic[EncoderInfo], Generic[L]):
 
     @method
     async def alias(self, alias: str, *, if_match: str | None = None) -> AliasInfo:
-        """Point ``name:alias`` to this version; with ``if_match`` only while its ETag is this."""
-        headers = {} if if_match is None else {"If-Match": if_match}
+        """Point ``name:alias`` to this version; with ``if_match`` only while its ETag is this.
+
+        Raises PreconditionFailed where it has moved since, or is gone.
+        """
         body = {"version": self.info.version}
         return AliasInfo.model_validate(
-            await self._calls.change("PUT", self._alias(alias), body, headers=headers)
+            await self._calls.change("PUT", self._alias(alias), body, headers=_only_if(if_match))
         )
 
     @method
-    async def unalias(self, alias: str) -> None:
-        """Delete ``name:alias``, wherever it points; the version stays."""
-        await self._calls.change("DELETE", self._alias(alias))
+    async def unalias(self, alias: str, *, if_match: str | None = None) -> None:
+        """Delete ``name:alias``, wherever it points, or only while its ETag is ``if_match``; the version stays."""
+        await self._calls.change("DELETE", self._alias(alias), headers=_only_if(if_match))
 
     @method
     async def refresh(self) -> EncoderInfo:
@@ -105,6 +107,10 @@ class EncoderLogic(StoredLogic[EncoderInfo], Generic[L]):
         noise = Noise(seed=secrets.randbelow(2**63) if seed is None else seed) if noisy else None
         embedder = Embedder(self._calls, self._path, self._batching)
         return embedder.pages(images, noise=noise, on_error=None if on_error == "fail" else on_error)
+
+
+def _only_if(etag: str | None) -> dict[str, str]:
+    return {} if etag is None else {"If-Match": etag}
 
 
 class Encoder(EncoderLogic[Prior], Blocking):

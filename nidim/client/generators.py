@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nidim.client.calls import JSON, NPY
+from nidim.client.calls import NPY, json_body
 from nidim.client.drive import Awaiting, Blocking, method
 from nidim.client.embedding import over_batches
 from nidim.client.images import Batch, Images
@@ -98,7 +98,7 @@ class GeneratorLogic(StoredLogic[GeneratorInfo]):
         return np.concatenate([np.empty((0, size, size, channels), np.uint8), *pages])
 
     async def _made(self, body: dict[str, Any]) -> Pixels:
-        return await self._answer({"json": body, "headers": {"Content-Type": JSON}}, {})
+        return await self._answer(dict(json_body(body)), {})
 
     async def _answer(self, body: dict[str, Any], params: dict[str, Any]) -> Pixels:
         call = Call(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nidim.client.calls import JSON, NPY, Calls, segment
+from nidim.client.calls import JSON, NPY, Calls, json_body, segment
 from nidim.client.drive import Awaiting, Blocking, method, stream
 from nidim.client.embedding import Batching, Rows, over_batches
 from nidim.client.images import Batch, Images, as_array, is_rows, is_vector, npy
@@ -130,7 +130,7 @@ class PriorLogic:
             method="POST",
             path=f"{self._path}/{what}",
             headers={"Accept": NPY},
-            body=lambda: {"json": body},
+            body=lambda: json_body(body),
             repeatable=True,
         )
         return (await self._calls.rows(call))[0]

@@ -126,11 +126,12 @@ class FileInfo(Value):
 
 
 class AliasInfo(Value):
-    """Where an alias points."""
+    """Where an alias points; with ``etag`` as ``if_match`` it is moved or deleted only while it does."""
 
     name: str
     alias: str
     version: int
+    etag: str
     updated_at: datetime
 
 

@@ -82,6 +82,8 @@ def _from_files(
 
 
 def _download(name: str, info: BuiltinInfo, root: Path | None, allow_downloads: bool) -> None:
+    if root is None and allow_downloads:
+        raise DatasetUnavailable(f"{name} may be downloaded, but into no place: give the datasets directory.")
     if root is None or not allow_downloads:
         raise DatasetUnavailable(
             f"The files of {name} are not here: put torchvision's folder {info.folder} into the datasets "

@@ -17,6 +17,7 @@ from service.auth import needs
 from service.degraded import Ledger
 from service.refusals import NotAcceptable
 from service.routes.common import JSON_ONLY, App, Author, Cursor, EncoderAt, Limit, guarded
+from service.schemas import MAX_COUNT
 from service.state import Services
 from service.store import audit, encoders
 from service.store.audit import By
@@ -27,6 +28,7 @@ VersionRef = Annotated[
     str,
     Path(max_length=127, description="enc_… or name@3", json_schema_extra={"pattern": VERSION_PATTERN}),
 ]
+PAGE = {"type": "string", "maxLength": MAX_COUNT}
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
 
 router = guarded("/v1/encoders", "encoders")
@@ -70,7 +72,7 @@ async def delete_encoder(app: App, by: Author, ref: VersionRef) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/{ref}/report")
+@router.get("/{ref}/report", responses={200: {"content": {HTML: {"schema": PAGE}}}})
 @needs("read")
 async def report(request: Request, app: App, encoder: EncoderAt) -> Response:
     """The full report: JSON, or a page for people with Accept: text/html."""

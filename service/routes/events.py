@@ -79,9 +79,10 @@ def _parsed(last_event_id: str) -> int:
 def _listed(app: Services, job_id: str, after: int, limit: int) -> Response:
     with app.store.session() as tx:
         found(next(jobs.heads(tx, [job_id]), None), "job")
-        rows = events.list_after(tx, job_id, after, limit)
-    cursor = str(rows[-1].id) if len(rows) == limit else None
-    return views.answer({"items": [views.event(row) for row in rows], "next_cursor": cursor})
+        rows = events.list_after(tx, job_id, after, limit + 1)
+    shown = rows[:limit]
+    cursor = str(shown[-1].id) if len(rows) > limit else None
+    return views.answer({"items": [views.event(row) for row in shown], "next_cursor": cursor})
 
 
 class _Stream(StreamingResponse):

@@ -16,6 +16,7 @@ from service.answers import HealthOut, ReadyOut
 from service.auth import needs
 from service.health import BlobWatch, BrokerWatch, degraded
 from service.routes.common import App, guarded
+from service.schemas import MAX_COUNT
 from service.siblings import Siblings
 from service.store import figures
 
@@ -24,6 +25,7 @@ PAGE_POLICY = (
     "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
 PAGE_HEADERS = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"}
+FIGURES = {"text/plain": {"schema": {"type": "string", "maxLength": MAX_COUNT}}}
 
 public = APIRouter(tags=["operations"])
 protected = guarded("", "operations")
@@ -64,7 +66,7 @@ async def readyz(app: App, broker: Broker, blobs: BlobStore) -> Response:
     return views.answer({"status": "ready", "degraded": await degraded(app, broker, blobs)})
 
 
-@protected.get("/metrics", response_class=Response)
+@protected.get("/metrics", response_class=Response, responses={200: {"content": FIGURES}})
 @needs("read")
 def metrics(app: App, siblings: Together) -> Response:
     """Counters in Prometheus' text format, of all API processes of one `nidim up`."""

@@ -78,12 +78,14 @@ async def dataset_images(
 def _look_up(app: Services, name: str) -> tuple[Dataset | None, DatasetFacts]:
     """The row, None for a built-in, and what is known of the images. Raises NotFound, DatasetUnavailable."""
     with app.store.session() as tx:
-        shown = catalog.view(app.settings, tx, name)
+        catalog.view(app.settings, tx, name)
         row = datasets.get(tx, name)
     if row is not None:
         return row, row.facts
-    if not builtins.present(name, app.settings.datasets_dir):
-        raise DatasetUnavailable(f"The files of {shown['name']} are not here.")
+    if not builtins.present(name, app.settings.datasets_root):
+        raise DatasetUnavailable(
+            f"The files of {name} are not here: put them below the datasets directory, or let a training download them."
+        )
     return None, builtins.facts(name)
 
 

@@ -171,8 +171,9 @@ def _require_match(found: Alias | None, if_match: str | None) -> None:
     """Strong comparison, as If-Match asks for: a weak tag matches nothing."""
     if if_match is None:
         return
-    tags = {tag.strip() for tag in if_match.split(",")}
-    if found is None or not tags & {"*", found.etag}:
+    if found is None:
+        raise PreconditionFailed("There is no such alias now, and so no ETag of it; send no If-Match.")
+    if not {tag.strip() for tag in if_match.split(",")} & {"*", found.etag}:
         raise PreconditionFailed
 
 
@@ -182,7 +183,9 @@ def _require_no_match(found: Alias | None, if_none_match: str | None) -> None:
         return
     tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
     if tags & {"*", found.etag}:
-        raise PreconditionFailed
+        raise PreconditionFailed(
+            f"The alias points to version {found.version} already; to move it, send its ETag in If-Match."
+        )
 
 
 def _require_version(tx: Session, name: str, version: int) -> None:

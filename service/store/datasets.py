@@ -58,7 +58,7 @@ class Dataset:
     def facts(self) -> DatasetFacts:
         """What a spec needs to know of it. Raises DatasetUnavailable until it is ready."""
         if self.state != "ready" or self.image is None or self.splits is None:
-            raise DatasetUnavailable(f"The dataset {self.name} is not ready; its state is {self.state}.")
+            raise DatasetUnavailable(f"The dataset {self.name} {self._lacks}")
         return DatasetFacts.model_validate(
             {
                 "name": self.name,
@@ -68,6 +68,13 @@ class Dataset:
                 "classes": len(self.classes),
             }
         )
+
+    @property
+    def _lacks(self) -> str:
+        """Why there are no facts, and what to do."""
+        if self.state == "ingesting":
+            return "is still being read; wait until its state is ready."
+        return "could not be read, its error says why; upload it again."
 
 
 def create(

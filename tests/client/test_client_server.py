@@ -30,6 +30,7 @@ from nidim.client import (
     JobCancelled,
     JobFailed,
     NotFound,
+    PreconditionFailed,
     RetryPolicy,
     ServerUnreachable,
     WaitTimeout,
@@ -301,10 +302,30 @@ def test_aliases_and_deletion(client: Client, server: Any, add_encoder: Any) -> 
         old.delete()
     assert found.value.code == "encoder_aliased"
     assert [encoder.ref for encoder in client.encoders(name="moving")] == ["moving@2", "moving@1"]
-    old.unalias("live")
+    new = client.encoder("moving")
+    first = old.alias("live")
+    second = new.alias("live", if_match=first.etag)
+    assert (first.version, second.version) == (1, 2)
+    for stale in (lambda: old.alias("live", if_match=first.etag), lambda: old.unalias("live", if_match="0")):
+        with pytest.raises(PreconditionFailed):
+            stale()
+    old.unalias("live", if_match=second.etag)
     old.delete()
     with pytest.raises(NotFound):
         client.encoder("moving@1")
+
+
+def test_numbers_of_numpy_are_numbers(client: Client) -> None:
+    prior = client.encoder("gauss").prior
+    drawn = prior.sample(np.int64(3), seed=np.uint32(7), offset=np.int64(1), temperature=np.float32(0.5))
+    np.testing.assert_array_equal(drawn, prior.sample(3, seed=7, offset=1, temperature=0.5))
+    assert prior.interpolate(drawn[0], drawn[1], np.int64(4)).shape == (4, 2)
+    spec = {**SPEC, "epochs": np.int64(2)}
+    assert client.train(spec, encoder="counted").info.spec["epochs"] == 2
+    with pytest.raises(ValueError, match="JSON"):
+        prior.sample(3, temperature=float("nan"))
+    with pytest.raises(TypeError, match="object cannot be sent as JSON"):
+        client.train({**SPEC, "epochs": object()}, encoder="counted")
 
 
 def test_lists_go_over_pages(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,11 @@ def test_a_failed_download_is_unavailable(tmp_path: Path, monkeypatch: pytest.Mo
         load_builtin("mnist", root=tmp_path / "new", allow_downloads=True)
 
 
+def test_a_download_needs_a_place() -> None:
+    with pytest.raises(DatasetUnavailable, match="give the datasets directory"):
+        load_builtin("mnist", root=None, allow_downloads=True)
+
+
 def write_idx(path: Path, values: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = struct.pack(f">{values.ndim}I", *values.shape)

@@ -67,6 +67,17 @@ def test_a_training_learns_the_settings_that_concern_it_and_no_other(
     assert given == {"checkpoint_every_s": 1.0, "export_onnx": onnx, "log_level": "info"}
 
 
+@pytest.mark.parametrize("configured", [True, False])
+def test_built_in_datasets_have_a_place_to_be_downloaded_to(
+    configured: bool, bench: Any, tmp_path: Path
+) -> None:
+    chosen = tmp_path / "torchvision" if configured else None
+    settings = bench.settings.model_copy(update={"allow_downloads": True, "datasets_dir": chosen})
+    given = json.loads(prepare(bench.store, settings, bench.job(), tmp_path).read_text())["dataset"]
+    place = chosen or bench.settings.data_dir / "datasets"
+    assert given == {"kind": "builtin", "name": "digits", "root": str(place), "allow_downloads": True}
+
+
 def test_a_second_delivery_is_dropped(bench: Any) -> None:
     job = bench.job()
     assert bench.run(job, "succeed") is Outcome.SUCCEEDED

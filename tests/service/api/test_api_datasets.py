@@ -122,6 +122,7 @@ def test_what_holds_no_image_is_refused_and_leaves_nothing(
     assert failed["error"]["code"]
     job = api.post("/v1/jobs", json={"spec": {"dataset": "bad-later"}, "encoder": "x"})
     is_problem(job, 409, "dataset_unavailable")
+    assert "upload it again" in job.json()["detail"]
     assert upload(api, "bad-later", archive).status_code == 201, "the name of one that failed is free"
     ready = api.get(f"{URL}/bad-later").json()
     assert (ready["state"], ready["items"], ready.get("error")) == ("ready", 40, None)
@@ -141,7 +142,9 @@ def test_bad_forms_are_refused(api: httpx.Client, archive: bytes, is_problem: An
     is_problem(api.post(URL, files={"file": archive}), 422, "invalid_value", "/name")
     no_file = api.post(URL, files={"name": (None, "x")})
     is_problem(no_file, 422, "invalid_value", "/file")
-    is_problem(upload(api, "x", archive, colour="red"), 422, "invalid_value")
+    stranger = upload(api, "x", archive, **{"colour/ink": "red"})
+    is_problem(stranger, 422, "invalid_value", "/colour~1ink")
+    assert "there are name, license, file." in stranger.json()["errors"][0]["detail"]
     is_problem(upload(api, "x", archive, license="x" * 201), 422, "invalid_value", "/license")
     is_problem(upload(api, "x", archive, license="a\0b"), 422, "invalid_value", "/license")
     is_problem(upload(api, "x", archive, license="x" * 5000), 413, "too_large")
@@ -164,6 +167,10 @@ def test_the_same_key_uploads_once(api: httpx.Client, archive: bytes, is_problem
     assert again.headers["idempotency-replayed"] == "true"
     is_problem(upload(api, "once", archive + b"\0", key), 422, "idempotency_mismatch")
     is_problem(upload(api, "other", archive, key), 422, "idempotency_mismatch")
+    later = {"Idempotency-Key": "upload-3", "Prefer": "respond-async"}
+    answers = [upload(api, "once-later", archive, later) for _ in range(2)]
+    for name in ("location", "preference-applied"):
+        assert answers[0].headers[name] == answers[1].headers[name]
     retried = {"Idempotency-Key": "upload-2"}
     assert upload(api, "again", b"hello", retried).status_code == 422
     assert upload(api, "again", archive, retried).status_code == 201

@@ -411,8 +411,12 @@ def test_bad_bodies_are_refused(api: httpx.Client, pictures: Any, image_file: An
     file = image_file(pictures[0])
     is_problem(post(api, b"x", "text/csv"), 415, "unsupported_media_type")
     is_problem(post(api, b"x", "image/svg+xml"), 415, "unsupported_media_type")
-    is_problem(api.post(ROUTE), 422, "malformed_body")
-    is_problem(api.post(ROUTE, files=[("pictures", file)]), 422, "invalid_value")
+    absent = api.post(ROUTE)
+    is_problem(absent, 422, "malformed_body")
+    assert "application/json" in absent.json()["detail"], "what to send is said"
+    stranger = api.post(ROUTE, files=[("pictures", file)])
+    is_problem(stranger, 422, "invalid_value", "/pictures")
+    assert "there are images." in stranger.json()["errors"][0]["detail"]
     is_problem(api.post(ROUTE, json={"images": "x"}), 422, "invalid_value", "/images")
     is_problem(api.post(ROUTE, json={"images": [1]}), 422, "invalid_value", "/images/0")
     is_problem(api.post(ROUTE, json={"pictures": []}), 422, "invalid_value", "/images")

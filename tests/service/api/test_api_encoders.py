@@ -135,6 +135,7 @@ def test_aliases_move_by_compare_and_swap(
     first = api.put(url, json={"version": 1})
     assert first.status_code == 200
     assert (first.json()["alias"], first.json()["version"]) == ("best", 1)
+    assert first.json()["etag"] == first.headers["etag"]
     assert embedded_by() == "moving@1"
     second = api.put(url, json={"version": 2}, headers={"If-Match": first.headers["etag"]})
     assert second.json()["version"] == 2
@@ -176,6 +177,10 @@ def test_aliases_are_created_once_and_rolled_back(
     assert first.status_code == 200
     taken = api.put(url, json={"version": 2}, headers={"If-None-Match": "*"})
     is_problem(taken, 412, "precondition_failed")
+    assert "points to version 1 already" in taken.json()["detail"]
+    early = api.put("/v1/encoders/swinging/aliases/later", json={"version": 1}, headers={"If-Match": "*"})
+    is_problem(early, 412, "precondition_failed")
+    assert "no such alias now" in early.json()["detail"]
     is_problem(api.post(f"{url}/rollback"), 409, "nothing_before")
     second = api.put(url, json={"version": 2})
     back = api.post(f"{url}/rollback", headers={"If-Match": second.headers["etag"]})

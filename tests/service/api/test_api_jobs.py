@@ -308,6 +308,9 @@ def test_events_stream_until_the_end_and_resume_without_loss(server: Any, api: h
     assert page["items"] == streamed[4:6]
     assert page["next_cursor"] == str(streamed[5]["id"])
     assert events_of(api, job_id, **{"Last-Event-ID": str(streamed[-1]["id"])}) == []
+    params = {"limit": len(streamed)}
+    whole = api.get(f"/v1/jobs/{job_id}/events", headers={"accept": "application/json"}, params=params).json()
+    assert whole == {"items": streamed, "next_cursor": None}
     paged, params = [], {"limit": 3}
     while True:
         answer = api.get(f"/v1/jobs/{job_id}/events", headers={"accept": "application/json"}, params=params)

@@ -213,3 +213,35 @@ def test_json_routes_refuse_what_cannot_be_json(
     is_problem(api.get(path, headers={"accept": "text/csv"}), 406, "not_acceptable")
     for wanted in ("application/json", "*/*", "application/*;q=0.5, text/html"):
         assert api.get(path, headers={"accept": wanted}).status_code == 200
+
+
+def test_a_delete_answers_nothing_and_so_accepts_every_wish(api: httpx.Client, is_problem: Any) -> None:
+    for path in ("/v1/datasets/none", "/v1/encoders/none@1", "/v1/encoders/none/aliases/a", "/v1/keys/key_0"):
+        is_problem(api.delete(path, headers={"accept": "text/csv"}), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "wanted"),
+    [
+        ("get", "/v1/encoders/{ref}/report", "application/json"),
+        ("get", "/v1/encoders/{ref}/report", "text/html"),
+        ("get", "/v1/encoders/{ref}/report", "text/csv"),
+        ("get", "/metrics", "text/plain"),
+        ("get", "/v1/datasets/{name}/images", "image/png"),
+        ("post", "/v1/embeddings", "text/csv"),
+        ("delete", "/v1/datasets/{name}", "text/csv"),
+    ],
+)
+def test_statuses_and_media_types_of_answers_are_in_the_description(
+    api: httpx.Client, document: dict[str, Any], encoder: Encoder, method: str, path: str, wanted: str
+) -> None:
+    url = path.format(ref=encoder.id, name="digits")
+    answer = api.request(method, url, headers={"accept": wanted})
+    told = document["paths"][path][method]["responses"][str(answer.status_code)]
+    assert answer.headers["content-type"].partition(";")[0] in told["content"]
+
+
+def test_no_list_is_said_to_conflict(document: dict[str, Any]) -> None:
+    for path in ("/v1/jobs", "/v1/datasets", "/v1/keys"):
+        assert "409" not in document["paths"][path]["get"]["responses"]
+        assert "409" in document["paths"][path]["post"]["responses"]

@@ -71,7 +71,9 @@ def test_what_a_browser_has_is_not_sent_again(api: httpx.Client, shown: str) -> 
 
 def test_what_cannot_be_shown_is_refused(api: httpx.Client, shown: str, is_problem: Any) -> None:
     is_problem(api.get(URL.format("nothing")), 404, "not_found")
-    is_problem(api.get(URL.format("mnist")), 409, "dataset_unavailable")
+    absent = api.get(URL.format("mnist"))
+    is_problem(absent, 409, "dataset_unavailable")
+    assert "below the datasets directory" in absent.json()["detail"]
     is_problem(api.get(URL.format(shown), headers={"accept": "text/html"}), 406, "not_acceptable")
     for params in ({"limit": 0}, {"limit": 1001}, {"size": 513}, {"offset": -1}, {"split": "all"}):
         is_problem(api.get(URL.format(shown), params=params), 422, "invalid_value")
