@@ -131,7 +131,7 @@ class Stack:
 
     def run(self) -> None:
         """Start everything, watch it, stop everything when asked to. Raises CannotStart."""
-        self.settings.data_dir.mkdir(parents=True, exist_ok=True)
+        self.settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.signals.install()
         with datalock.hold(self.settings.data_dir):
             check_keys(self.settings)
