@@ -18,7 +18,7 @@ def shown(value: Any) -> str:
         return "********"
     if value is None or value in ("", ()):
         return "(none)"
-    return re.sub(r"://([^/@]*)@", "://********@", str(value))
+    return re.sub(r"(?<=://)\S*(?=@)|(?<=password=)[^&\s]*", "********", str(value))
 
 
 def rows(settings: Settings) -> list[tuple[str, str, str]]:
