@@ -8,8 +8,7 @@ from typing import Any
 
 from celery import signals
 
-from service import logs
-from service.settings import Settings
+from service import entry
 from service.store import open_store
 from service.tracing import Tracer
 from worker import strangers
@@ -23,8 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
     parser.add_argument("--name", default="slot0", help="name of this slot in logs and leases")
     name = parser.parse_args(argv).name
-    settings = Settings()
-    logs.set_up(settings, part="worker", worker=owner(name))
+    settings = entry.begin("worker", worker=owner(name))
     signals.setup_logging.connect(_leave_logging_alone)
     warnings.filterwarnings(
         "ignore", module=r"celery\."
