@@ -232,6 +232,26 @@ def test_an_old_schema_is_not_touched_unless_asked(tmp_path):
     engine.dispose()
 
 
+@pytest.mark.parametrize("first_page", [0, 1, 8])
+def test_a_damaged_file_of_the_database_is_a_finding(tmp_path, first_page):
+    """From its head, from the table of the schema on, or in the middle: not only where SQLite's own check can begin."""
+    from service.settings import Settings
+    from service.store import open_store
+
+    open_store(Settings(data_dir=tmp_path)).close()
+    file = tmp_path / "nidim.db"
+    content = file.read_bytes()
+    assert len(content) > 12 * 4096
+    file.write_bytes(content[: first_page * 4096] + b"\xff" * (len(content) - first_page * 4096))
+    result = CliRunner().invoke(
+        doctor_command, ["--data-dir", str(tmp_path), "--json"], catch_exceptions=False
+    )
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)["findings"]
+    assert {one["code"] for one in found} == {"database_damaged"}
+    assert "restore a backup" in found[-1]["says"]
+
+
 def test_a_directory_without_a_store_is_left_as_it_is(tmp_path):
     result = CliRunner().invoke(doctor_command, ["--data-dir", str(tmp_path)])
     assert result.exit_code == 1
