@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from service.errors import ServiceError, StoreBusy
 from service.store.blobs import SILENCE_S, Blobs, open_blobs
+from service.store.clock import now
 from service.store.engine import BUSY_TIMEOUT_S, database_url, make_engine, reader
 from service.store.group import Group, together
 from service.store.migrate import migrate, revision
@@ -73,6 +75,11 @@ class Store:
         """A transaction that reads one consistent state; a write in it is an error. Raises StoreBusy."""
         with _answered(), Session(reader(self.engine)) as session:
             yield session
+
+    def clock(self) -> datetime:
+        """The database's moment; what is old is judged by it, since a process may be wrong about the time."""
+        with self.session() as tx:
+            return tx.execute(select(now())).scalar_one()
 
     def ping(self) -> None:
         """Ask the database something; raises what the database raises."""
