@@ -30,12 +30,15 @@ OF_CLIENTS = frozenset({"NIDIM_URL", "NIDIM_KEY"})
 """Variables that commands read which ask a server."""
 URLS = {
     "database_url": (
-        re.compile(r"(sqlite(\+pysqlite)?|postgres|postgresql(\+psycopg)?)://.*"),
-        "write postgresql://user:password@host:5432/name, or nothing for SQLite in data_dir",
+        re.compile(r"sqlite(\+pysqlite)?://.*|(postgres|postgresql(\+psycopg)?)://[^@?]*(@[^@?]*)?(\?.*)?"),
+        "write postgresql://user:password@host:5432/name, an @ in the password as %40, or nothing: SQLite in data_dir",
     ),
     "broker_url": (
-        re.compile(r"(rediss?|redis\+socket)://.*"),
-        "write redis://:password@host:6379/0, or rediss://, or redis+socket:// and the socket's path",
+        re.compile(
+            r"rediss?://([^/?#]*@)?(\[[\da-fA-F:.]+\]|[^/?#@:]*)(:\d+)?(/[^@?]*)?(\?.*)?|redis\+socket://.+"
+        ),
+        "write redis://:password@host:6379/0, in the password / ? # as %2F %3F %23, or rediss://, or redis+socket:// "
+        "and the socket's path",
     ),
     "otlp_endpoint": (re.compile(r"https?://.+"), "write http://host:4318"),
 }

@@ -148,10 +148,19 @@ def test_no_secret_is_written(written: Callable[..., io.StringIO], log_format: s
     assert stream.getvalue().count(logs.MASK) >= 6
 
 
-@pytest.mark.parametrize("password", ["hunter/22+x=", "hunter@22", "hunter%2F22"])
-def test_a_password_with_marks_in_it_is_masked(written: Callable[..., io.StringIO], password: str) -> None:
-    url = f"postgresql://nidim:{password}@db/nidim"
-    stream = written(database_url=url)
+@pytest.mark.parametrize(
+    ("setting", "url", "password"),
+    [
+        ("database_url", "postgresql://nidim:{}@db/nidim", "hunter/22+x="),
+        ("database_url", "postgresql://nidim:{}@db/nidim", "hunter%2F22"),
+        ("broker_url", "redis://:{}@redis:6379/0", "hunter@22"),
+    ],
+)
+def test_a_password_with_marks_in_it_is_masked(
+    written: Callable[..., io.StringIO], setting: str, url: str, password: str
+) -> None:
+    url = url.format(password)
+    stream = written(**{setting: url})
     logging.getLogger("service.x").info("%s: no such host; the password was %s", url, unquote(password))
     assert parsed(stream)[0]["message"].endswith(f"the password was {logs.MASK}")
     assert "22" not in parsed(stream)[0]["message"]
