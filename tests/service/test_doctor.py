@@ -188,6 +188,21 @@ def test_jobs_and_uploads_that_nobody_looks_after(store, full, ask):
     assert {code for _, code in repairs(store)} == set(found)
 
 
+def test_a_repair_leaves_living_leases_as_they_are(store, ask, new_job, take, monkeypatch):
+    """However long they are: cut short, one would run out between two heartbeats of its worker."""
+    monkeypatch.setenv("NIDIM_LEASE_S", "600")
+    monkeypatch.setenv("NIDIM_HEARTBEAT_S", "200")
+    lost, living = (take(store, new_job(store).id) for _ in "12")
+    with store.begin() as tx:
+        tx.execute(text("UPDATE jobs SET lease_until = 1 WHERE id = :id"), {"id": lost.job_id})
+        assert jobs.heartbeat(tx, living, 600).alive
+        before = jobs.get(tx, living.job_id).lease_until
+    assert ask("--repair")[1]["lease_overdue"]["repaired"]
+    with store.session() as tx:
+        assert jobs.get(tx, lost.job_id).state == "queued"
+        assert jobs.get(tx, living.job_id).lease_until == before
+
+
 def test_a_counter_behind_its_versions(store, full, ask, new_encoder):
     with store.begin() as tx:
         tx.execute(text("UPDATE encoder_names SET last_version = 0"))

@@ -112,6 +112,7 @@ def _reap(patient: Patient) -> None:
             tx,
             max_attempts_without_checkpoint=patient.settings.max_attempts_without_checkpoint,
             republish_after_s=patient.settings.republish_after_s,
+            lease_s=patient.settings.lease_s,
         )
 
 
