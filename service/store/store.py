@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -19,11 +20,14 @@ from service.store.clock import now
 from service.store.engine import BUSY_TIMEOUT_S, database_url, make_engine, reader
 from service.store.group import Group, together
 from service.store.migrate import migrate, revision
-from service.store.pepper import load_pepper
+from service.store.pepper import has_pepper, load_pepper
+from service.store.tables import KeyRow
 from service.store.turns import Turns
 
 RESTORING = "restoring"
 """Stands in a data_dir while something is restored into it; no server starts there."""
+
+logger = logging.getLogger(__name__)
 
 
 class EmptyDatabase(RuntimeError):
@@ -114,11 +118,10 @@ def open_store(settings: StoreSettings) -> Store:
         blobs = _blobs(settings)
         _require_not_emptied(engine, blobs)
         migrate(engine)
-        return Store(
-            engine=engine,
-            blobs=blobs,
-            pepper=load_pepper(data_dir, getattr(settings, "key_pepper", None)),
-        )
+        configured = getattr(settings, "key_pepper", None)
+        if not has_pepper(data_dir, configured):
+            _warn_of_keys(engine, data_dir)
+        return Store(engine=engine, blobs=blobs, pepper=load_pepper(data_dir, configured))
     except BaseException:
         engine.dispose()
         raise
@@ -127,6 +130,17 @@ def open_store(settings: StoreSettings) -> Store:
 def _blobs(settings: StoreSettings) -> Blobs:
     url = settings.blob_url or str(Path(settings.data_dir) / "blobs")
     return open_blobs(url, timeout_s=getattr(settings, "blob_timeout_s", SILENCE_S))
+
+
+def _warn_of_keys(engine: Engine, data_dir: Path) -> None:
+    """Nothing else would tell why every key is refused, once a new pepper lies where the old one was."""
+    with Session(reader(engine)) as tx:
+        if tx.execute(select(KeyRow.id).limit(1)).first() is not None:
+            logger.warning(
+                "there are API keys, but no NIDIM_KEY_PEPPER and no file of that kind in %s; one is made, under which "
+                "an API process knows none of them. Bring the old one back",
+                data_dir,
+            )
 
 
 def _require_not_emptied(engine: Engine, blobs: Blobs) -> None:
