@@ -52,7 +52,8 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Read from the environment by the entry points; `nidim settings` prints the values in force.",
+        "Read from the environment by the entry points; `nidim settings` prints the values in force. A process with a",
+        "value that cannot work does not start and says which; a `NIDIM_…` that is no setting is named in its log.",
         "",
         "| variable | default | meaning |",
         "|---|---|---|",

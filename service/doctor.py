@@ -73,7 +73,21 @@ def doctor_command(data_dir: Path | None, repair: bool, deep: bool, as_json: boo
 
 
 def examined(store: Store, settings: Settings, *, deep: bool, repair: bool) -> Iterator[Seen]:
-    """Everything that is found, repaired as it is found."""
+    """Everything that is found, repaired as it is found; the last thing, where the database cannot be read."""
+    from sqlalchemy.exc import DatabaseError
+
+    from service.store.checkup import unreadable
+
+    try:
+        yield from _readable(store, settings, deep=deep, repair=repair)
+    except DatabaseError as error:
+        case = unreadable(error)
+        if case is None:
+            raise
+        yield Seen(case.finding)
+
+
+def _readable(store: Store, settings: Settings, *, deep: bool, repair: bool) -> Iterator[Seen]:
     from service.store.checkup import Patient, examine
 
     for case in _of_schema(store):

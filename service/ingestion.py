@@ -197,9 +197,10 @@ class Ingestions:
                 on_progress=_Throttled(lambda done, total: self._note(upload, done, total)),
                 cancel=cancel,
             )
-            blob_digest, _ = self._store.blobs.put_file(upload.path)
-            index_digest, _ = self._store.blobs.put_file(Path(directory) / INDEX_FILE)
-        facts = index.summary()
+            facts = index.summary()
+            with self._living(upload, facts["items"]):
+                blob_digest, _ = self._store.blobs.put_file(upload.path)
+                index_digest, _ = self._store.blobs.put_file(Path(directory) / INDEX_FILE)
         with self._store.begin() as tx:
             audit.record(tx, by, "dataset.ready", upload.name, items=facts["items"])
             return datasets.set_state(
@@ -212,6 +213,26 @@ class Ingestions:
                 index_digest=index_digest,
                 **{field: facts[field] for field in ("items", "classes", "image", "splits", "skipped")},
             )
+
+    @contextmanager
+    def _living(self, upload: Upload, items: int) -> Iterator[None]:
+        """Signs of life within: gigabytes into a slow store take longer than anybody may be silent."""
+        stop = threading.Event()
+
+        def show() -> None:
+            while not stop.wait(TOUCH_WAITING_S):
+                try:
+                    self._note(upload, items, items)
+                except Exception as error:  # the next one may come through
+                    logger.warning("%s shows no sign of life: %s", upload.name, type(error).__name__)
+
+        thread = threading.Thread(target=show, name="ingestion-life", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
 
     def _note(self, upload: Upload, done: int, total: int | None) -> None:
         with self._store.begin() as tx:

@@ -27,14 +27,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from pydantic import ValidationError
 
 from service import datalock, embedded_redis, leash, logs, slots
 from service.environment import COUNTS
 from service.exposure import check_exposure, needs_keys
 from service.parts import Part, Plan, stop
-from service.settings import Settings
-from service.settings_command import shown_errors
+from service.settings import BadSettings, Settings, read
 
 log = logging.getLogger("nidim.up")
 
@@ -131,7 +129,7 @@ class Stack:
 
     def run(self) -> None:
         """Start everything, watch it, stop everything when asked to. Raises CannotStart."""
-        self.settings.data_dir.mkdir(parents=True, exist_ok=True)
+        self.settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.signals.install()
         with datalock.hold(self.settings.data_dir):
             check_keys(self.settings)
@@ -270,9 +268,9 @@ def worker_plans(
 
 
 def settings_from(given: dict[str, Any]) -> Settings:
-    """The settings of the environment with the given options over them, directories absolute."""
+    """The settings of the environment with the given options over them, directories absolute. Raises BadSettings."""
     options = {name: value for name, value in given.items() if value is not None}
-    settings = Settings(**options)
+    settings = read(**options)
     places = {name: getattr(settings, name) for name in ("data_dir", "datasets_dir")}
     absolute = {name: Path(path).expanduser().absolute() for name, path in places.items() if path}
     return settings.model_copy(update=absolute)
@@ -304,7 +302,5 @@ def up(workers: int | None, parent: int | None, **given: Any) -> None:
         settings = settings_from(given)
         logs.set_up(settings, part="up")
         Stack(settings, workers=workers).run()
-    except ValidationError as error:
-        raise click.ClickException(shown_errors(error)) from error
-    except (CannotStart, datalock.AlreadyRunning) as error:
+    except (BadSettings, CannotStart, datalock.AlreadyRunning) as error:
         raise click.ClickException(str(error)) from error

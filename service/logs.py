@@ -23,6 +23,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, Protocol, TextIO
+from urllib.parse import unquote
 
 OURS = ("nidim", "service", "worker")
 CHATTY = ("alembic", "asyncio", "botocore", "aiobotocore", "s3fs", "fsspec", "kombu", "sqlalchemy", "urllib3")
@@ -40,6 +41,8 @@ SECRETS = (
         rf"\1{MASK}",
     ),
 )
+PASSWORDS = (re.compile(r"://[^/\s@:]*:([^\s@]+)@"), re.compile(r"://[^/\s@:]*:([^\s/]+)@"))
+"""In the URL of a setting: SQLAlchemy's may hold a slash, Redis' an @."""
 CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 _fields: ContextVar[Mapping[str, Any]] = ContextVar("nidim_log_fields")
@@ -105,7 +108,8 @@ def secrets_of(settings: object) -> tuple[str, ...]:
         if hasattr(value, "get_secret_value"):
             found.add(value.get_secret_value())
         elif isinstance(value, str):
-            found.update(re.findall(r"://[^/\s@:]*:([^/\s@]+)@", value))
+            found.update(password for pattern in PASSWORDS for password in pattern.findall(value))
+    found.update([unquote(text) for text in found])
     return tuple(sorted((text for text in found if len(text) >= SHORTEST_SECRET), key=len, reverse=True))
 
 

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from pydantic import ValidationError
 
 from service.launcher import FOLDER, settings_from
-from service.settings import Settings
-from service.settings_command import shown_errors
+from service.settings import BadSettings, Settings
 
 if TYPE_CHECKING:
     from service.store import Store
@@ -77,8 +75,8 @@ def advising() -> Iterator[None]:
 def settings_of(data_dir: Path | None) -> Settings:
     try:
         return settings_from({"data_dir": data_dir})
-    except ValidationError as error:
-        raise click.ClickException(shown_errors(error)) from error
+    except BadSettings as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _require_store(settings: Settings) -> None:

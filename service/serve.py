@@ -70,11 +70,9 @@ def main(argv: list[str] | None = None) -> None:
     given = parser.parse_args(argv)
     sockets = None if given.fd is None else [socket.socket(fileno=given.fd)]
     with uncollected():
-        from service import farewell, logs
-        from service.settings import Settings
+        from service import entry, farewell
 
-        settings = Settings()
-        logs.set_up(settings, part="api")
+        settings = entry.begin("api")
         server = farewell.Server(configuration(settings), grace_s=settings.shutdown_grace_s)
     server.run(sockets=sockets)
 

@@ -1,25 +1,50 @@
 """Settings: every switch of the server and the worker, with its meaning.
 
-Built in entry points only and passed in. The value of a field ``x`` comes from the argument, else from the
+Built in entry points only (``read``) and passed in. The value of a field ``x`` comes from the argument, else from the
 environment variable ``NIDIM_X``, else from the default here. ``nidim settings`` prints all of them.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 MIB = 1 << 20
 GIB = 1 << 30
 EXAMPLE = "change-me"
 """Of docker/example.env: everybody knows that one."""
 SHORTEST_PEPPER = 16
+LONGEST_DAYS = 36_500
+"""Of what is kept; the databases count microseconds in 64 bits."""
+PREFIX = "NIDIM_"
+OF_CLIENTS = frozenset({"NIDIM_URL", "NIDIM_KEY"})
+"""Variables that commands read which ask a server."""
+URLS = {
+    "database_url": (
+        re.compile(r"sqlite(\+pysqlite)?://.*|(postgres|postgresql(\+psycopg)?)://[^@?]*(@[^@?]*)?(\?.*)?"),
+        "write postgresql://user:password@host:5432/name, an @ in the password as %40, or nothing: SQLite in data_dir",
+    ),
+    "broker_url": (
+        re.compile(
+            r"rediss?://([^/?#]*@)?(\[[\da-fA-F:.]+\]|[^/?#@:]*)(:\d+)?(/[^@?]*)?(\?.*)?|redis\+socket://.+"
+        ),
+        "write redis://:password@host:6379/0, in the password / ? # as %2F %3F %23, or rediss://, or redis+socket:// "
+        "and the socket's path",
+    ),
+    "otlp_endpoint": (re.compile(r"https?://.+"), "write http://host:4318"),
+}
+"""What each must look like, and how to say so."""
+HOST_NAME = re.compile(r"[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\]")
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+|\*")
 BOOTSTRAP_KEY = re.compile(r"nk_[\x21-\x7e]{32,500}")
 
 
@@ -92,7 +117,10 @@ class Control(BaseSettings):
 
     lease_s: float = Field(default=30.0, gt=0, description="seconds until a silent worker loses its job")
     heartbeat_s: float = Field(
-        default=5.0, gt=0, description="seconds between a worker's extensions of its lease"
+        default=5.0,
+        gt=0,
+        validate_default=True,
+        description="seconds between a worker's extensions of its lease; at most half of NIDIM_LEASE_S",
     )
     reaper_every_s: float = Field(default=5.0, gt=0, description="seconds between looks for lost jobs")
     republish_after_s: float = Field(
@@ -124,14 +152,16 @@ class Control(BaseSettings):
         description="estimated bytes of memory of a training beyond which its job is answered 422; 0: any",
     )
     retain_checkpoints_days: float = Field(
-        default=7.0, ge=0, description="days that ended jobs keep checkpoints"
+        default=7.0, ge=0, le=LONGEST_DAYS, description="days that ended jobs keep checkpoints"
     )
-    retain_events_days: float = Field(default=90.0, ge=0, description="days that ended jobs keep events")
+    retain_events_days: float = Field(
+        default=90.0, ge=0, le=LONGEST_DAYS, description="days that ended jobs keep events"
+    )
     retain_jobs_days: float = Field(
-        default=0.0, ge=0, description="days that ended jobs are kept; 0: for ever"
+        default=0.0, ge=0, le=LONGEST_DAYS, description="days that ended jobs are kept; 0: for ever"
     )
     retain_audit_days: float = Field(
-        default=365.0, ge=0, description="days that the audit log is kept; 0: for ever"
+        default=365.0, ge=0, le=LONGEST_DAYS, description="days that the audit log is kept; 0: for ever"
     )
     disk_quota_bytes: int = Field(
         default=0,
@@ -232,7 +262,9 @@ class Bodies(BaseSettings):
         gt=0,
         description="least rate of a body: slower, a client's time runs out as if it were silent",
     )
-    idempotency_hours: float = Field(default=24.0, gt=0, description="hours that an Idempotency-Key is kept")
+    idempotency_hours: float = Field(
+        default=24.0, gt=0, le=24 * LONGEST_DAYS, description="hours that an Idempotency-Key is kept"
+    )
 
 
 class Serving(BaseSettings):
@@ -331,9 +363,10 @@ class Settings(Drift, Serving, Bodies, Uploads, Keys, Control, Network, Places):
     """All settings of one process."""
 
     model_config = SettingsConfigDict(
-        env_prefix="NIDIM_",
+        env_prefix=PREFIX,
         frozen=True,
         extra="forbid",
+        allow_inf_nan=False,
         hide_input_in_errors=True,  # it may be a password
     )
 
@@ -360,6 +393,67 @@ class Settings(Drift, Serving, Bodies, Uploads, Keys, Control, Network, Places):
                 f"write at least {SHORTEST_PEPPER} random bytes, such as `openssl rand -hex 32` gives"
             )
         return pepper
+
+    @field_validator(*URLS)
+    @classmethod
+    def _of_a_kind_we_know(cls, url: str, info: ValidationInfo) -> str:
+        """Else a process would start and fail, or wait for ever, at its first use."""
+        pattern, advice = URLS[info.field_name or ""]
+        if url and not pattern.fullmatch(url):
+            raise ValueError(advice)
+        return url
+
+    @field_validator("heartbeat_s")
+    @classmethod
+    def _in_time(cls, heartbeat_s: float, info: ValidationInfo) -> float:
+        """One that is late must not lose the job."""
+        if 2 * heartbeat_s > info.data.get("lease_s", math.inf):
+            raise ValueError("must be at most half of lease_s")
+        return heartbeat_s
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _names_alone(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        """As they are compared with what a request says."""
+        if not all(HOST_NAME.fullmatch(host) for host in hosts):
+            raise ValueError("write names in small letters, without a port")
+        return hosts
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _as_browsers_say_them(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        """With a slash at its end it would never be met."""
+        if not all(ORIGIN.fullmatch(origin) for origin in origins):
+            raise ValueError(
+                "write origins as browsers do: https://host or https://host:port, no slash behind"
+            )
+        return origins
+
+
+class BadSettings(ValueError):
+    """A setting cannot be used; the message says which and why, and not what it was: it may be a password."""
+
+
+def read(**given: Any) -> Settings:
+    """The settings of the environment with ``given`` over them. Raises BadSettings."""
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        wrong = "; ".join(map(_told, error.errors()))
+    except SettingsError as error:
+        name = re.search(r'field "(\w+)"', str(error))
+        wrong = f'{name[1] if name else "a list"}: write a JSON list, such as ["one", "two"]'
+    raise BadSettings(f"{wrong} (set as {PREFIX} and the name in capitals).")
+
+
+def _told(item: ErrorDetails) -> str:
+    return f"{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}"
+
+
+def unknown(names: Iterable[str]) -> list[str]:
+    """Those of the environment variables that look like a setting and are none: misspelt, or of another version."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | OF_CLIENTS
+    return sorted(name for name in names if name.upper().startswith(PREFIX) and name.upper() not in known)
 
 
 @lru_cache(maxsize=1024)  # asked twice a request

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from typing import Any
 
 import click
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
-from service.settings import Settings
+from service.settings import BadSettings, Settings, read, unknown
 
 
 def shown(value: Any) -> str:
@@ -18,7 +19,7 @@ def shown(value: Any) -> str:
         return "********"
     if value is None or value in ("", ()):
         return "(none)"
-    return re.sub(r"://([^/@]*)@", "://********@", str(value))
+    return re.sub(r"(?<=://)\S*(?=@)|(?<=password=)[^&\s]*", "********", str(value))
 
 
 def rows(settings: Settings) -> list[tuple[str, str, str]]:
@@ -28,11 +29,6 @@ def rows(settings: Settings) -> list[tuple[str, str, str]]:
         (f"NIDIM_{name.upper()}", shown(getattr(settings, name)), field.description or "")
         for name, field in fields.items()
     ]
-
-
-def shown_errors(error: ValidationError) -> str:
-    """What is wrong with which setting."""
-    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
 
 
 def as_dicts(settings: Settings) -> list[dict[str, Any]]:
@@ -62,13 +58,13 @@ def settings_command(as_json: bool) -> None:
     Secrets are hidden; docs/settings.md is the same list with the defaults.
     """
     try:
-        settings = Settings()
-    except ValidationError as error:
-        raise click.ClickException(
-            f"{shown_errors(error)} (set as NIDIM_ and the name in capitals)."
-        ) from error
+        settings = read()
+    except BadSettings as error:
+        raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(json.dumps(as_dicts(settings)))
         return
     for variable, value, meaning in rows(settings):
         click.echo(f"{variable}={value}\n    {meaning}")
+    for name in unknown(os.environ):
+        click.echo(f"{name} is no setting of this version.", err=True)

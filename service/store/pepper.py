@@ -11,6 +11,11 @@ from pydantic import SecretStr
 LENGTH = 32
 
 
+def has_pepper(data_dir: Path, configured: SecretStr | None) -> bool:
+    """Whether there is one already, so that ``load_pepper`` makes none."""
+    return bool(configured and configured.get_secret_value()) or (data_dir / "pepper").exists()
+
+
 def load_pepper(data_dir: Path, configured: SecretStr | None) -> bytes:
     """The configured pepper, else the one in the data directory, made at the first call."""
     if configured is not None and configured.get_secret_value():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -155,8 +155,9 @@ def _note(tx: Session, what: str, count: int) -> None:
 
 def sweep(store: Store, *, grace: timedelta = GRACE) -> int:
     """Delete every blob that was stored longer ago than ``grace`` and that nothing refers to; how many."""
-    store.blobs.remove_leftovers(datetime.now(UTC) - UNFINISHED)
-    before = datetime.now(UTC) - grace
+    moment = store.clock()
+    store.blobs.remove_leftovers(moment - UNFINISHED)
+    before = moment - grace
     old = (blob.digest for blob in store.blobs.list_() if blob.stored_at < before)
     return sum(discard(store, digests, grace=grace) for digests in _batches(old))
 
@@ -167,7 +168,7 @@ def discard(store: Store, digests: Iterable[str | None], *, grace: timedelta = Y
     None while a backup holds the blobs; the sweep finds them later. Each is looked at again before it goes: in the time
     that a store elsewhere takes for the others somebody may store the same content once more.
     """
-    before, gone = datetime.now(UTC) - grace, 0
+    before, gone = store.clock() - grace, 0
     for digest in _unused(store, [digest for digest in digests if digest]):
         if _unused(store, [digest]) and _is_old(store.blobs, digest, before):
             store.blobs.delete(digest)

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from service.errors import ServiceError, StoreBusy
 from service.store.blobs import SILENCE_S, Blobs, open_blobs
+from service.store.clock import now
 from service.store.engine import BUSY_TIMEOUT_S, database_url, make_engine, reader
 from service.store.group import Group, together
 from service.store.migrate import migrate, revision
-from service.store.pepper import load_pepper
+from service.store.pepper import has_pepper, load_pepper
+from service.store.tables import KeyRow
 from service.store.turns import Turns
 
 RESTORING = "restoring"
 """Stands in a data_dir while something is restored into it; no server starts there."""
+
+logger = logging.getLogger(__name__)
 
 
 class EmptyDatabase(RuntimeError):
@@ -74,6 +80,11 @@ class Store:
         with _answered(), Session(reader(self.engine)) as session:
             yield session
 
+    def clock(self) -> datetime:
+        """The database's moment; what is old is judged by it, since a process may be wrong about the time."""
+        with self.session() as tx:
+            return tx.execute(select(now())).scalar_one()
+
     def ping(self) -> None:
         """Ask the database something; raises what the database raises."""
         with self.session() as tx:
@@ -107,11 +118,10 @@ def open_store(settings: StoreSettings) -> Store:
         blobs = _blobs(settings)
         _require_not_emptied(engine, blobs)
         migrate(engine)
-        return Store(
-            engine=engine,
-            blobs=blobs,
-            pepper=load_pepper(data_dir, getattr(settings, "key_pepper", None)),
-        )
+        configured = getattr(settings, "key_pepper", None)
+        if not has_pepper(data_dir, configured):
+            _warn_of_keys(engine, data_dir)
+        return Store(engine=engine, blobs=blobs, pepper=load_pepper(data_dir, configured))
     except BaseException:
         engine.dispose()
         raise
@@ -120,6 +130,17 @@ def open_store(settings: StoreSettings) -> Store:
 def _blobs(settings: StoreSettings) -> Blobs:
     url = settings.blob_url or str(Path(settings.data_dir) / "blobs")
     return open_blobs(url, timeout_s=getattr(settings, "blob_timeout_s", SILENCE_S))
+
+
+def _warn_of_keys(engine: Engine, data_dir: Path) -> None:
+    """Nothing else would tell why every key is refused, once a new pepper lies where the old one was."""
+    with Session(reader(engine)) as tx:
+        if tx.execute(select(KeyRow.id).limit(1)).first() is not None:
+            logger.warning(
+                "there are API keys, but no NIDIM_KEY_PEPPER and no file of that kind in %s; one is made, under which "
+                "an API process knows none of them. Bring the old one back",
+                data_dir,
+            )
 
 
 def _require_not_emptied(engine: Engine, blobs: Blobs) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -255,6 +256,15 @@ def test_an_address_that_others_reach_needs_a_key(tmp_path: Path) -> None:
         launcher.check_keys(Settings(data_dir=tmp_path, host="0.0.0.0"))
     launcher.check_keys(Settings(data_dir=tmp_path, host="0.0.0.0", bootstrap_key="nk_" + "a" * 40))
     launcher.check_keys(Settings(data_dir=tmp_path, host="localhost"))
+
+
+def test_a_data_directory_that_it_makes_is_for_its_user_alone(tmp_path: Path) -> None:
+    """The database and the uploaded images lie in it, with the modes that the user's mask leaves them."""
+    command = [sys.executable, "-m", "nidim", "up", "--host", "0.0.0.0", "--data-dir", str(tmp_path / "new")]
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "no API key exists" in refused.stderr
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
 
 
 def test_a_bad_setting_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from service import launcher
 from service.settings import Settings
@@ -70,6 +71,26 @@ def test_no_secret_is_written_down_and_every_one_has_an_example(compose: dict) -
     for name in needed:
         assert re.search(rf"^{name}=", example, re.MULTILINE), name
     assert not re.search(r"PASSWORD: [^$\s]", text)
+
+
+def test_the_passwords_of_the_example_fit_into_the_urls(compose: dict) -> None:
+    """And what must not be in one is refused by name, instead of failing at the first use."""
+    example = (ROOT / "docker" / "example.env").read_text()
+    values = dict(re.findall(r"^(\w+)=(.*)$", example, re.MULTILINE))
+    environment = compose["services"]["api"]["environment"]
+
+    def settings(password: str) -> Settings:
+        filled = {
+            name.removeprefix("NIDIM_").lower(): re.sub(r"\$\{[^}]*\}", password, environment[name])
+            for name in ("NIDIM_DATABASE_URL", "NIDIM_BROKER_URL")
+        }
+        return Settings(**filled)
+
+    for password in (values["POSTGRES_PASSWORD"], values["REDIS_PASSWORD"], "0a1b" * 16):
+        assert urlsplit(settings(password).broker_url).hostname == "redis"
+    for password, named in (("a/b+c=", "broker_url"), ("a@b", "database_url")):
+        with pytest.raises(ValidationError, match=named):
+            settings(password)
 
 
 def test_only_loopback_is_published(compose: dict) -> None:

@@ -114,6 +114,7 @@ def test_nobody_is_root_and_nothing_but_its_volumes_is_writable(name: str) -> No
     security = pod(name)["securityContext"]
     assert (security["runAsNonRoot"], security["runAsUser"]) == (True, int(user[1]))
     assert pod(name)["automountServiceAccountToken"] is False
+    assert pod(name)["enableServiceLinks"] is False
     volumes = {volume["name"] for volume in pod(name)["volumes"]}
     for container in containers(name):
         assert container["securityContext"] == {
@@ -140,15 +141,17 @@ def test_the_probes_ask_for_what_exists() -> None:
     assert api["livenessProbe"]["httpGet"]["path"] == "/healthz"
     assert api["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert api["readinessProbe"]["timeoutSeconds"] > 2 * health.STORE_S
-    (port,) = of_kind("Service")["nidim-api"]["spec"]["ports"]
-    assert port["targetPort"] in ports
+    for service in of_kind("Service").values():
+        (port,) = service["spec"]["ports"]
+        assert port["targetPort"] in ports
 
 
 def test_selectors_find_their_pods() -> None:
     labels = {name: found["spec"]["template"]["metadata"]["labels"] for name, found in DEPLOYMENTS.items()}
     for name, found in DEPLOYMENTS.items():
         assert found["spec"]["selector"]["matchLabels"] == labels[name]
-    assert of_kind("Service")["nidim-api"]["spec"]["selector"] == labels["nidim-api"]
+    for service in of_kind("Service").values():
+        assert service["spec"]["selector"] == labels["nidim-api"]
     budgets = of_kind("PodDisruptionBudget")
     assert set(budgets) == set(DEPLOYMENTS)
     for name, budget in budgets.items():

@@ -115,3 +115,14 @@ def test_the_yaml_in_the_page_is_yaml() -> None:
     assert set(config) == {"scrape_configs", "rule_files"}
     for name in config["rule_files"]:
         assert (DOCS / name).is_file()
+
+
+def test_every_pod_is_scraped_by_itself() -> None:
+    """Behind the Service of the clients each scrape would reach another pod, and every rate() would be nonsense."""
+    (job,) = yaml.safe_load(session("docs/operations.md", "scrape-config"))["scrape_configs"]
+    (asked,) = job["dns_sd_configs"]
+    name, namespace, kind = asked["names"][0].split(".")[:3]
+    manifest = list(yaml.safe_load_all((ROOT / "docker" / "kubernetes.yaml").read_text()))
+    (found,) = (one for one in manifest if one["kind"] == "Service" and one["metadata"]["name"] == name)
+    assert (found["metadata"]["namespace"], kind, found["spec"]["clusterIP"]) == (namespace, "svc", "None")
+    assert [port["port"] for port in found["spec"]["ports"]] == [asked["port"]] == [8000]

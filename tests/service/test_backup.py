@@ -327,6 +327,13 @@ def test_rows_of_others_are_no_interrupted_restore(written, empty, sqlite_store,
             backup.restore(written, target)
 
 
+def test_a_file_system_of_its_own_is_an_empty_place(written, empty):
+    target = empty()
+    (target.data_dir / "lost+found").mkdir(parents=True)
+    backup.restore(written, target)
+    assert (target.data_dir / "blobs").exists()
+
+
 def test_only_an_empty_place_is_restored_into(written, empty, store_settings, store, new_job):
     used = empty()
     used.data_dir.mkdir()

@@ -188,6 +188,21 @@ def test_jobs_and_uploads_that_nobody_looks_after(store, full, ask):
     assert {code for _, code in repairs(store)} == set(found)
 
 
+def test_a_repair_leaves_living_leases_as_they_are(store, ask, new_job, take, monkeypatch):
+    """However long they are: cut short, one would run out between two heartbeats of its worker."""
+    monkeypatch.setenv("NIDIM_LEASE_S", "600")
+    monkeypatch.setenv("NIDIM_HEARTBEAT_S", "200")
+    lost, living = (take(store, new_job(store).id) for _ in "12")
+    with store.begin() as tx:
+        tx.execute(text("UPDATE jobs SET lease_until = 1 WHERE id = :id"), {"id": lost.job_id})
+        assert jobs.heartbeat(tx, living, 600).alive
+        before = jobs.get(tx, living.job_id).lease_until
+    assert ask("--repair")[1]["lease_overdue"]["repaired"]
+    with store.session() as tx:
+        assert jobs.get(tx, lost.job_id).state == "queued"
+        assert jobs.get(tx, living.job_id).lease_until == before
+
+
 def test_a_counter_behind_its_versions(store, full, ask, new_encoder):
     with store.begin() as tx:
         tx.execute(text("UPDATE encoder_names SET last_version = 0"))
@@ -230,6 +245,26 @@ def test_an_old_schema_is_not_touched_unless_asked(tmp_path):
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     assert ask("--repair") == (1, ["schema_too_new"])
     engine.dispose()
+
+
+@pytest.mark.parametrize("first_page", [0, 1, 8])
+def test_a_damaged_file_of_the_database_is_a_finding(tmp_path, first_page):
+    """From its head, from the table of the schema on, or in the middle: not only where SQLite's own check can begin."""
+    from service.settings import Settings
+    from service.store import open_store
+
+    open_store(Settings(data_dir=tmp_path)).close()
+    file = tmp_path / "nidim.db"
+    content = file.read_bytes()
+    assert len(content) > 12 * 4096
+    file.write_bytes(content[: first_page * 4096] + b"\xff" * (len(content) - first_page * 4096))
+    result = CliRunner().invoke(
+        doctor_command, ["--data-dir", str(tmp_path), "--json"], catch_exceptions=False
+    )
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)["findings"]
+    assert {one["code"] for one in found} == {"database_damaged"}
+    assert "restore a backup" in found[-1]["says"]
 
 
 def test_a_directory_without_a_store_is_left_as_it_is(tmp_path):

@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import text
 
+from service import ingestion
 from service.errors import IdempotencyInFlight
 from service.ingestion import Ingestions, Upload
 from service.replay import Once
 from service.settings import Settings
 from service.store import Store, datasets
 from service.store.audit import By
+from tests.waiting import wait_for
 
 BY = By("open")
 ONCE = Once(key="again", scope="open POST /v1/datasets", fingerprint="the same file", keep_s=60)
@@ -67,3 +70,29 @@ def test_the_key_of_an_upload_whose_process_died_is_free_when_its_dataset_is_fou
     again = living.begin(BY, sent(tmp_path), ONCE, detached=False)
     assert (again.status_code, again.headers["idempotency-replayed"]) == (201, "true")
     living.close()
+
+
+def test_an_upload_that_is_stored_slowly_is_not_taken_for_dead(
+    sqlite_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gigabytes into a far S3 take longer than the quarter of an hour after which silence means death."""
+    monkeypatch.setattr(ingestion, "TOUCH_WAITING_S", 0.05)
+    put_file, stored = sqlite_store.blobs.put_file, []
+
+    def slowly(path: Path) -> tuple[str, int]:
+        with sqlite_store.begin() as tx:
+            tx.execute(text("UPDATE datasets SET touched_at = 1"))
+        stored.append(wait_for(lambda: touched_at(sqlite_store) > 1))
+        return put_file(path)
+
+    monkeypatch.setattr(sqlite_store.blobs, "put_file", slowly)
+    living = Ingestions(sqlite_store, Settings(data_dir=tmp_path, disk_reserve_bytes=0), scratch=tmp_path)
+    made = living.begin(BY, sent(tmp_path), ONCE, detached=False).result()
+    living.close()
+    assert (made.status_code, stored) == (201, [True, True])
+
+
+def touched_at(store: Store) -> int:
+    """When the only dataset gave its last sign of life."""
+    with store.session() as tx:
+        return tx.execute(text("SELECT touched_at FROM datasets")).scalar_one()

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import anyio.to_thread
 import pytest
@@ -32,11 +33,12 @@ SECRETS = {
 @pytest.fixture
 def settings() -> Callable[..., Settings]:
     def make(**changes: Any) -> Settings:
-        return Settings(
-            database_url=f"postgresql://nidim:{SECRETS['a password']}@db/nidim",
-            key_pepper=SECRETS["a pepper"],
-            **{"log_level": "debug", "log_format": "json", **changes},
-        )
+        usual = {
+            "database_url": f"postgresql://nidim:{SECRETS['a password']}@db/nidim",
+            "log_level": "debug",
+            "log_format": "json",
+        }
+        return Settings(key_pepper=SECRETS["a pepper"], **{**usual, **changes})
 
     return make
 
@@ -144,6 +146,24 @@ def test_no_secret_is_written(written: Callable[..., io.StringIO], log_format: s
         log.info("bound")
     assert secret.split()[-1] not in stream.getvalue()
     assert stream.getvalue().count(logs.MASK) >= 6
+
+
+@pytest.mark.parametrize(
+    ("setting", "url", "password"),
+    [
+        ("database_url", "postgresql://nidim:{}@db/nidim", "hunter/22+x="),
+        ("database_url", "postgresql://nidim:{}@db/nidim", "hunter%2F22"),
+        ("broker_url", "redis://:{}@redis:6379/0", "hunter@22"),
+    ],
+)
+def test_a_password_with_marks_in_it_is_masked(
+    written: Callable[..., io.StringIO], setting: str, url: str, password: str
+) -> None:
+    url = url.format(password)
+    stream = written(**{setting: url})
+    logging.getLogger("service.x").info("%s: no such host; the password was %s", url, unquote(password))
+    assert parsed(stream)[0]["message"].endswith(f"the password was {logs.MASK}")
+    assert "22" not in parsed(stream)[0]["message"]
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import stat
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from service import logs
 from service.errors import NotFound, WeakKey
-from service.store import keys
+from service.store import keys, open_store
 from service.store.pepper import load_pepper
 
 PEPPER = b"p" * 32
@@ -137,3 +139,22 @@ def test_the_pepper_is_made_once_and_private(tmp_path):
     (tmp_path / "pepper").write_bytes(b"short")
     with pytest.raises(RuntimeError, match="damaged"):
         load_pepper(tmp_path, None)
+
+
+def test_a_pepper_that_was_lost_is_told(store_settings, store, caplog):
+    """The new one in its place would look as if all were well, and every key is refused."""
+    (store_settings.data_dir / "pepper").unlink()
+    open_store(store_settings).close()
+    assert "API keys" not in caplog.text, "there are none"
+    create(store)
+    open_store(store_settings).close()
+    assert "API keys" not in caplog.text, "it is there"
+    (store_settings.data_dir / "pepper").unlink()
+    given = SimpleNamespace(**vars(store_settings), key_pepper=SecretStr("configured pepper"))
+    open_store(given).close()
+    assert "API keys" not in caplog.text, "it is elsewhere"
+    for _ in range(2):
+        open_store(store_settings).close()
+    assert caplog.text.count("knows none of them") == 1
+    (record,) = caplog.records
+    assert logs.Lines({}).masked(record.getMessage()) == record.getMessage()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -108,6 +108,23 @@ def test_tidying_happens_once_in_a_while(store, failed_job):
     assert retention.tidy_if_due(store, SETTINGS) == Tidied(checkpoints=1, events=2)
     age(store, 100)
     assert retention.tidy_if_due(store, SETTINGS) == Tidied()
+
+
+def test_a_process_that_is_wrong_about_the_time_deletes_nothing_new(store, monkeypatch):
+    """A worker has just stored it and has not written its row yet."""
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(days=2)
+
+    monkeypatch.setattr(retention, "datetime", Ahead, raising=False)
+    digest = store.blobs.put_bytes(b"a bundle")[0]
+    half = store.blobs._root / "incoming" / "half"
+    half.write_bytes(b"")
+    assert retention.sweep(store) == retention.discard(store, [digest]) == 0
+    assert store.blobs.exists(digest)
+    assert half.exists()
 
 
 def test_a_sweep_deletes_old_blobs_that_nothing_needs(store, new_encoder, take, new_job):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -163,6 +164,26 @@ def test_redis_that_dies_under_a_training_neither_harms_it_nor_deafens_the_worke
     publish(settings.broker_url, after.id, "normal")
     assert wait_for(lambda: bench.read(after).state == "succeeded", 120)
     assert bench.read(job).attempt == 1
+
+
+@pytest.mark.embedded
+def test_it_says_nothing_beside_its_log(settings: Settings, tmp_path: Path) -> None:
+    """Celery's words on a signal included: who reads the log reads JSON."""
+    given = {"data_dir": tmp_path, "broker_url": settings.broker_url, "log_format": "json"}
+    env = {**os.environ, **{f"NIDIM_{name.upper()}": str(value) for name, value in given.items()}}
+    said = tmp_path / "said"
+    with said.open("wb") as file:
+        process = subprocess.Popen([sys.executable, "-m", "worker"], env=env, stdout=file, stderr=file)
+        try:
+            assert wait_for(lambda: b"ready." in said.read_bytes(), 120)
+            process.send_signal(signal.SIGUSR1)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+    lines = [json.loads(line) for line in said.read_text().splitlines()]
+    assert {line["part"] for line in lines} == {"worker"}
+    assert any("Warm shutdown" in line["message"] for line in lines)
 
 
 def test_a_worker_needs_a_broker(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ from service.store.blobs import Blobs, blob_path
 from service.store.store import RESTORING, Store, StoreSettings, attach
 from service.store.tables import AuditRow
 
-ALLOWED = frozenset({RESTORING, "pepper"})
-"""What may be in the data_dir: an operator may bring the pepper first."""
+ALLOWED = frozenset({RESTORING, "pepper", "lost+found"})
+"""What may be in the data_dir: an operator may bring the pepper first, and a file system of its own has a folder."""
 MAX_MANIFEST = 1 << 24
 
 

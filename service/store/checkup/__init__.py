@@ -12,8 +12,9 @@ from collections.abc import Iterator
 
 from service.store.checkup import disk, files, rows
 from service.store.checkup.findings import Case, Finding, Patient
+from service.store.checkup.rows import unreadable
 
-__all__ = ["Case", "Finding", "Patient", "examine"]
+__all__ = ["Case", "Finding", "Patient", "examine", "unreadable"]
 
 CHECKS = (
     rows.database,

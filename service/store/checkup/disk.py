@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from itertools import islice
 
 from service.store import cache, quota, retention, scratch
@@ -23,7 +22,7 @@ def remains(patient: Patient) -> Iterator[Case]:
 
 
 def _orphans(store: Store) -> Iterator[Case]:
-    before = datetime.now(UTC) - retention.GRACE
+    before = store.clock() - retention.GRACE
     sizes = {blob.digest: blob.size for blob in store.blobs.list_() if blob.stored_at < before}
     orphans: list[str] = []
     digests = iter(sizes)
@@ -41,7 +40,7 @@ def _orphans(store: Store) -> Iterator[Case]:
 
 def _leftovers(patient: Patient) -> Iterator[Case]:
     store, root = patient.store, patient.settings.data_dir
-    before = datetime.now(UTC) - retention.UNFINISHED
+    before = store.clock() - retention.UNFINISHED
     found = {
         "blobs": (
             len(store.blobs.leftovers(before)),

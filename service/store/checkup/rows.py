@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import sqlite3
 from collections.abc import Iterator
 
 from sqlalchemy import func, select, update
+from sqlalchemy.exc import DatabaseError
 
 from service.store import datasets, jobs
 from service.store.checkup.findings import Case, Patient, problem
@@ -18,6 +20,19 @@ LEASES = 2
 """A reaper that is alive needs less than one lease more to see that a lease ran out."""
 
 
+def unreadable(error: DatabaseError) -> Case | None:
+    """The finding, where SQLite cannot read its file at all; None: something else is the matter."""
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if not isinstance(code, int) or code & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return None
+    return _damaged(str(error.orig))
+
+
+def _damaged(said: str) -> Case:
+    says = f"SQLite finds the file damaged ({said[:200]}); stop the server and restore a backup."
+    return Case(problem("database_damaged", "nidim.db", says))
+
+
 def database(patient: Patient) -> Iterator[Case]:
     """Whether SQLite's file is sound; PostgreSQL sees to that itself."""
     engine = patient.store.engine
@@ -28,8 +43,7 @@ def database(patient: Patient) -> Iterator[Case]:
             said = str(connection.exec_driver_sql(f"PRAGMA {check}(1)").scalar())
             dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
         if said != "ok":
-            says = f"SQLite finds the file damaged ({said[:200]}); stop the server and restore a backup."
-            yield Case(problem("database_damaged", "nidim.db", says))
+            yield _damaged(said)
         if dangling is not None:
             says = f"Rows of {dangling[0]} refer to rows that are gone; restore a backup."
             yield Case(problem("database_dangling", "nidim.db", says))
@@ -98,6 +112,7 @@ def _reap(patient: Patient) -> None:
             tx,
             max_attempts_without_checkpoint=patient.settings.max_attempts_without_checkpoint,
             republish_after_s=patient.settings.republish_after_s,
+            lease_s=patient.settings.lease_s,
         )
 
 

@@ -150,6 +150,7 @@ def test_settings_hide_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     from click.testing import CliRunner
 
     from service.settings_command import settings_command
+    from service.settings_command import shown as shown_value
 
     monkeypatch.setenv("NIDIM_BOOTSTRAP_KEY", SECRET)
     monkeypatch.setenv("NIDIM_DATABASE_URL", "postgresql://me:hidden@db/nidim")
@@ -160,6 +161,13 @@ def test_settings_hide_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
         assert f"NIDIM_{name.upper()}=" in shown
         assert field.description
     assert json.dumps(SECRET) not in repr(Settings())
+    for url in (
+        "postgresql://me:hid/den@db/nidim",
+        "redis://:hid@den@db",
+        "postgresql://db/n?password=hidden",
+    ):
+        assert "hid" not in shown_value(url)
+        assert "db" in shown_value(url)
 
 
 def test_a_short_pepper_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPatch) -> None:
