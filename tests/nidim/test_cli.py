@@ -435,6 +435,15 @@ def test_embeddings_are_scored_by_themselves(trained: Path, tmp_path: Path) -> N
         assert "stands alone" in refused("score", trained, *(tmp_path / file for file in files))
 
 
+@pytest.mark.parametrize("value", ["", "1"])
+def test_warnings_have_no_colour_where_none_is_wanted(value: str, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"broken")
+    words = ["embed", trained, tmp_path / "bad.png", "--skip-bad", "--json"]
+    result = CliRunner(env={"NO_COLOR": value}).invoke(main, list(map(str, words)), color=True)
+    assert ("\x1b[" in result.stderr) == (value == "")
+    assert "bad.png" in result.stderr
+
+
 @pytest.mark.parametrize("content", ["npz", "damaged zip", "empty", "text"])
 def test_what_is_called_npy_and_is_none_is_refused(content: str, trained: Path, tmp_path: Path) -> None:
     file = tmp_path / "rows.npy"
