@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from nidim.bundle import Preprocessing
 from nidim.capacity import Resolved
 from nidim.encoders import ConvNet, build_network
 from nidim.evaluate import Report, sentence
 from nidim.normalize import EPS
 from nidim.spec import FullSpec
 from nidim.spec.generator import FullGeneratorSpec, ResolvedGenerator
+from nidim.stored import Preprocessing
 
 _TEMPLATE = """\
 ---

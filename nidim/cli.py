@@ -110,7 +110,8 @@ def _lacking(exc: ModuleNotFoundError) -> click.ClickException:
     cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
 )
 @click.version_option(__version__, prog_name="nidim")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Image encoders whose embeddings follow a distribution that you choose.
 
     \b
@@ -123,6 +124,8 @@ def main() -> None:
       nidim jobs submit spec.toml --encoder digits --watch
       nidim embed digits *.png -o z.npy --server http://127.0.0.1:8000
     """
+    if os.environ.get("NO_COLOR"):  # rich heeds it by itself, click does not
+        context.color = False
 
 
 @main.command()

@@ -237,6 +237,22 @@ def read_images(
     return rows
 
 
+def read_array(path: Path) -> NDArray[Any]:
+    """The array of an .npy file. Raises click.ClickException for any other file."""
+    import zipfile
+
+    import numpy as np
+
+    with path.open("rb") as file:
+        try:
+            found = np.load(file, allow_pickle=False)
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as exc:
+            raise click.ClickException(f"{path} is no .npy file: {exc}") from exc
+        if not isinstance(found, np.ndarray):
+            raise click.ClickException(f"{path} is no .npy file but an .npz; save one of its arrays alone.")
+    return found
+
+
 def save_array(output: Path, values: NDArray[Any], *, tell: bool = True) -> None:
     """Write an array as .npy, exactly where asked."""
     import numpy as np

@@ -29,6 +29,7 @@ from nidim.spec import FullSpec, TrainSpec
 from nidim.spec.generator import FullGeneratorSpec, ResolvedGenerator
 from nidim.spec.views import Augmentation
 from nidim.staged import fit_in_stages
+from nidim.stored import Manifest
 from nidim.train import Fitted, Progress
 from nidim.warp import build_warp
 from nidim.world import ALONE, World
@@ -68,7 +69,7 @@ class Outcome:
     another process leads."""
 
     fitted: Fitted
-    manifest: bundle.Manifest | None
+    manifest: Manifest | None
     report: Report | None
     prior: Prior | None = None
 

@@ -21,11 +21,17 @@ from nidim.client.encoders import Encoder
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.utils.data import Dataset
+
+    Rows = Dataset[Tensor]
+else:
+    Rows = object
+"""For type checkers a dataset of torch, which a DataLoader wants to see; it needs nothing of that class."""
 
 PAGE_VALUES = 1 << 18
 
 
-class PriorDataset:
+class PriorDataset(Rows):
     """Row i of the one infinite stream of ``seed``, float32 (d,), fetched in pages of which some are kept.
 
     ``encoder``: of a blocking client. ``rows``: how many rows there are said to be; None: no end, for :meth:`batches`.

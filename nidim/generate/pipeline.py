@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nidim.bundle import Bundle, Manifest
+from nidim.bundle import Bundle
 from nidim.checkpoint import Checkpoint
 from nidim.data import Dataset
 from nidim.embedding import embed
@@ -26,6 +26,7 @@ from nidim.spec.generator import (
     SourceFacts,
     resolve_generator,
 )
+from nidim.stored import Manifest
 
 
 @dataclasses.dataclass(frozen=True)

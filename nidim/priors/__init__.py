@@ -25,8 +25,7 @@ from nidim.priors.gaussian import GaussianPrior
 from nidim.priors.marginal import MarginalPrior
 from nidim.priors.sphere import SpherePrior
 from nidim.priors.uniform import Construction, UniformPrior
-from nidim.spec import FullSpec, laws
-from nidim.spec.targets import StoredPoints
+from nidim.spec import FullSpec, laws, targets
 
 __all__ = [
     "Construction",
@@ -97,8 +96,8 @@ def make_prior(spec: FullSpec) -> Prior:
 
 
 @functools.lru_cache(maxsize=4)
-def _fitted(law: laws.FlowPrior) -> FlowPrior:
-    if isinstance(law.points, StoredPoints):
+def _fitted(law: targets.FlowPrior) -> FlowPrior:
+    if isinstance(law.points, targets.StoredPoints):
         raise ValueError("the flow of a stored encoder lies beside it: read it from there")
     return fit_prior(law.points)
 

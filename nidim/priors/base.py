@@ -51,7 +51,7 @@ class Prior(abc.ABC):
 
     @abc.abstractmethod
     def log_prob(self, x: ArrayLike) -> Floats:
-        """log p(x) in nats, shape (n,), for x (n, d); −∞ outside the support."""
+        """log p(x) in nats, shape (n,), for x (n, d); −∞ outside the support, NaN for a row that holds a NaN."""
 
     @abc.abstractmethod
     def normal_scores(self, x: ArrayLike) -> Floats:
@@ -161,7 +161,7 @@ class IndependentPrior(Prior):
         return np.repeat(self.icdf(levels)[:, None], self.dim, axis=1)
 
     def temperature_refused(self, temperature: float) -> str:
-        """Why draws cannot have it: the farthest would be larger than float32 holds. Empty: they can."""
+        """Why draws cannot have it: the farthest would not be finite in float32. Empty: they can."""
         refused = super().temperature_refused(temperature)
         if refused or temperature <= 1.0 or self._holds(temperature):
             return refused
@@ -171,7 +171,10 @@ class IndependentPrior(Prior):
             low, high = (middle, high) if self._holds(math.exp(middle)) else (low, middle)
         step = 10.0 ** (math.floor(low / math.log(10)) - 2)
         most = math.floor(math.exp(low) / step) * step  # three digits, rounded down
-        return f"the farthest draws of {self.name} would be larger than float32 holds: it must be at most {most:g}"
+        return (
+            f"the farthest draws of {self.name} would be larger than float32 holds, or less likely than a double does: "
+            f"it must be at most {most:g}"
+        )
 
     def _holds(self, temperature: float) -> bool:
         """Whether all draws at ``temperature`` are finite in float32."""

@@ -26,6 +26,8 @@ _NEAR = 1e-10
 _LOG_2PI, _LOG_2 = np.log(2 * np.pi), np.log(2)
 _FAR = 30.0
 """A score whose tail probability, 5e-198, still has all its digits in a double; at 38.6 none is left."""
+_LOST, _SMALL = 19.0, 12.0
+"""Scores beyond which, and shapes up to which, SciPy may find no quantile of a beta law."""
 
 
 class Law(Protocol):
@@ -92,16 +94,20 @@ class FromSciPy:
     def __init__(self, law: laws.SciPyLaw) -> None:
         from scipy import stats
 
-        shape = law.model_dump(exclude={"kind", "loc", "scale"})
+        self._shape: dict[str, float] = law.model_dump(exclude={"kind", "loc", "scale"})
         family = getattr(stats, SCIPY_NAMES.get(law.kind, law.kind))
-        self._law = family(**shape, loc=law.loc, scale=law.scale)
+        self._law = family(**self._shape, loc=law.loc, scale=law.scale)
         self._loc, self._scale = law.loc, law.scale
         self.logpdf, self.logcdf, self.logsf = self._law.logpdf, self._law.logcdf, self._law.logsf
 
     def at_score(self, s: Floats, /) -> Floats:
         """By the quantile of the nearer tail."""
-        tail = special.ndtr(-np.abs(s))
-        near = np.where(s < 0, self._law.ppf(tail), self._law.isf(tail))
+        tail, below = special.ndtr(-np.abs(s)), s < 0
+        near = np.where(
+            below,
+            self._law.ppf(np.where(below, tail, 0.5)),  # of a tail that is not asked for SciPy may find none
+            self._law.isf(np.where(below, 0.5, tail)),
+        )
         far = self._far(s)
         return near if far is None else np.where(np.abs(s) > _FAR, self._loc + self._scale * far, near)
 
@@ -150,7 +156,24 @@ class Laplace(FromSciPy):
         return (np.asarray(x, dtype=np.float64) - self._loc) / self._scale
 
 
-OURS = {"exponential": Exponential, "logistic": Logistic, "laplace": Laplace}
+class Beta(FromSciPy):
+    """F(x) = x^a / (a B(a, b)) · (1 − a (b − 1)/(a + 1) x + …), and the same from the other end with a and b exchanged.
+
+    Far out, for small shapes, SciPy's search for a quantile ends nowhere: there the two terms are as good as exact.
+    """
+
+    def at_score(self, s: Floats, /) -> Floats:
+        a, b = self._shape["a"], self._shape["b"]
+        own, other = np.where(s < 0, a, b), np.where(s < 0, b, a)
+        lost = (np.abs(s) > _LOST) & (own <= _SMALL)
+        log_tail = special.log_ndtr(-np.abs(np.where(lost, s, 0.0)))
+        first = np.exp((log_tail + np.log(own) + special.betaln(own, other)) / own)
+        z = first * (1 + (other - 1) / (own + 1) * first)
+        x = self._loc + self._scale * np.where(s < 0, z, 1 - z)
+        return np.where(lost, x, super().at_score(np.where(lost, 0.0, s)))
+
+
+OURS = {"exponential": Exponential, "logistic": Logistic, "laplace": Laplace, "beta": Beta}
 """Kinds whose tails reach farther than SciPy's quantiles."""
 
 

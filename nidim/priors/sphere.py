@@ -53,7 +53,7 @@ class SpherePrior(Prior):
 
     def log_prob(self, x: ArrayLike) -> Floats:
         log_area = math.log(2) + self.dim / 2 * math.log(math.pi) - math.lgamma(self.dim / 2)
-        return np.where(self.contains(x), -log_area, -np.inf)
+        return self._scored(x, on=-log_area, off=-np.inf)
 
     def contains(self, x: ArrayLike) -> NDArray[np.bool_]:
         """Whether each row of x (n, d) is of length 1, within 1e-5."""
@@ -79,11 +79,15 @@ class SpherePrior(Prior):
 
     def p_value(self, x: ArrayLike) -> Floats:
         """P(p(X) ≤ p(x)), shape (n,): 1 on the sphere, where all points are equally likely, and 0 off it."""
-        return self.contains(x).astype(np.float64)
+        return self._scored(x, on=1.0, off=0.0)
 
     def outlyingness(self, x: ArrayLike) -> Floats:
         """0 on the sphere, where all points are equally likely, and ∞ off it."""
-        return np.where(self.contains(x), 0.0, np.inf)
+        return self._scored(x, on=0.0, off=np.inf)
+
+    def _scored(self, x: ArrayLike, *, on: float, off: float) -> Floats:
+        """``on`` for each row on the sphere, ``off`` for one off it, NaN for one that is no point, shape (n,)."""
+        return np.where(np.isnan(self.rows(x)).any(axis=1), np.nan, np.where(self.contains(x), on, off))
 
     def _between(self, start: Floats, end: Floats, t: Floats) -> Floats:
         """The shorter great circle, evenly; of opposite points one of the great circles."""

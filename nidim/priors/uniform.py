@@ -43,7 +43,8 @@ class UniformPrior(IndependentPrior):
     def log_prob(self, x: ArrayLike) -> Floats:
         values = self.rows(x)
         inside = ((values >= self.low) & (values <= self.high)).all(axis=1)
-        return np.where(inside, -self.dim * math.log(self.high - self.low), -np.inf)
+        scored = np.where(inside, -self.dim * math.log(self.high - self.low), -np.inf)
+        return np.where(np.isnan(values).any(axis=1), np.nan, scored)
 
     def cdf(self, x: ArrayLike) -> Floats:
         return np.clip((np.asarray(x, dtype=np.float64) - self.low) / (self.high - self.low), 0.0, 1.0)

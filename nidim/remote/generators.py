@@ -10,8 +10,7 @@ import click
 import numpy as np
 
 from nidim.client import Client, Generator
-from nidim.errors import NidimError
-from nidim.given import NewFile
+from nidim.given import NewFile, read_array
 from nidim.remote import show
 from nidim.remote.options import asks_server, confirmed
 
@@ -164,13 +163,12 @@ def require_suffix(output: Path) -> None:
 
 
 def rows_of(path: Path, dim: int) -> Any:
-    """The rows (n, ``dim``) of an .npy file. Raises NidimError."""
-    try:
-        rows = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as exc:
-        raise NidimError(f"{path} is no .npy file: {exc}") from exc
-    if rows.ndim != 2 or rows.shape[1] != dim or not np.isfinite(rows).all():
-        raise NidimError(f"{path} must hold finite numbers (n, {dim}); its shape is {rows.shape}.")
+    """The rows (n, ``dim``) of an .npy file. Raises click.ClickException."""
+    rows = read_array(path)
+    if rows.ndim != 2 or rows.shape[1] != dim or rows.dtype.kind not in "fiu" or not np.isfinite(rows).all():
+        raise click.ClickException(
+            f"{path} must hold finite numbers (n, {dim}); it holds {rows.dtype} {rows.shape}."
+        )
     return rows
 
 

@@ -9,7 +9,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from nidim.given import NewFile, save_array
+from nidim.given import NewFile, read_array, save_array
 from nidim.remote import show
 
 UNRANKED = (
@@ -36,10 +36,7 @@ def embeddings_of(files: tuple[Path, ...]) -> NDArray[np.float32] | None:
         )
     if files[0].suffix != ".npy":
         return None
-    try:
-        rows = np.load(files[0], allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise click.ClickException(f"{files[0]} cannot be read: {error}") from error
+    rows = read_array(files[0])
     if rows.ndim != 2 or rows.dtype.kind != "f":
         raise click.ClickException(f"{files[0]} must hold floats (n, d); it holds {rows.dtype} {rows.shape}.")
     with np.errstate(over="ignore"):

@@ -26,6 +26,7 @@ from nidim.spec import FullSpec
 from nidim.spec.base import Part
 from nidim.spec.defaults import default_sigma
 from nidim.spec.generator import FullGeneratorSpec, GeneratorSpec, SourceFacts, resolve_generator
+from nidim.stored import Config, Preprocessing
 from nidim.train import Fitted
 from nidim.warp import build_warp
 
@@ -198,15 +199,13 @@ def _without_generator(row: Row) -> Row:
 
 def _as_bundle(spec: FullSpec, fitted: Fitted, prior: Prior) -> bundle.Bundle:
     """The encoder as if it had been stored and loaded."""
-    config = bundle.Config(
+    config = Config(
         format_version=1,
         spec=spec.stored(),
         resolved=fitted.resolved,
         prior=prior.describe(),
         noisy_prior=noisy_prior(prior, fitted.resolved).describe(),
-        preprocessing=bundle.Preprocessing(
-            image_size=fitted.resolved.image_size, channels=fitted.resolved.channels
-        ),
+        preprocessing=Preprocessing(image_size=fitted.resolved.image_size, channels=fitted.resolved.channels),
         provenance={},
     )
     return bundle.Bundle(

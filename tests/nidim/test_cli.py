@@ -24,6 +24,7 @@ from nidim.checkpoint import load_checkpoint
 from nidim.cli import main
 from nidim.data import load_builtin
 from nidim.evaluate import Report, sentence
+from nidim.remote.generators import rows_of
 from nidim.spec_file import read_spec
 from tests.nidim.samples import arc
 
@@ -432,6 +433,36 @@ def test_embeddings_are_scored_by_themselves(trained: Path, tmp_path: Path) -> N
     (tmp_path / "0.png").write_bytes(b"")
     for files in (["rows.npy", "0.png"], ["0.png", "rows.npy"]):
         assert "stands alone" in refused("score", trained, *(tmp_path / file for file in files))
+
+
+@pytest.mark.parametrize("value", ["", "1"])
+def test_warnings_have_no_colour_where_none_is_wanted(value: str, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"broken")
+    words = ["embed", trained, tmp_path / "bad.png", "--skip-bad", "--json"]
+    result = CliRunner(env={"NO_COLOR": value}).invoke(main, list(map(str, words)), color=True)
+    assert ("\x1b[" in result.stderr) == (value == "")
+    assert "bad.png" in result.stderr
+
+
+@pytest.mark.parametrize("content", ["npz", "damaged zip", "empty", "text"])
+def test_what_is_called_npy_and_is_none_is_refused(content: str, trained: Path, tmp_path: Path) -> None:
+    file = tmp_path / "rows.npy"
+    if content == "npz":
+        with file.open("wb") as stream:
+            np.savez(stream, rows=np.zeros((2, 2), np.float32))
+    else:
+        file.write_bytes({"damaged zip": b"PK\x03\x04 and no more", "empty": b"", "text": b"1 2"}[content])
+    assert "is no .npy file" in refused("score", trained, file)
+    with pytest.raises(click.ClickException, match=r"is no \.npy file"):
+        rows_of(file, 2)
+
+
+def test_rows_of_a_generator_are_numbers(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.array([["a", "b"]]))
+    with pytest.raises(
+        click.ClickException, match=r"must hold finite numbers \(n, 2\); it holds <U1 \(1, 2\)"
+    ):
+        rows_of(tmp_path / "rows.npy", 2)
 
 
 def test_drawing_and_scoring_rows_need_no_torch(trained: Path, tmp_path: Path) -> None:

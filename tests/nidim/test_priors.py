@@ -298,6 +298,26 @@ def test_tails_reach_beyond_what_a_double_holds_of_their_probability(name: str) 
         np.testing.assert_allclose(prior.log_prob(2 - x), log_density(z), rtol=1e-12)
 
 
+@pytest.mark.parametrize(("a", "b"), [(2, 5), (5, 2), (1.5, 8), (10, 1.1), (30, 5)])
+def test_the_tails_of_a_beta_law_go_on_to_its_edges(a: float, b: float) -> None:
+    prior = MarginalPrior(1, laws.BetaPrior(a=a, b=b, loc=1, scale=2))
+    s = np.arange(-37, 37.1, 0.25)
+    x = prior.from_normal_scores(s)
+    assert (np.diff(x) >= 0).all()
+    assert ((x >= 1) & (x <= 3)).all()
+    near = MarginalPrior(1, laws.BetaPrior(a=a, b=b))  # at 0 a double keeps the digits that one near 1 loses
+    below = s[(s < -8) & (s > -36)]
+    np.testing.assert_allclose(near.normal_scores(near.from_normal_scores(below)), below, rtol=1e-9)
+
+
+@pytest.mark.parametrize("shapes", [(2, 5), (5, 2)])
+def test_a_beta_law_has_finite_draws_at_every_temperature(shapes: tuple[float, float]) -> None:
+    prior = MarginalPrior(2, laws.BetaPrior(a=shapes[0], b=shapes[1]))
+    for temperature in (3.0, 4.0, 5.0, 100.0):
+        draws = prior.sample(1000, seed=0, temperature=temperature)
+        assert ((draws >= 0) & (draws <= 1)).all()
+
+
 @pytest.mark.parametrize("name", ["laplace", "exponential", "logistic", "student_t"])
 def test_draws_of_any_temperature_that_is_taken_are_finite(name: str) -> None:
     law = laws.StudentTPrior(df=5) if name == "student_t" else FAR[name][0]
@@ -375,6 +395,16 @@ def test_outside_the_support() -> None:
     assert prior.log_prob(x).tolist() == [0.0, -np.inf, 0.0]
     assert prior.p_value(x)[1] == 0
     assert np.isfinite(prior.normal_scores(x)[2]).all()
+
+
+@each_prior
+def test_what_is_no_number_has_no_score_and_spoils_no_other(prior: Prior) -> None:
+    x = prior.sample(3, seed=0)
+    spoilt = x.copy()
+    spoilt[1, 0] = np.nan
+    for scored in (prior.log_prob, prior.p_value, prior.outlyingness):
+        assert np.isnan(scored(spoilt)).tolist() == [False, True, False]
+        np.testing.assert_array_equal(scored(spoilt)[[0, 2]], scored(x)[[0, 2]])
 
 
 def test_golden_draws() -> None:
