@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 import redis
 
+from service.broker import client
 from service.gauges import Moment
 from service.inference.admission import QueueFull
 from service.refusals import ServingUnavailable
@@ -79,13 +80,12 @@ class BlobWatch:
 
 
 def ping(url: str) -> bool:
-    """Whether a Redis at ``url``, as Celery spells it, answers within half a second."""
+    """Whether the Redis of ``url`` answers within half a second; with Sentinels, the one that they call master."""
     if not url:
         return False
-    address = url.replace("redis+socket://", "unix://", 1)
     try:
-        with redis.Redis.from_url(address, socket_timeout=PING_S, socket_connect_timeout=PING_S) as client:
-            return bool(client.ping())
+        with client(url, timeout_s=PING_S) as asked:
+            return bool(asked.ping())
     except (redis.RedisError, OSError, ValueError):
         return False
 

@@ -41,7 +41,11 @@ SECRETS = (
         rf"\1{MASK}",
     ),
 )
-PASSWORDS = (re.compile(r"://[^/\s@:]*:([^\s@]+)@"), re.compile(r"://[^/\s@:]*:([^\s/]+)@"))
+PASSWORDS = (
+    re.compile(r"://[^/\s@:]*:([^\s@]+)@"),
+    re.compile(r"://[^/\s@:]*:([^\s/]+)@"),
+    re.compile(r"password=([^&\s]+)"),
+)
 """In the URL of a setting: SQLAlchemy's may hold a slash, Redis' an @."""
 CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 

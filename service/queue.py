@@ -16,6 +16,8 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from service.broker import address
+
 TASK = "worker.train"
 QUEUE = "nidim"
 PRIORITIES = {"high": 0, "normal": 3, "low": 6}
@@ -79,7 +81,8 @@ def publisher(broker_url: str) -> Iterator[Publish]:
 @lru_cache(maxsize=4)
 def _app(broker_url: str) -> Celery:
     """An application that knows no task, only how to reach the broker."""
-    app = Celery("nidim", broker=broker_url, set_as_current=False)
+    broker = address(broker_url)
+    app = Celery("nidim", broker=broker.url, set_as_current=False)
     app.conf.update(
         task_ignore_result=True,
         task_serializer="json",
@@ -88,6 +91,7 @@ def _app(broker_url: str) -> Celery:
         broker_connection_timeout=TIMEOUT_S,
         broker_transport_options={
             **transport_options(),
+            **broker.options,
             "socket_connect_timeout": TIMEOUT_S,
             "socket_timeout": TIMEOUT_S,
             "retry_on_timeout": False,

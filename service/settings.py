@@ -18,6 +18,8 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from service.broker import FORM
+
 MIB = 1 << 20
 GIB = 1 << 30
 EXAMPLE = "change-me"
@@ -34,11 +36,9 @@ URLS = {
         "write postgresql://user:password@host:5432/name, an @ in the password as %40, or nothing: SQLite in data_dir",
     ),
     "broker_url": (
-        re.compile(
-            r"rediss?://([^/?#]*@)?(\[[\da-fA-F:.]+\]|[^/?#@:]*)(:\d+)?(/[^@?]*)?(\?.*)?|redis\+socket://.+"
-        ),
+        FORM,
         "write redis://:password@host:6379/0, in the password / ? # as %2F %3F %23, or rediss://, or redis+socket:// "
-        "and the socket's path",
+        "and the socket's path, or sentinel://:password@host:26379;sentinel://other:26379?master=NAME",
     ),
     "otlp_endpoint": (re.compile(r"https?://.+"), "write http://host:4318"),
 }
@@ -62,7 +62,9 @@ class Places(BaseSettings):
         description="seconds of silence of an S3 until a request to it has failed; it is tried twice",
     )
     broker_url: str = Field(
-        default="", description="Redis URL of the queue; empty: the embedded one of `nidim up`"
+        default="",
+        description="Redis URL of the queue, or those of Sentinels and ?master=NAME; empty: the embedded one of "
+        "`nidim up`",
     )
     datasets_dir: Path | None = Field(
         default=None,

@@ -17,6 +17,7 @@ from typing import Any
 from celery import Celery
 from kombu import Queue
 
+from service.broker import address
 from service.queue import QUEUE, transport_options
 from service.settings import Settings
 from worker.hearing import Hearing
@@ -30,8 +31,9 @@ def make_app(settings: Settings) -> Celery:
     """The application, without tasks. Raises ValueError without a broker."""
     if not settings.broker_url:
         raise ValueError("a worker needs a broker: set NIDIM_BROKER_URL, or use `nidim up`")
-    app = Celery("nidim.worker", broker=settings.broker_url, set_as_current=False)
-    app.conf.update(_consuming(), **_broker(), **_quiet())
+    broker = address(settings.broker_url)
+    app = Celery("nidim.worker", broker=broker.url, set_as_current=False)
+    app.conf.update(_consuming(), **_broker(broker.options), **_quiet())
     app.steps["consumer"].add(Hearing)
     return app
 
@@ -50,13 +52,14 @@ def _consuming() -> dict[str, Any]:
     }
 
 
-def _broker() -> dict[str, Any]:
+def _broker(options: dict[str, Any]) -> dict[str, Any]:
     return {
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # a broker may be away for long; the worker waits
         "broker_connection_timeout": 5.0,
         "broker_transport_options": {
             **transport_options(),
+            **options,
             "visibility_timeout": VISIBILITY_S,
             "socket_connect_timeout": 5.0,
             "socket_timeout": 10.0,

@@ -154,6 +154,11 @@ def test_no_secret_is_written(written: Callable[..., io.StringIO], log_format: s
         ("database_url", "postgresql://nidim:{}@db/nidim", "hunter/22+x="),
         ("database_url", "postgresql://nidim:{}@db/nidim", "hunter%2F22"),
         ("broker_url", "redis://:{}@redis:6379/0", "hunter@22"),
+        (
+            "broker_url",
+            "sentinel://:other@one;sentinel://two?master=bell&sentinel_password={}",
+            "hunter%4022",
+        ),
     ],
 )
 def test_a_password_with_marks_in_it_is_masked(
