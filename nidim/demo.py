@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
-from nidim.progress import TrainingDisplay, report_table
+from nidim.progress import TrainingDisplay, report_table, wide_console
 from nidim.remote import show
 
 READY = "nidim is ready: "
@@ -59,7 +59,7 @@ class DemoFailed(click.ClickException):
 @show.json_option
 def demo(out: Path, datasets_dir: Path | None, epochs: int | None, as_json: bool) -> None:
     """Train an encoder through the real service, check its law, write a report; a few minutes on two cores."""
-    console = Console(width=140, stderr=as_json)
+    console = wide_console(stderr=as_json)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)  # as an exception, so that the stack is stopped
     out.mkdir(parents=True, exist_ok=True)

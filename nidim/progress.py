@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
@@ -11,6 +12,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     from nidim.loop import Moment
 
+WIDE = 140
+"""Columns that the table of figures fits into."""
 COLUMNS = (
     ("mi_nats", "Î", ".2f"),
     ("capacity_nats", "C", ".2f"),
@@ -97,22 +100,39 @@ class TrainingDisplay:
         self.bar.update(self.after, description=name, total=total, completed=fraction or 0.0)
 
 
-def report_table(rows: list[tuple[str, dict[str, Any]]], console: Console | None = None) -> None:
-    """One line of key figures an encoder; a dash where a figure does not apply.
+def wide_console(*, stderr: bool = False) -> Console:
+    """The terminal as wide as it is; what goes into a file or a pipe is as wide as the table of figures."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(width=WIDE, stderr=stderr)
 
-    ``law of``: the embeddings, clean or noisy, that HZ p, its true draws and SW2 / floor speak of.
+
+def report_table(rows: list[tuple[str, dict[str, Any]]], console: Console | None = None) -> None:
+    """One line of key figures an encoder, or a column where the terminal is too narrow for that.
+
+    A dash stands where a figure does not apply. ``law of``: the embeddings, clean or noisy, that HZ p, its true draws
+    and SW2 / floor speak of.
     """
+    console = console or wide_console()
+    heads = ["", "d", "σ or ε", "law of", *(heading for _, heading, _form in COLUMNS)]
+    body = [
+        [name, str(values.get("dim", "–")), _strength(values), _judged(values)]
+        + [_shown(values.get(key), form) for key, _, form in COLUMNS]
+        for name, values in rows
+    ]
+    table = _table(heads, body, right=[False, True, True, False, *(True for _ in COLUMNS)])
+    if console.measure(table, options=console.options.update(width=WIDE)).maximum > console.width:
+        upright = list(zip(heads, *body, strict=True))
+        table = _table(upright[0], upright[1:], right=[False, *(True for _ in body)])
+    console.print(table)
+
+
+def _table(heads: Sequence[str], body: Sequence[Sequence[str]], *, right: Sequence[bool]) -> Table:
     table = Table(title=None, header_style="bold")
-    table.add_column("")
-    table.add_column("d", justify="right")
-    table.add_column("σ or ε", justify="right")
-    table.add_column("law of")
-    for _, heading, _form in COLUMNS:
-        table.add_column(heading, justify="right")
-    for name, values in rows:
-        cells = [_shown(values.get(key), form) for key, _, form in COLUMNS]
-        table.add_row(name, str(values.get("dim", "–")), _strength(values), _judged(values), *cells)
-    (console or Console(width=140)).print(table)
+    for heading, figures in zip(heads, right, strict=True):
+        table.add_column(heading, justify="right" if figures else "left")
+    for cells in body:
+        table.add_row(*cells)
+    return table
 
 
 def _strength(values: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from nidim.priors.base import Floats, Prior
+from nidim.spec.targets import LEAST_POINTS
 from nidim.streams import uniform53
 
 if TYPE_CHECKING:
@@ -154,13 +155,22 @@ class FlowPrior(Prior):
 
 
 def fit_prior(points: ArrayLike) -> FlowPrior:
-    """The law of a sample (n, d); seconds for some thousand points, the same bytes for the same sample."""
+    """The law of a sample (n, d); seconds for some thousand points, the same bytes for the same sample.
+
+    Raises ValueError for another shape, d below 2, fewer than ``LEAST_POINTS``, and numbers that are not finite.
+    """
     import torch
     from safetensors.torch import save
 
     from nidim.flow import fit
 
     sample = np.ascontiguousarray(points, dtype=np.float64)
+    if sample.ndim != 2 or sample.shape[1] < 2 or len(sample) < LEAST_POINTS:
+        raise ValueError(
+            f"a flow needs points (n, d), d ≥ 2 and n ≥ {LEAST_POINTS}, got shape {sample.shape}"
+        )
+    if not np.isfinite(sample).all():
+        raise ValueError("a flow needs points of finite numbers")
     parts = parts_of(len(sample))
     flow, steps = fit(sample[parts.fitted], sample[parts.chosen_on])
     tensors = {POINTS: torch.from_numpy(sample), **flow.state_dict()}

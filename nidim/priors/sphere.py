@@ -63,7 +63,9 @@ class SpherePrior(Prior):
         values = np.asarray(x, dtype=np.float64)
         radius = np.sqrt(2 * special.gammaincinv(self.dim / 2, uniform_of(values)))
         directions = values / np.maximum(_lengths(values), _TINY)
-        return np.where(self.contains(values)[:, None], directions * radius[:, None], np.inf)
+        return self._scored(values, on=1.0, off=np.inf)[:, None] * np.where(
+            self.contains(values)[:, None], directions * radius[:, None], 1.0
+        )
 
     def from_normal_scores(self, s: ArrayLike) -> Floats:
         values = np.asarray(s, dtype=np.float64)
@@ -91,6 +93,8 @@ class SpherePrior(Prior):
 
     def _between(self, start: Floats, end: Floats, t: Floats) -> Floats:
         """The shorter great circle, evenly; of opposite points one of the great circles."""
+        if not (_lengths(np.concatenate([start, end])) > 0).all():
+            raise ValueError("the origin has no direction to go from or to; give points of the sphere")
         a, b = (v[0] / _lengths(v)[0] for v in (start, end))
         angle = 2 * math.atan2(float(np.linalg.norm(a - b)), float(np.linalg.norm(a + b)))
         tangent = b - (a @ b) * a

@@ -108,6 +108,21 @@ def test_the_same_sample_gives_the_same_bytes_on_any_number_of_threads(few_flow_
     assert fit_prior(arc(100, seed=1)).data != here
 
 
+@pytest.mark.parametrize(
+    "points",
+    [
+        np.zeros(200),
+        np.zeros((200, 1)),
+        np.zeros((3, 2)),
+        np.full((200, 2), np.nan),
+        np.full((200, 2), np.inf),
+    ],
+)
+def test_what_is_no_sample_is_refused(points: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="a flow needs points"):
+        fit_prior(points)
+
+
 @pytest.mark.usefixtures("few_flow_steps")
 def test_a_fit_leaves_torchs_random_numbers_and_threads_as_they_were() -> None:
     torch.manual_seed(5)

@@ -161,6 +161,14 @@ def test_the_table_shows_the_certificate_and_every_figure(console: Console) -> N
     }
 
 
+def test_on_a_narrow_terminal_the_figures_of_an_encoder_stand_below_each_other() -> None:
+    narrow = Console(record=True, file=io.StringIO(), width=60)
+    found = table(narrow, [("with noise", REPORT), ("none", {**REPORT, "mlp": None})])
+    assert found["KL bound"] == {"with noise": "0.741", "none": "0.741"}
+    assert found["MLP"] == {"with noise": "0.387", "none": "–"}
+    assert len(found) == 3 + len(COLUMNS)
+
+
 @pytest.mark.parametrize(("key", "heading"), [(key, heading) for key, heading, _ in COLUMNS])
 def test_a_figure_that_does_not_apply_is_a_dash_and_no_other(
     console: Console, key: str, heading: str
