@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import tempfile
 import time
-from collections.abc import AsyncGenerator
+import zipfile
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,16 +56,16 @@ class DatasetsLogic:
     ) -> DatasetInfo:
         """Upload an archive of images, an .npz, .npy or .parquet file, and wait until the server has read it.
 
-        The file is read from disk as it is sent; ``moved(done, total)`` hears of its bytes, ``progress`` shows a bar.
-        With ``wait=False`` the dataset comes back in the state ingesting. Raises IngestionFailed, WaitTimeout (the
-        ingestion goes on), Conflict where the name is taken; IsADirectoryError: zip it first.
+        Of a directory a .zip is made first, where temporary files go, without what is hidden; the folders in it are
+        classes. The file is read from disk as it is sent; ``moved(done, total)`` hears of its bytes, ``progress`` shows
+        a bar. With ``wait=False`` the dataset comes back in the state ingesting. Raises IngestionFailed, WaitTimeout
+        (the ingestion goes on), Conflict where the name is taken, ValueError for a directory without files.
         """
-        path = Path(file)
-        if path.is_dir():
-            raise IsADirectoryError(
-                f"{path} is a directory: upload a .zip or .tar of it, folders in it as classes."
-            )
-        with transferring(path.name, show=progress, moved=moved) as told, _Told(path, told) as source:
+        with (
+            _file(Path(file)) as path,
+            transferring(path.name, show=progress, moved=moved) as told,
+            _Told(path, told) as source,
+        ):
             call = Call(
                 method="POST",
                 path="/v1/datasets",
@@ -102,6 +104,29 @@ class DatasetsLogic:
             message = str(error.get("detail") or error.get("message") or "the server names no reason")
             raise IngestionFailed(found.name, code=str(error.get("code", "unknown")), message=message)
         return found
+
+
+@contextlib.contextmanager
+def _file(path: Path) -> Iterator[Path]:
+    """``path``, or a .zip of the directory that it is, which is gone afterwards."""
+    if not path.is_dir():
+        yield path
+        return
+    names = sorted(name for name in path.rglob("*") if name.is_file() and not _hidden(name.relative_to(path)))
+    if not names:
+        raise ValueError(f"{path} holds no files")
+    with tempfile.TemporaryDirectory(prefix="nidim-") as scratch:
+        written = Path(scratch) / f"{path.resolve().name}.zip"
+        with zipfile.ZipFile(
+            written, "w", strict_timestamps=False
+        ) as archive:  # stored: images are compressed
+            for name in names:
+                archive.write(name, name.relative_to(path))
+        yield written
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 class _Told(io.FileIO):

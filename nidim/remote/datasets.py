@@ -43,12 +43,12 @@ def show_dataset(client: Client, as_json: bool, name: str) -> None:
 
 @datasets.command()
 @click.argument("name")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(exists=True, path_type=Path))
 @click.option("--license", "license_", help="of the images; goes into the card of every encoder")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="until the server has read it")
 @asks_server
 def upload(client: Client, as_json: bool, name: str, file: Path, license_: str | None, wait: bool) -> None:
-    """Upload FILE (.zip, .tar, .tar.gz of images, .npz, .npy, .parquet) as the dataset NAME."""
+    """Upload FILE (.zip, .tar, .tar.gz of images, .npz, .npy, .parquet, or a folder) as the dataset NAME."""
     found = client.datasets.upload(name, file, license=license_, wait=wait, progress=not as_json)
     if as_json:
         show.echo_json(found.as_json())

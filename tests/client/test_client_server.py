@@ -6,6 +6,8 @@ import asyncio
 import copy
 import hashlib
 import io
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -272,9 +274,21 @@ async def _files_with_wrong_digests(encoder: Any) -> Any:
     return [file.model_copy(update={"digest": "sha256:" + "0" * 64}) for file in encoder.files()]
 
 
-def test_a_directory_is_to_be_zipped_before_it_is_uploaded(client: Client, tmp_path: Path) -> None:
-    with pytest.raises(IsADirectoryError, match=r"upload a \.zip"):
-        client.datasets.upload("folder", tmp_path)
+def test_a_directory_is_uploaded_as_a_zip_of_it(
+    client: Client, tmp_path: Path, pictures: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, scratch = tmp_path / "my pictures", tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    with pytest.raises(ValueError, match="holds no files"):
+        client.datasets.upload("folder", scratch)
+    for place in ("train/one/a.png", "train/two/b.png", "test/one/c.png", ".cache/d.png", "train/one/.e.png"):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pictures[0][..., 0]).save(folder / place)
+    os.utime(folder / "train/one/a.png", (0, 0))  # 1970, before a zip's time begins
+    found = client.datasets.upload("folder", folder)
+    assert (found.items, found.classes, found.splits) == (3, ("one", "two"), {"train": 2, "test": 1})
+    assert list(scratch.iterdir()) == []
 
 
 def test_drift_is_read_and_forgotten(client: Client, server: Any, add_encoder: Any, pictures: Any) -> None:
