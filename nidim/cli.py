@@ -66,6 +66,10 @@ class _Commands(click.Group):
             if not ctx.meta[AS_JSON] or isinstance(exc, show.Problem):
                 raise
             raise show.problem(exc) from exc
+        except (KeyboardInterrupt, click.Abort) as exc:
+            if not ctx.meta[AS_JSON]:
+                raise
+            raise show.Problem({"error": "Interrupted", "detail": "Interrupted before its end."}) from exc
 
     def _invoke_advising(self, ctx: click.Context) -> Any:
         try:

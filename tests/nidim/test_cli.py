@@ -591,6 +591,18 @@ def test_a_setting_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "lease_s: Input should be a valid number" in problem("settings", "--json")["detail"]
 
 
+def test_an_interrupt_before_anything_is_a_line_of_json_to_a_program(
+    monkeypatch: pytest.MonkeyPatch, trained: Path
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bundle, "load", interrupted)
+    assert problem("embed", trained, trained / "report.html", "--json")["error"] == "Interrupted"
+    told = CliRunner().invoke(main, ["embed", str(trained), str(trained / "report.html"), "-o", "x.npy"])
+    assert (told.exit_code, told.stderr.strip()) == (1, "Aborted!")
+
+
 def test_settings_for_programs_have_numbers_and_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIDIM_LEASE_S", "61")
     monkeypatch.setenv("NIDIM_KEY_PEPPER", "hunter2hunter2hunter2hunter2hunter2")
