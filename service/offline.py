@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,12 +65,24 @@ def advising() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
+        if _is_full(error.orig):
+            raise click.ClickException(
+                "The database's disk is full; make room there and try again."
+            ) from error
         reason = str(error.orig).strip().splitlines() or ["no reason given"]
         raise click.ClickException(
             f"The database does not answer ({reason[0]}); check NIDIM_DATABASE_URL and that it runs."
         ) from error
     except (ServiceError, OSError, RuntimeError) as error:
         raise click.ClickException(str(error)) from error
+
+
+def _is_full(error: object) -> bool:
+    """What SQLite or PostgreSQL raises without room to write."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return (code is not None and code & 0xFF == sqlite3.SQLITE_FULL) or getattr(
+        error, "sqlstate", ""
+    ) == "53100"
 
 
 def settings_of(data_dir: Path | None) -> Settings:
