@@ -19,9 +19,10 @@ from sqlalchemy.exc import DBAPIError
 from starlette.requests import Request
 
 from service.errors import StoreBusy
+from service.exposure import is_loopback
 from service.limits import LEAVE
 from service.refusals import Forbidden, Unauthorized
-from service.settings import Settings, is_loopback
+from service.settings import Settings
 from service.state import Services, services
 from service.store import keys
 from service.store.audit import OPEN

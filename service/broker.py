@@ -23,6 +23,10 @@ WATCHED = r"sentinel://([^/?#@;]*@)?[^/?#@:;]+(:\d+)?"
 MASTER = r"\?master=[\w.-]+(&sentinel_password=[^&/?#@;]+)?"
 FORM = re.compile(rf"{ONE}|{WATCHED}(;{WATCHED})*{MASTER}")
 """What a URL of a broker looks like."""
+ADVICE = (
+    "write redis://:password@host:6379/0, in the password / ? # as %2F %3F %23, or rediss://, or redis+socket:// and "
+    "the socket's path, or sentinel://:password@host:26379;sentinel://other:26379?master=NAME"
+)
 SENTINEL_PORT = 26379
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from service.settings import Settings, is_loopback
+import ipaddress
+from functools import lru_cache
+
+from service.settings import Settings
 
 
 def check_exposure(settings: Settings, *, has_keys: bool) -> str | None:
@@ -19,3 +22,16 @@ def check_exposure(settings: Settings, *, has_keys: bool) -> str | None:
 def needs_keys(settings: Settings) -> bool:
     """Whether keys must exist already: others reach the address, and the settings bring no first key."""
     return not is_loopback(settings.host) and settings.bootstrap_key is None
+
+
+@lru_cache(maxsize=1024)  # asked twice a request
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback

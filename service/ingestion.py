@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import tempfile
 import threading
@@ -30,6 +31,7 @@ from service.errors import (
 )
 from service.inference import builtins
 from service.ingest import INDEX_FILE, POLL_S, ImageLimits, IngestFailed, Progress, cancelled, ingest_upload
+from service.meanwhile import meanwhile
 from service.refusals import Blame, InternalError, Overloaded, with_status
 from service.replay import Once
 from service.settings import Settings
@@ -198,7 +200,9 @@ class Ingestions:
                 cancel=cancel,
             )
             facts = index.summary()
-            with self._living(upload, facts["items"]):
+            note = functools.partial(self._note, upload, facts["items"], facts["items"])
+            # a sign of life: gigabytes into a slow store take longer than anybody may be silent
+            with meanwhile(note, every_s=TOUCH_WAITING_S, name="ingestion-life"):
                 blob_digest, _ = self._store.blobs.put_file(upload.path)
                 index_digest, _ = self._store.blobs.put_file(Path(directory) / INDEX_FILE)
         with self._store.begin() as tx:
@@ -213,26 +217,6 @@ class Ingestions:
                 index_digest=index_digest,
                 **{field: facts[field] for field in ("items", "classes", "image", "splits", "skipped")},
             )
-
-    @contextmanager
-    def _living(self, upload: Upload, items: int) -> Iterator[None]:
-        """Signs of life within: gigabytes into a slow store take longer than anybody may be silent."""
-        stop = threading.Event()
-
-        def show() -> None:
-            while not stop.wait(TOUCH_WAITING_S):
-                try:
-                    self._note(upload, items, items)
-                except Exception as error:  # the next one may come through
-                    logger.warning("%s shows no sign of life: %s", upload.name, type(error).__name__)
-
-        thread = threading.Thread(target=show, name="ingestion-life", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
 
     def _note(self, upload: Upload, done: int, total: int | None) -> None:
         with self._store.begin() as tx:

@@ -29,10 +29,11 @@ from typing import Any
 import click
 
 from service import datalock, embedded_redis, leash, logs, slots
+from service.entry import BadSettings, read
 from service.environment import COUNTS
 from service.exposure import check_exposure, needs_keys
 from service.parts import Part, Plan, stop
-from service.settings import BadSettings, Settings, read
+from service.settings import Settings
 
 log = logging.getLogger("nidim.up")
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from service.entry import BadSettings
 from service.launcher import FOLDER, settings_from
-from service.settings import BadSettings, Settings
+from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.store import Store

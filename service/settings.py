@@ -1,51 +1,25 @@
 """Settings: every switch of the server and the worker, with its meaning.
 
-Built in entry points only (``read``) and passed in. The value of a field ``x`` comes from the argument, else from the
-environment variable ``NIDIM_X``, else from the default here. ``nidim settings`` prints all of them.
+Built in entry points only (``service.entry.read``) and passed in. The value of a field ``x`` comes from the argument,
+else from the environment variable ``NIDIM_X``, else from the default here. ``nidim settings`` prints all of them.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import math
-import re
-from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.broker import FORM
+from service.kinds import BrokerUrl, CollectorUrl, DatabaseUrl, FirstKey, HostNames, Origins, Pepper
 
 MIB = 1 << 20
 GIB = 1 << 30
-EXAMPLE = "change-me"
-"""Of docker/example.env: everybody knows that one."""
-SHORTEST_PEPPER = 16
 LONGEST_DAYS = 36_500
 """Of what is kept; the databases count microseconds in 64 bits."""
 PREFIX = "NIDIM_"
-OF_CLIENTS = frozenset({"NIDIM_URL", "NIDIM_KEY"})
-"""Variables that commands read which ask a server."""
-URLS = {
-    "database_url": (
-        re.compile(r"sqlite(\+pysqlite)?://.*|(postgres|postgresql(\+psycopg)?)://[^@?]*(@[^@?]*)?(\?.*)?"),
-        "write postgresql://user:password@host:5432/name, an @ in the password as %40, or nothing: SQLite in data_dir",
-    ),
-    "broker_url": (
-        FORM,
-        "write redis://:password@host:6379/0, in the password / ? # as %2F %3F %23, or rediss://, or redis+socket:// "
-        "and the socket's path, or sentinel://:password@host:26379;sentinel://other:26379?master=NAME",
-    ),
-    "otlp_endpoint": (re.compile(r"https?://.+"), "write http://host:4318"),
-}
-"""What each must look like, and how to say so."""
-HOST_NAME = re.compile(r"[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\]")
-ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+|\*")
-BOOTSTRAP_KEY = re.compile(r"nk_[\x21-\x7e]{32,500}")
 
 
 class Places(BaseSettings):
@@ -54,14 +28,14 @@ class Places(BaseSettings):
     data_dir: Path = Field(
         default=Path.home() / ".nidim", description="directory of the database, the blobs and the caches"
     )
-    database_url: str = Field(default="", description="SQLAlchemy URL; empty: sqlite in data_dir")
+    database_url: DatabaseUrl = Field(default="", description="SQLAlchemy URL; empty: sqlite in data_dir")
     blob_url: str = Field(default="", description="fsspec URL of the blobs; empty: a directory in data_dir")
     blob_timeout_s: float = Field(
         default=15.0,
         gt=0,
         description="seconds of silence of an S3 until a request to it has failed; it is tried twice",
     )
-    broker_url: str = Field(
+    broker_url: BrokerUrl = Field(
         default="",
         description="Redis URL of the queue, or those of Sentinels and ?master=NAME; empty: the embedded one of "
         "`nidim up`",
@@ -85,18 +59,18 @@ class Network(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="address to listen on; any but loopback needs keys")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0: a free one")
-    allowed_hosts: tuple[str, ...] = Field(
+    allowed_hosts: HostNames = Field(
         default=(), description="further Host names that are accepted while no keys exist (JSON list)"
     )
-    allowed_origins: tuple[str, ...] = Field(
+    allowed_origins: Origins = Field(
         default=(),
         description="origins of web pages elsewhere that may call the API (JSON list); none by default",
     )
-    bootstrap_key: SecretStr | None = Field(
+    bootstrap_key: FirstKey = Field(
         default=None,
         description="creates the first admin key (nk_ and at least 32 characters), for containers",
     )
-    key_pepper: SecretStr | None = Field(
+    key_pepper: Pepper = Field(
         default=None,
         description="secret (16 bytes or more) with which API keys are hashed, for replicas that share no data_dir; "
         "none: a file in data_dir",
@@ -107,7 +81,7 @@ class Network(BaseSettings):
     log_format: Literal["text", "json"] = Field(
         default="text", description="text for a person at a terminal, json (one object a line) for machines"
     )
-    otlp_endpoint: str = Field(
+    otlp_endpoint: CollectorUrl = Field(
         default="",
         description="URL of an OpenTelemetry collector (OTLP over HTTP) that traces go to; empty: none, "
         "else needs the extra tracing",
@@ -372,39 +346,6 @@ class Settings(Drift, Serving, Bodies, Uploads, Keys, Control, Network, Places):
         hide_input_in_errors=True,  # it may be a password
     )
 
-    @field_validator("bootstrap_key")
-    @classmethod
-    def _strong(cls, key: SecretStr | None) -> SecretStr | None:
-        """Empty is none, as container files write it; a weak one is refused before anything starts."""
-        if key is None or not key.get_secret_value():
-            return None
-        if not BOOTSTRAP_KEY.fullmatch(key.get_secret_value()) or EXAMPLE in key.get_secret_value():
-            raise ValueError(
-                "write nk_ and at least 32 random characters, such as `openssl rand -hex 32` gives"
-            )
-        return key
-
-    @field_validator("key_pepper")
-    @classmethod
-    def _long_enough(cls, pepper: SecretStr | None) -> SecretStr | None:
-        """A pepper that can be guessed protects nothing; empty is none."""
-        if pepper is None or not pepper.get_secret_value():
-            return None
-        if len(pepper.get_secret_value().encode()) < SHORTEST_PEPPER:
-            raise ValueError(
-                f"write at least {SHORTEST_PEPPER} random bytes, such as `openssl rand -hex 32` gives"
-            )
-        return pepper
-
-    @field_validator(*URLS)
-    @classmethod
-    def _of_a_kind_we_know(cls, url: str, info: ValidationInfo) -> str:
-        """Else a process would start and fail, or wait for ever, at its first use."""
-        pattern, advice = URLS[info.field_name or ""]
-        if url and not pattern.fullmatch(url):
-            raise ValueError(advice)
-        return url
-
     @field_validator("heartbeat_s")
     @classmethod
     def _in_time(cls, heartbeat_s: float, info: ValidationInfo) -> float:
@@ -412,60 +353,3 @@ class Settings(Drift, Serving, Bodies, Uploads, Keys, Control, Network, Places):
         if 2 * heartbeat_s > info.data.get("lease_s", math.inf):
             raise ValueError("must be at most half of lease_s")
         return heartbeat_s
-
-    @field_validator("allowed_hosts")
-    @classmethod
-    def _names_alone(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
-        """As they are compared with what a request says."""
-        if not all(HOST_NAME.fullmatch(host) for host in hosts):
-            raise ValueError("write names in small letters, without a port")
-        return hosts
-
-    @field_validator("allowed_origins")
-    @classmethod
-    def _as_browsers_say_them(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
-        """With a slash at its end it would never be met."""
-        if not all(ORIGIN.fullmatch(origin) for origin in origins):
-            raise ValueError(
-                "write origins as browsers do: https://host or https://host:port, no slash behind"
-            )
-        return origins
-
-
-class BadSettings(ValueError):
-    """A setting cannot be used; the message says which and why, and not what it was: it may be a password."""
-
-
-def read(**given: Any) -> Settings:
-    """The settings of the environment with ``given`` over them. Raises BadSettings."""
-    try:
-        return Settings(**given)
-    except ValidationError as error:
-        wrong = "; ".join(map(_told, error.errors()))
-    except SettingsError as error:
-        name = re.search(r'field "(\w+)"', str(error))
-        wrong = f'{name[1] if name else "a list"}: write a JSON list, such as ["one", "two"]'
-    raise BadSettings(f"{wrong} (set as {PREFIX} and the name in capitals).")
-
-
-def _told(item: ErrorDetails) -> str:
-    return f"{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}"
-
-
-def unknown(names: Iterable[str]) -> list[str]:
-    """Those of the environment variables that look like a setting and are none: misspelt, or of another version."""
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | OF_CLIENTS
-    return sorted(name for name in names if name.upper().startswith(PREFIX) and name.upper() not in known)
-
-
-@lru_cache(maxsize=1024)  # asked twice a request
-def is_loopback(host: str) -> bool:
-    """Whether ``host`` can be reached from this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback

@@ -10,7 +10,8 @@ from typing import Any
 import click
 from pydantic import SecretStr
 
-from service.settings import BadSettings, Settings, read, unknown
+from service.entry import BadSettings, read, unknown
+from service.settings import Settings
 
 
 def shown(value: Any) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from service.settings import BadSettings, Settings, read, unknown
+from service.entry import BadSettings, read, unknown
+from service.settings import Settings
 from service.settings_command import settings_command
 
 BAD = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from sqlalchemy import Connection, Table
 
 from nidim import __version__
 from service.errors import BlobDamaged, BlobMissing
+from service.meanwhile import meanwhile
 from service.store import migrate, references, singletons, snapshot
 from service.store.backup import containers
 from service.store.backup.containers import Progress, Writer, untold
@@ -122,27 +122,17 @@ def _line(blob: BlobEntry) -> bytes:
 @contextmanager
 def _holding(store: Store) -> Iterator[None]:
     """Nobody deletes a blob meanwhile; the hold runs out by itself if this process dies. Raises BusyError."""
-    owner, stop = new_id("backup_"), threading.Event()
+    owner = new_id("backup_")
 
     def extend() -> bool:
         with store.begin() as tx:
             return singletons.try_hold(tx, HOLD, owner, HOLD_S)
 
-    def keep() -> None:
-        while not stop.wait(EXTEND_EVERY_S):
-            try:
-                extend()
-            except Exception:
-                logger.warning("the hold on the blobs was not extended; it is tried again", exc_info=True)
-
     if not extend():
         raise BusyError
-    keeper = threading.Thread(target=keep, name="backup-hold", daemon=True)
-    keeper.start()
     try:
-        yield
+        with meanwhile(extend, every_s=EXTEND_EVERY_S, name="backup-hold"):
+            yield
     finally:
-        stop.set()
-        keeper.join()
         with store.begin() as tx:
             singletons.release(tx, HOLD, owner)
