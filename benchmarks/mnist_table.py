@@ -3,9 +3,9 @@
     python -m benchmarks.mnist_table --datasets-dir DIR [--seeds 0 1 2] [--only gaussian-2]
 
 Every run is stored as one JSON file under benchmarks/results/mnist/ with spec, hardware and versions; a run that is
-there already is not repeated, so the table can be made in pieces. The table is benchmarks/results/mnist.md, and
-stands between its markers in README.md. Trained on all 60,000 training images, read once on the 10,000 test images,
-final epoch. Settings were chosen on 5,000 held-out training images.
+there already is not repeated, so the table can be made in pieces. The table stands between its markers in
+docs/mnist.md, and some rows and columns of it in README.md. Trained on all 60,000 training images, read once on the
+10,000 test images, final epoch. Settings were chosen on 5,000 held-out training images.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from nidim.reproduce.table import kl_floor, spread
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "mnist"
-TABLE = RESULTS.with_suffix(".md")
+PAGE, README = ROOT / "docs" / "mnist.md", ROOT / "README.md"
 BEGIN, END = "<!-- mnist-table -->", "<!-- /mnist-table -->"
 
 
@@ -119,6 +119,18 @@ ORDER = tuple(LAWS)
 VIEWS = {"digits": "affine", "handwriting": "strokes"}
 """Kinds of augmentation as the table calls them."""
 
+IN_SHORT = {
+    "neighbors-2": "**default**: noise and a term, two stages",
+    "gaussian-2": "noise alone, one stage",
+    "none-2": "neither, one stage",
+    "neighbors-16": "**default**: noise and a term, two stages",
+    "gaussian-16": "noise and a term, one stage",
+    "alone-16": "noise alone, one stage",
+    "none-16": "neither, one stage",
+    "longer-lejepa-16": "LeJEPA (SIGReg), a peer, for as long as the default",
+}
+"""The rows of the README, as it calls them."""
+
 
 def run(name: str, seed: int, datasets_dir: Path) -> None:
     """One training, evaluation and file."""
@@ -192,6 +204,30 @@ def table() -> str:
     return "\n".join(lines) + "\n" + footnote() + "\n"
 
 
+def summary() -> str:
+    """The rows of the README, with the columns that say most."""
+    stored = stored_runs()
+    lines = [
+        "| d | trained with | seeds | KL bound, 95 % (true draws) | HZ p (true draws) | rejected (true draws) "
+        "| SW2 / floor | linear | kNN | MLP |",
+        "|" + "---|" * 10,
+    ]
+    for name, called in IN_SHORT.items():
+        runs = stored[name]
+        report = [r["report"] for r in runs]
+        cells = [
+            str(runs[0]["resolved"]["dim"]),
+            called,
+            str(len(runs)),
+            f"{spread([r['kl_bound_upper95_nats'] for r in report], '.2f')} ({_floor(runs)})",
+            *(_beside_true_draws(report, *one) for one in (("hz_p", ".3f"), ("hz_reject", ".2f"))),
+            spread([r["sw2_ratio"] for r in report], ".1f"),
+            *(spread([r[key] for r in report], ".3f") for key in ("linear", "knn", "mlp")),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + f"\n\nMean ± sd over seeds; {_machines_in_short()}.\n"
+
+
 def _beside_true_draws(report: list[dict[str, Any]], key: str, shown: str) -> str:
     own, null = (spread([one[name] for one in report], shown) for name in (key, f"{key}_null"))
     return f"{own} ({null})"
@@ -225,20 +261,33 @@ def _noise(noise: dict[str, Any], resolved: dict[str, Any]) -> str:
     return f"{resolved['sigma']:.3g}" if resolved["sigma"] else f"none ({noise['certificate_sigma']:.3g})"
 
 
-def footnote() -> str:
-    """Hardware and versions of the stored runs."""
+def _machines() -> str:
     found = {
         f"{p['processor']}, {p['threads']} threads, torch {p['torch']}"
         for runs in stored_runs().values()
         for p in (r["provenance"] for r in runs)
     }
+    return "; ".join(sorted(found))
+
+
+def _machines_in_short() -> str:
+    provenance = [run["provenance"] for runs in stored_runs().values() for run in runs]
+    processors, threads, torch = (
+        sorted({str(one[key]).partition("+")[0] for one in provenance})
+        for key in ("processor", "threads", "torch")
+    )
+    return f"{' or '.join(processors)}, {' or '.join(threads)} threads, torch {', '.join(torch)}"
+
+
+def footnote() -> str:
+    """Hardware and versions of the stored runs, and what the columns are."""
     slower = sorted(
         name
         for name, runs in stored_runs().items()
         if any(run["resolved"]["dtype"] == "float32" for run in runs)
     )
     return (
-        f"\n{'; '.join(sorted(found))}. "
+        f"\n{_machines()}. "
         "`precision: auto` takes what is faster on the machine at the time, mostly bfloat16; in float32, which takes "
         f"longer here, were runs of {', '.join(slower)}. "
         "Mean ± sd over seeds; `min`: minutes with the evaluation. `no noise` alone is plain InfoMax, its certificate "
@@ -254,12 +303,10 @@ def footnote() -> str:
 
 
 def write_table() -> None:
-    """Write the table and put it between its markers in the README."""
-    text = table()
-    TABLE.write_text(text)
-    readme = ROOT / "README.md"
-    page = readme.read_text()
-    readme.write_text(re.sub(f"{BEGIN}.*?{END}", f"{BEGIN}\n{text}{END}", page, flags=re.DOTALL))
+    """Put the table between its markers on its page, and what is shown of it in the README."""
+    for path, text in ((PAGE, table()), (README, summary())):
+        page = path.read_text()
+        path.write_text(re.sub(f"{BEGIN}.*?{END}", f"{BEGIN}\n{text}{END}", page, flags=re.DOTALL))
 
 
 def main() -> None:

@@ -206,8 +206,13 @@ def test_the_site_is_built_and_its_menu_is_whole(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     named = re.findall(r": ([\w/-]+)\.md$", config.read_text(), re.MULTILINE)
     assert len(named) > 20
+
+    def read(page: str) -> str:
+        return (tmp_path / "site" / page).read_text()
+
     for page in named:
-        assert "<article" in (tmp_path / "site" / f"{page}.html").read_text(), page
+        assert "<article" in read(f"{page.replace('README', 'index')}.html"), page
+    assert re.findall(r'href="(repository/[^"]*drift/cost.html)"', read("drift.html")), "it has left the site"
 
 
 def test_the_runs_of_the_mnist_table_are_those_of_its_rows_today() -> None:
@@ -227,14 +232,25 @@ def test_the_runs_of_the_mnist_table_are_those_of_its_rows_today() -> None:
             assert now == then, f"{run['row']}, {name}"
 
 
-def test_the_table_of_the_readme_is_the_one_of_the_stored_runs() -> None:
+@pytest.mark.parametrize(("page", "made"), [("README.md", "summary"), ("docs/mnist.md", "table")])
+def test_the_tables_of_mnist_are_those_of_the_stored_runs(page: str, made: str) -> None:
     from benchmarks import mnist_table
 
-    shown = re.search(
-        f"{mnist_table.BEGIN}\n(.*?){mnist_table.END}", (ROOT / "README.md").read_text(), re.DOTALL
-    )
+    shown = re.search(f"{mnist_table.BEGIN}\n(.*?){mnist_table.END}", (ROOT / page).read_text(), re.DOTALL)
     assert shown is not None
-    assert shown[1] == mnist_table.table(), "run: python -m benchmarks.mnist_table --table"
+    assert shown[1] == getattr(mnist_table, made)(), "run: python -m benchmarks.mnist_table --table"
+
+
+def test_every_decision_is_in_their_list() -> None:
+    folder = ROOT / "docs" / "decisions"
+    shown = re.findall(
+        r"^(\d+)\. \[(.*)\]\(([\w-]+\.md)\)$", (folder / "README.md").read_text(), re.MULTILINE
+    )
+    decisions = sorted(folder.glob("0*.md"))
+    assert [name for _, _, name in shown] == [path.name for path in decisions]
+    for number, title, name in shown:
+        assert name.startswith(f"{int(number):04}-")
+        assert (folder / name).read_text().startswith(f"# {number}. {title}\n")
 
 
 def test_every_make_target_that_is_mentioned_exists() -> None:
