@@ -5,6 +5,11 @@ A test compares what is stored with what the code says now.
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import json
+import pkgutil
+import re
 import sys
 import typing
 from pathlib import Path
@@ -12,6 +17,7 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
+import service
 from nidim.capacity import resolve
 from nidim.data import builtin_facts
 from nidim.spec import TrainSpec, channel, laws, matching, parts, views
@@ -19,6 +25,7 @@ from nidim.spec import defaults as rules
 from nidim.spec.generator import GeneratorModel
 from nidim.spec.train import LEAST_SIDE, MOST_SIDE
 from service.app import create_app
+from service.errors import ServiceError
 from service.settings import Settings
 
 HERE = Path(__file__).resolve().parent
@@ -45,6 +52,29 @@ UNIONS = {
     "optimizer": parts.Optimizer,
     "model (of a generator)": GeneratorModel,
 }
+
+OTHER_CODES: dict[tuple[int, str], str] = {
+    (401, "bad_key"): "The key is unknown, revoked or expired.",
+    (403, "scope_missing"): "The key lacks the scope that this needs.",
+    (
+        403,
+        "host_not_allowed",
+    ): "Without keys the server answers to its own machine and its loopback address only.",
+    (403, "origin_not_allowed"): "Without keys web pages from elsewhere may not use the server.",
+    (405, "method_not_allowed"): "This path does not take this method; Allow lists those that it takes.",
+    (409, "ingest_cancelled"): "The dataset was deleted while its upload was read.",
+    (422, "bad_archive"): "The uploaded file cannot be read, or holds no usable image.",
+    (422, "ingest_crashed"): "The uploaded file ended the process that read it.",
+    (422, "ingest_timeout"): "The uploaded file took longer to read than NIDIM_INGEST_TIMEOUT_S.",
+}
+"""Codes that no class has for itself."""
+INNER_CODES = {"blob_damaged", "blob_missing", "lost_lease", "refused"}
+"""Codes that no client sees."""
+SPECS = {
+    *(cls.__name__ for union in UNIONS.values() for cls in typing.get_args(typing.get_args(union)[0])),
+    *("TrainSpec", "GeneratorSpec", "Component", "StoredPoints"),
+}
+"""Bodies that defaults.md describes."""
 
 
 def settings_page() -> str:
@@ -173,7 +203,9 @@ def rest_page() -> str:
         "# REST reference",
         "",
         "Made from the description that a server gives at `/openapi.json`; the same with forms to try is at `/docs`. "
-        "Errors are RFC 9457 problem details with a stable `code`; lists are `{items, next_cursor}`, newest first.",
+        "Errors are RFC 9457 problem details with a stable `code` ([all of them](#error-codes)); a list is "
+        "`{items, next_cursor}`, newest first, called *list of* here. What the fields of bodies and answers are stands "
+        "[below](#bodies-and-answers), what a spec may say on [its own page](defaults.md).",
         "",
     ]
     tags: dict[str, list[str]] = {}
@@ -183,7 +215,7 @@ def rest_page() -> str:
             found += _operation(method, path, operation)
     for tag, found in sorted(tags.items()):
         lines += [f"## {tag}", "", *found]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_bodies(described["components"]["schemas"]), *_error_codes()])
 
 
 def _operation(method: str, path: str, operation: dict[str, Any]) -> list[str]:
@@ -207,7 +239,69 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> list[str]:
 
 def _content(kind: str, what: dict[str, Any]) -> str:
     name = what.get("schema", {}).get("$ref", "").rpartition("/")[2]
-    return f"`{kind}`" + (f" {name}" if name else "")
+    return f"`{kind}`" + (f" {_called(name)}" if name else "")
+
+
+def _called(schema: str) -> str:
+    listed = re.fullmatch(r"ListOut_(\w+)_", schema)
+    return f"list of {listed[1]}" if listed else schema
+
+
+def _bodies(schemas: dict[str, Any]) -> list[str]:
+    """The fields of all that is sent and answered as JSON, but for lists, and for specs, which have a page."""
+    lines = ["## Bodies and answers", ""]
+    for name, schema in sorted(schemas.items()):
+        if name.startswith("ListOut_") or name in SPECS or "properties" not in schema:
+            continue
+        lines += [f"**{name}**: {_cell(schema.get('description', '').partition(chr(10) * 2)[0])}", ""]
+        for field, what in schema["properties"].items():
+            about = what.get("description", "")
+            default = f" = `{json.dumps(what['default'])}`" if what.get("default") is not None else ""
+            needed = " (required)" if name.endswith("In") and field in schema.get("required", ()) else ""
+            lines.append(f"- `{field}`: {_type(what)}{default}{needed}{'; ' + _cell(about) if about else ''}")
+        lines.append("")
+    return lines
+
+
+def _type(what: dict[str, Any]) -> str:
+    if "$ref" in what:
+        return str(what["$ref"].rpartition("/")[2])
+    if "enum" in what or "const" in what:
+        return ", ".join(f"`{value}`" for value in what.get("enum", [what.get("const")]))
+    for key in ("anyOf", "oneOf"):
+        if key in what:
+            return " or ".join(dict.fromkeys(_type(one) for one in what[key]))
+    if what.get("type") == "array":
+        each = _type(what["items"])
+        return f"list of ({each})" if " or " in each else f"list of {each}"
+    if what.get("format") == "date-time":
+        return "time"
+    return str(what.get("type", "any"))
+
+
+def _error_codes() -> list[str]:
+    """Every ``code`` of a problem: those of classes, and what is said beside them."""
+    for module in pkgutil.walk_packages(service.__path__, "service."):
+        if "migrations" not in module.name:
+            importlib.import_module(module.name)
+    waiting, found = [ServiceError], dict(OTHER_CODES)
+    while waiting:
+        waiting += (kind := waiting.pop()).__subclasses__()
+        about = inspect.cleandoc(kind.__doc__ or "")
+        if "code" in vars(kind) and kind.__module__.startswith("service.") and kind.code not in INNER_CODES:
+            found[kind.status, kind.code] = about
+    return [
+        "## Error codes",
+        "",
+        "A problem is `{type, title, status, detail, code, request_id, errors?}`: `code` is for programs and never "
+        "changes, `detail` for people, `errors` names the places that are to blame. What ends a *job* has other codes "
+        "([failed, what now?](trouble.md)).",
+        "",
+        "| status | code | what it says |",
+        "|---|---|---|",
+        *(f"| {status} | `{code}` | {_cell(about)} |" for (status, code), about in sorted(found.items())),
+        "",
+    ]
 
 
 PAGES = {"settings.md": settings_page, "defaults.md": defaults_page, "rest.md": rest_page}

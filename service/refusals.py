@@ -15,8 +15,7 @@ ServiceError
     ├── RangeNotSatisfiable   416    range_not_satisfiable
     ├── InvalidBody           422    invalid_value
     │   ├── MalformedBody     422    malformed_body
-    │   ├── BadImages         422    bad_image
-    │   └── BadDataset        422    bad_dataset
+    │   └── BadImages         422    bad_image
     ├── Overloaded            429    overloaded
     ├── RateLimited           429    rate_limited
     ├── TooManyInFlight       429    too_many_in_flight
@@ -24,7 +23,8 @@ ServiceError
     ├── InternalError         500    internal_error
     └── ServingUnavailable    503    not_ready
         ├── EncoderDamaged    503    encoder_damaged
-        └── ForwardFailed     503    forward_failed
+        ├── ForwardFailed     503    forward_failed
+        └── StoreUnavailable  503    store_unavailable
 """
 
 from __future__ import annotations
@@ -165,12 +165,6 @@ class BadImages(InvalidBody):
     """An image cannot be decoded; send whole PNG, JPEG, WebP, BMP, GIF or TIFF files."""
 
     code = "bad_image"
-
-
-class BadDataset(InvalidBody):
-    """The file holds no dataset; send an archive of images, an .npz, .npy or .parquet file."""
-
-    code = "bad_dataset"
 
 
 class Overloaded(Refusal):

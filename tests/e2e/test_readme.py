@@ -94,6 +94,16 @@ def test_the_session_of_the_generators(plain_stack: str, digits_2d: tuple[Path, 
     assert (like.shape, len(np.unique(like)) > 4) == ((8, 8), True)
 
 
+def test_the_session_of_trouble(plain_stack: str, digits_2d: tuple[Path, str]) -> None:
+    """On a job that did not fail: what there is to see is the same."""
+    folder, _ = digits_2d
+    job = json.loads((folder / "job.json").read_text())["id"]
+    done = shell(session("docs/trouble.md", "trouble-session"), folder, NIDIM_URL=plain_stack, JOB=job)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^failure +–$", done.stdout, re.MULTILINE)
+    assert '"state": "succeeded"' in done.stdout.splitlines()[-1]
+
+
 def test_the_python_session(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", shorter(session("README.md", "python-session"))],

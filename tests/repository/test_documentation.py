@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import typing
 from pathlib import Path
 from types import ModuleType
 
@@ -239,6 +240,36 @@ def test_the_tables_of_mnist_are_those_of_the_stored_runs(page: str, made: str) 
     shown = re.search(f"{mnist_table.BEGIN}\n(.*?){mnist_table.END}", (ROOT / page).read_text(), re.DOTALL)
     assert shown is not None
     assert shown[1] == getattr(mnist_table, made)(), "run: python -m benchmarks.mnist_table --table"
+
+
+def test_all_that_may_go_wrong_is_on_its_page() -> None:
+    """Ends of jobs, their warnings, and refusals of the API, as the code says them."""
+    from nidim.capacity import Advice
+    from service.ingest import STATUS
+    from service.store.jobs.reaping import POISON
+    from worker.classify import PERMANENT
+
+    def said(pattern: str, *files: str) -> set[str]:
+        found = [re.findall(pattern, path.read_text()) for name in files for path in ROOT.glob(name)]
+        return {code for codes in found for code in codes}
+
+    trouble, _, warns = (ROOT / "docs" / "trouble.md").read_text().partition("## The job warns")
+    warns, _, _ = warns.partition("## It succeeded")
+    ends = {*PERMANENT.values(), POISON, *said(r'Verdict\(retry=True, code="(\w+)"', "worker/classify.py")}
+    ends |= said(r'retry=True, code="(\w+)"', "worker/classify.py")
+    assert {"crashed", "out_of_memory", "training_diverged"} < ends
+    warnings = {*typing.get_args(Advice.model_fields["code"].annotation)}
+    warnings |= said(r'yield \(\s*"(\w+)"', "worker/watch.py")
+    warnings |= said(r'"warning", (?:code=|\{"code": )"(\w+)"', "worker/*.py")
+    assert {"loss_unstable", "images_shrunk", "checkpoint_unreadable", "checkpoint_not_stored"} < warnings
+    for part, codes in ((trouble, ends), (warns, warnings)):
+        rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", part, re.MULTILINE)
+        assert {code for row in rows for code in re.findall(r"`(\w+)`", row)} - {"code"} == codes
+    refused = said(r'\bcode(?:: str)? ?= ?"(\w+)"', "service/*.py", "service/routes/*.py") | STATUS.keys()
+    inner = {"blob_damaged", "blob_missing", "lost_lease", "refused", "no_space"}
+    shown = set(re.findall(r"^\| \d{3} \| `(\w+)` \|", (ROOT / "docs" / "rest.md").read_text(), re.MULTILINE))
+    assert refused - inner - shown == set()
+    assert len(shown) > 40
 
 
 def test_every_decision_is_in_their_list() -> None:
