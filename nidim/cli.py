@@ -295,6 +295,10 @@ def embed(
     """Embed IMAGES (PNG, JPEG, WebP, BMP, GIF, TIFF) with the encoder in DIRECTORY; row i is image i.
 
     A folder stands for the images in it and below, sorted by path: --json gives them as "files".
+
+    \b
+      nidim embed runs/digits pictures/ -o z.npy
+      nidim embed digits:production *.png -o z.npy --server http://127.0.0.1:8000
     """
     vectors.require_place(output, as_json)
     from nidim import bundle
@@ -313,7 +317,13 @@ def embed(
 @click.option("-n", default=1000, show_default=True, type=click.IntRange(0, 10_000_000), help="draws")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1))
 @click.option("--offset", default=0, show_default=True, type=click.IntRange(0, 2**62), help="first row")
-@click.option("--temperature", default=1.0, show_default=True, type=click.FloatRange(0, 100))
+@click.option(
+    "--temperature",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, 100),
+    help="above 1 farther from the middle of the law, below 1 nearer",
+)
 @vectors.output_option
 @show.json_option
 def sample(
@@ -322,6 +332,10 @@ def sample(
     """Draw from the law that the embeddings of the encoder in DIRECTORY follow.
 
     The draws of a seed are one infinite stream: -n and --offset are a page of it, the same on every machine.
+
+    \b
+      nidim sample runs/digits -n 1000 --seed 7 -o draws.npy
+      nidim sample digits -n 1000 --seed 7 -o draws.npy --server http://127.0.0.1:8000
     """
     vectors.require_place(output, as_json)
     from nidim import stored

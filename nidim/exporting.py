@@ -23,6 +23,7 @@ def export(directory: Path, images: tuple[Path, ...], output: Path, as_json: boo
     \b
     FILE.onnx    for ONNX Runtime and its kin, anywhere
     FILE.pt2     for PyTorch: a program of torch.export, read by torch.export.load
+
     Scaling and normalisation are inside, resizing is not; any number of images at a time. The file is compared with the
     encoder on IMAGES and on random pixels: to 1e-4 (.onnx) or 1e-5 (.pt2) of the largest coordinate.
     """

@@ -138,6 +138,10 @@ def generate(
     """Make images with the generator in DIRECTORY, from draws of its prior: no data, no encoder.
 
     The images of a seed are one infinite stream: -n and --offset are a page of it.
+
+    \b
+      nidim generate runs/painter -n 64 --seed 7 -o draws.png
+      nidim generate painter -n 64 --seed 7 -o draws.png --server http://127.0.0.1:8000
     """
     from nidim.generate import bundle, pictures
 

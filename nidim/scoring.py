@@ -36,6 +36,10 @@ def score(
 
     log p is in nats; p = P(χ²_d ≥ ‖s‖²), small for an outlier, holds where embeddings follow the law exactly. The
     conformal p is the rank among held-out images, valid for the encoder as it is: decide by it.
+
+    \b
+      nidim score runs/digits pictures/
+      nidim score digits embeddings.npy -o scores.npy --server http://127.0.0.1:8000
     """
     from nidim import stored
 

@@ -283,7 +283,11 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.command("up")
 @click.option("--host", help="Address to listen on; any but loopback needs an API key. [127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one. [8000]")
-@click.option("--data-dir", type=FOLDER, help="Directory of the database, the files and the queue.")
+@click.option(
+    "--data-dir",
+    type=FOLDER,
+    help="Directory of the database, the files and the queue. [NIDIM_DATA_DIR, else ~/.nidim]",
+)
 @click.option(
     "--datasets-dir", type=FOLDER, help="Root of torchvision's datasets. [datasets in the data directory]"
 )
@@ -296,7 +300,16 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--allow-downloads", is_flag=True, default=None, help="Built-in datasets may be downloaded.")
 @click.option("--parent", type=int, hidden=True, help="Process id of the program that the stack leaves with.")
 def up(workers: int | None, parent: int | None, **given: Any) -> None:
-    """Run the whole stack in the foreground until Ctrl-C."""
+    """Run the whole stack in the foreground until Ctrl-C: API, dashboard, workers, queue and database.
+
+    \b
+      nidim up                                      http://127.0.0.1:8000, for this machine alone
+      nidim up --datasets-dir DIR                   with torchvision's MNIST, CIFAR-10, ... in DIR
+      nidim keys create --name admin --scope admin
+      nidim up --host 0.0.0.0                       for others, who need a key
+
+    Every other setting is an environment variable: `nidim settings`.
+    """
     if parent is not None:
         leash.leave_with_parent(parent)
     try:

@@ -142,8 +142,18 @@ def unreachable(path: str) -> Iterator[None]:
         yield
     except httpx.TransportError as error:
         raise ServerUnreachable(
-            f"No answer for {path}: {error or type(error).__name__}. Is the server running at this address?"
+            f"No answer from {_address(error)} for {path}: {error or type(error).__name__}. "
+            "Is the server running at this address?"
         ) from error
+
+
+def _address(error: httpx.TransportError) -> str:
+    """Of the server; a name and password in its URL are not shown."""
+    try:
+        url = error.request.url
+    except RuntimeError:  # no request was made yet
+        return "the server"
+    return f"{url.scheme}://{url.netloc.decode()}"
 
 
 def _given(params: Mapping[str, Any]) -> dict[str, Any]:

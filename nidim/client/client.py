@@ -39,6 +39,7 @@ D = TypeVar("D")
 class ClientLogic(Generic[J, E, G, D]):
     """What both kinds of client can do."""
 
+    url: str
     datasets: D
     """Datasets at the server."""
     _calls: Calls
@@ -67,8 +68,12 @@ class ClientLogic(Generic[J, E, G, D]):
         """Submit a training; what it makes is registered as the next version of the name ``encoder``, or ``generator``.
 
         Everything that ``spec`` does not set is chosen by the server, to suit the dataset. Raises Invalid with the
-        places to blame, Conflict for a dataset that is not available, Busy.
+        places to blame, Conflict for a dataset that is not available, Busy; TypeError for what is no spec.
         """
+        if not isinstance(spec, Mapping | TrainSpec | GeneratorSpec):
+            raise TypeError(
+                f'a spec is a dict such as {{"dataset": "digits"}}, a TrainSpec or a GeneratorSpec; got {spec!r}'
+            )
         values = dict(spec) if isinstance(spec, Mapping) else spec.model_dump(mode="json", exclude_unset=True)
         names = {"encoder": encoder, "generator": generator}
         given = {what: name for what, name in names.items() if name is not None}
@@ -112,6 +117,9 @@ class ClientLogic(Generic[J, E, G, D]):
         async with contextlib.aclosing(self._calls.listed("/v1/generators", name=name)) as items:
             async for item in items:
                 yield self._generator(GeneratorInfo.model_validate(item))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {httpx.URL(self.url).copy_with(userinfo=b'')}>"
 
     async def _submit(self, body: Mapping[str, Any]) -> J:
         return self._job(JobInfo.model_validate(await self._calls.create("/v1/jobs", body)))
@@ -214,6 +222,8 @@ def options(url: str | None, key: str | None, timeout_s: float) -> dict[str, Any
     parsed = httpx.URL(address)
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise ValueError(f"{address!r} is no address of a server; give one such as {DEFAULT_URL}")
+    if parsed.path.rstrip("/").endswith("/v1"):
+        raise ValueError(f"the address of a server ends before /v1; give {address.removesuffix('/v1')}")
     secret = (key or os.environ.get(KEY) or "").strip()
     if not secret.isascii() or not secret.isprintable():
         raise ValueError(f"the key (argument or {KEY}) must be printable ASCII, nk_…")

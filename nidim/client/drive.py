@@ -8,8 +8,10 @@ transport block the thread instead of suspending, so no event loop is needed, an
 from __future__ import annotations
 
 import functools
+import inspect
+import re
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,28 +50,29 @@ def iterate(items: AsyncGenerator[R, None]) -> Generator[R, None, None]:
 
 
 class method(Generic[P, R]):  # noqa: N801 - it stands where ``classmethod`` would
-    """A coroutine method, called as it is by the asynchronous class and to its end by the blocking one."""
+    """A coroutine method, called as it is by the asynchronous class and to its end by the blocking one.
+
+    Of a class it is a plain function, for ``help()`` and editors.
+    """
 
     def __init__(self, logic: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]) -> None:
         self.logic = logic
         self.__doc__ = logic.__doc__
 
     @overload
-    def __get__(self, thing: None, kind: type) -> Self: ...
+    def __get__(self, thing: None, kind: type) -> Callable[..., Any]: ...
     @overload
     def __get__(self, thing: Blocking, kind: type) -> Callable[P, R]: ...
     @overload
     def __get__(self, thing: Awaiting, kind: type) -> Callable[P, Coroutine[Any, Any, R]]: ...
     def __get__(self, thing: Any, kind: type) -> Any:
-        if thing is None:
-            return self
-        bound = self.logic.__get__(thing, kind)
-        if isinstance(thing, Awaiting):
-            return bound
+        logic = self.logic if thing is None else self.logic.__get__(thing, kind)
+        if not issubclass(kind, Blocking):
+            return logic
 
-        @functools.wraps(self.logic)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            return run(bound(*args, **kwargs))
+        @functools.wraps(logic)
+        def call(*args: Any, **kwargs: Any) -> R:
+            return run(logic(*args, **kwargs))
 
         return call
 
@@ -80,22 +83,25 @@ class stream(Generic[P, R]):  # noqa: N801
     def __init__(self, logic: Callable[Concatenate[Any, P], AsyncGenerator[R, None]]) -> None:
         self.logic = logic
         self.__doc__ = logic.__doc__
+        shown = inspect.signature(logic)
+        returns = re.sub(r"AsyncGenerator\[(.*), None\]", r"Iterator[\1]", str(shown.return_annotation))
+        self._shown = shown.replace(return_annotation=returns)
 
     @overload
-    def __get__(self, thing: None, kind: type) -> Self: ...
+    def __get__(self, thing: None, kind: type) -> Callable[..., Any]: ...
     @overload
     def __get__(self, thing: Blocking, kind: type) -> Callable[P, Generator[R, None, None]]: ...
     @overload
     def __get__(self, thing: Awaiting, kind: type) -> Callable[P, AsyncGenerator[R, None]]: ...
     def __get__(self, thing: Any, kind: type) -> Any:
-        if thing is None:
-            return self
-        bound = self.logic.__get__(thing, kind)
-        if isinstance(thing, Awaiting):
-            return bound
+        logic = self.logic if thing is None else self.logic.__get__(thing, kind)
+        if not issubclass(kind, Blocking):
+            return logic
 
-        @functools.wraps(self.logic)
-        def call(*args: P.args, **kwargs: P.kwargs) -> Generator[R, None, None]:
-            return iterate(bound(*args, **kwargs))
+        @functools.wraps(logic)
+        def call(*args: Any, **kwargs: Any) -> Generator[R, None, None]:
+            return iterate(logic(*args, **kwargs))
 
+        taken = list(self._shown.parameters.values())
+        call.__signature__ = self._shown.replace(parameters=taken if thing is None else taken[1:])  # type: ignore[attr-defined]
         return call

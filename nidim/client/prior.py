@@ -40,6 +40,9 @@ class PriorLogic:
         self._calls, self._info, self._batching = calls, info, batching
         self._path = f"/v1/encoders/{segment(info.id)}/prior"
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._info.prior.get('kind')}, d = {self.dim}>"
+
     @property
     def description(self) -> dict[str, Any]:
         """Kind and parameters of the law."""

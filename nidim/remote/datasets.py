@@ -48,7 +48,12 @@ def show_dataset(client: Client, as_json: bool, name: str) -> None:
 @click.option("--wait/--no-wait", default=True, show_default=True, help="until the server has read it")
 @asks_server
 def upload(client: Client, as_json: bool, name: str, file: Path, license_: str | None, wait: bool) -> None:
-    """Upload FILE (.zip, .tar, .tar.gz of images, .npz, .npy, .parquet, or a folder) as the dataset NAME."""
+    """Upload FILE (.zip, .tar, .tar.gz of images, .npz, .npy, .parquet, or a folder) as the dataset NAME.
+
+    \b
+      nidim datasets upload flowers pictures.zip --license CC0-1.0
+      nidim jobs submit spec.toml --set dataset=flowers --encoder flowers --watch
+    """
     found = client.datasets.upload(name, file, license=license_, wait=wait, progress=not as_json)
     if as_json:
         show.echo_json(found.as_json())

@@ -91,7 +91,13 @@ def generate_options(command: Any) -> Any:
         click.option(
             "--offset", default=0, show_default=True, type=click.IntRange(0, 2**62), help="first row"
         ),
-        click.option("--temperature", default=1.0, show_default=True, type=click.FloatRange(0, 100)),
+        click.option(
+            "--temperature",
+            default=1.0,
+            show_default=True,
+            type=click.FloatRange(0, 100),
+            help="above 1 farther from the middle of the law, below 1 nearer",
+        ),
         click.option(
             "--embeddings",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),

@@ -20,7 +20,13 @@ RIGHT = ("epoch", "Î", "C")
 
 @click.group()
 def jobs() -> None:
-    """Trainings at a server: submit, watch, cancel, retry."""
+    """Trainings at a server: submit, watch, cancel, retry.
+
+    \b
+      nidim jobs submit spec.toml --encoder digits --watch
+      nidim jobs list --state failed
+      nidim jobs show job_…                       why it failed, and its warnings
+    """
 
 
 @jobs.command("list")
@@ -40,8 +46,12 @@ def list_jobs(client: Client, as_json: bool, state: Any, limit: int) -> None:
 @click.argument("job")
 @asks_server
 def show_job(client: Client, as_json: bool, job: str) -> None:
-    """Everything about JOB."""
-    _shown(client.job(job), as_json)
+    """Everything about JOB: its spec, what became of it, its warnings and why it failed."""
+    info = client.job(job).info.as_json()
+    if as_json:
+        show.echo_json(info)
+    else:
+        show.fields(info)
 
 
 @jobs.command()
@@ -62,7 +72,12 @@ def submit(
     priority: Any,
     watch: bool,
 ) -> None:
-    """Train an encoder or a generator from SPEC_FILE (.toml or .json); the rest is chosen to suit the data."""
+    """Train an encoder or a generator from SPEC_FILE (.toml or .json); the rest is chosen to suit the data.
+
+    \b
+      nidim jobs submit spec.toml --encoder digits --watch
+      nidim jobs submit painter.toml --generator painter --set epochs=20
+    """
     if (encoder is None) == (generator is None):
         raise click.UsageError("Give --encoder NAME, or --generator NAME for a spec of a generator.")
     spec = read_spec(spec_file, changes) if generator is None else read_generator_spec(spec_file, changes)

@@ -35,8 +35,11 @@ HINTS: tuple[tuple[type[NidimError], str], ...] = (
         "there is.",
     ),
     (Busy, "Try again later."),
-    (JobEnded, "`nidim jobs retry JOB` goes on from the last checkpoint."),
 )
+OF_THE_SPEC = frozenset(
+    ("spec_error", "dataset_unavailable", "source_gone", "data_error", "training_diverged", "bundle_error")
+)
+"""Failures that come again where nothing is changed."""
 
 
 def asks_server(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,6 +77,11 @@ def confirmed(question: str, *, yes: bool, as_json: bool) -> None:
 
 def _told(error: NidimError, as_json: bool) -> click.ClickException:
     hint = next((text for kind, text in HINTS if isinstance(error, kind)), "")
+    if isinstance(error, JobEnded):
+        retry = f"`nidim jobs retry {error.job.id}`"
+        hint = f"{retry} goes on from the last checkpoint."
+        if error.code in OF_THE_SPEC:
+            hint = f"Mend what it names, then submit it anew: {retry} repeats it as it is."
     if isinstance(error, Forbidden) and error.code != "scope_missing":
         hint = ""  # no key may do it
     return _problem(error) if as_json else click.ClickException(f"{error}\n{hint}".rstrip())

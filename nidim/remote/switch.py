@@ -41,7 +41,8 @@ class LocalOrServer(click.Command):
                 ["--server"],
                 metavar="URL",
                 expose_value=False,
-                help="Ask this server instead; the first argument is then a name there, name@3 or name:alias.",
+                help="Ask this server instead (with --key, or NIDIM_KEY); the first argument is then a name there, "
+                "name@3 or name:alias.",
             )
         )
 

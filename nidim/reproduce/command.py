@@ -36,8 +36,8 @@ NAMES = (
 RESULTS, TRIALS = Path("docs/results"), Path("reproduce-trial")
 
 
-@click.command("reproduce")
-@click.argument("table", type=click.Choice(NAMES))
+@click.command("reproduce", epilog=f"Tables: {', '.join(NAMES)}.")
+@click.argument("table", type=click.Choice(NAMES), metavar="TABLE")
 @click.option(
     "--scale",
     type=click.Choice(["small", "full"]),
@@ -81,8 +81,9 @@ def reproduce(
 
     The tables power and separability train nothing: they draw from known laws.
 
-    \b
     A table that is made in pieces, by --only, is pooled: the command below it is that of the whole.
+
+    \b
     Runs are kept, so Ctrl-C costs one run and the same command goes on:
       nidim reproduce targets                                  half an hour, on handwritten digits
       nidim reproduce power                                    hours, simulations

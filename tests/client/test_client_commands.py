@@ -74,7 +74,7 @@ def test_a_job_from_a_file_to_its_end(nidim: Any, server: Any, lease: Any, tmp_p
         jobs.fail(tx, taken, "training_diverged", "The loss is not finite.")
     watched = nidim("jobs", "watch", job["id"], exit_code=1)
     assert "The loss is not finite." in watched.stderr
-    assert "nidim jobs retry" in watched.stderr
+    assert f"submit it anew: `nidim jobs retry {job['id']}` repeats it as it is" in watched.stderr
     problem = json.loads(nidim("jobs", "watch", job["id"], "--json", exit_code=1).stderr)
     assert (problem["code"], problem["job"]) == ("training_diverged", job["id"])
     lines = [json.loads(line) for line in nidim("jobs", "events", job["id"], "--json").stdout.splitlines()]
@@ -83,6 +83,8 @@ def test_a_job_from_a_file_to_its_end(nidim: Any, server: Any, lease: Any, tmp_p
     assert again["retry_of"] == job["id"]
     assert "cancelled" in nidim("jobs", "cancel", again["id"]).stdout
     assert "failed" in nidim("jobs", "show", job["id"]).stdout
+    shown = nidim("jobs", "show", job["id"]).stdout
+    assert re.search(r"failure\n +code +training_diverged\n +message +The loss is not finite.", shown)
 
 
 def test_rows_are_those_of_the_client(
@@ -271,6 +273,7 @@ def test_errors_say_what_to_do(nidim: Any, tmp_path: Path) -> None:
     assert "must hold an object of fields" in problem["detail"]
     nobody = nidim("jobs", "list", "--server", "http://127.0.0.1:9", exit_code=1).stderr
     assert "Start one with `nidim up`" in nobody
+    assert "from http://127.0.0.1:9 " in nobody
     assert "address" in nidim("jobs", "list", "--server", "nowhere", exit_code=1).stderr
 
 

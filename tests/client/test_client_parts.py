@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import io
 import itertools
 from collections.abc import Iterator
@@ -18,7 +19,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from nidim.client import BadImage, Busy, DownloadDamaged, FileInfo, NidimServerError, RetryPolicy, Unavailable
+from nidim.client import (
+    AsyncClient,
+    BadImage,
+    Busy,
+    Client,
+    DownloadDamaged,
+    FileInfo,
+    NidimServerError,
+    RetryPolicy,
+    ServerUnreachable,
+    Unavailable,
+)
 from nidim.client.client import options
 from nidim.client.download import place_of
 from nidim.client.drive import iterate, run
@@ -256,3 +268,35 @@ def test_few_requests_are_prepared_ahead_and_order_is_kept() -> None:
 def test_a_blocking_client_never_waits_for_an_event_loop() -> None:
     with pytest.raises(RuntimeError, match="event loop"):
         run(asyncio.sleep(0))
+
+
+def test_help_and_editors_see_what_to_give() -> None:
+    """Of a class and of an object; a blocking client says nothing of coroutines."""
+    for kind in (Client, AsyncClient):
+        assert list(inspect.signature(kind.train).parameters) == [
+            *("self", "spec", "encoder", "generator", "priority")
+        ]
+        assert inspect.isfunction(kind.jobs)
+        assert next(iter(inspect.signature(kind("http://127.0.0.1:1").train).parameters)) == "spec"
+    assert not inspect.iscoroutinefunction(Client.train)
+    assert inspect.iscoroutinefunction(AsyncClient.train)
+    for jobs in (Client.jobs, Client("http://127.0.0.1:1").jobs):
+        assert inspect.signature(jobs).return_annotation == "Iterator[J]"
+    assert "Submit a training" in (inspect.getdoc(Client.train) or "")
+
+
+def test_a_client_says_where_it_asks_and_no_password() -> None:
+    client = Client("http://me:secret@127.0.0.1:9", retry=RetryPolicy(total_s=0))
+    assert repr(client) == "<Client http://127.0.0.1:9>"
+    with pytest.raises(
+        ServerUnreachable, match=r"No answer from http://127\.0\.0\.1:9 for /v1/encoders/x"
+    ) as told:
+        client.encoder("x")
+    assert "secret" not in str(told.value)
+    with pytest.raises(ValueError, match=r"before /v1; give http://127.0.0.1:9$"):
+        Client("http://127.0.0.1:9/v1/")
+
+
+def test_what_is_no_spec_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"a dict such as .*got 'digits'"):
+        Client("http://127.0.0.1:9").train("digits", encoder="x")  # type: ignore[arg-type]
