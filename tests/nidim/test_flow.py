@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from nidim.evaluate.target import target_fit
 from nidim.flow import Flow, masks
 from nidim.priors import FlowPrior, fit_prior, prior_from_dict
 from nidim.priors.flow import BLOCK, parts_of
+from tests.blocks import session
 from tests.nidim.samples import arc, arc_log_density, fitted_arc
 
 QUICK = Settings(slices=32, floor_sets=6)
@@ -185,3 +189,20 @@ def test_the_parts_of_a_sample_are_disjoint_and_all_of_it() -> None:
     rows = np.concatenate([parts.fitted, parts.chosen_on, parts.heldout])
     assert sorted(rows) == list(range(1000))
     assert [len(part) for part in (parts.fitted, parts.chosen_on, parts.heldout)] == [700, 150, 150]
+
+
+@pytest.mark.usefixtures("few_flow_steps")
+def test_a_network_of_ones_own_gets_a_law(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page about it, with its own training and a flow that is hardly fitted."""
+    monkeypatch.chdir(tmp_path)
+    program: dict[str, Any] = {}
+    with torch.random.fork_rng():
+        exec(session("docs/your-network.md", "network-session"), program)
+    said = re.search(r"within (\d\.\d+) nats of N\(0, I\); true draws: (\d\.\d+)", capsys.readouterr().out)
+    assert said is not None
+    assert 0 < float(said[2]) < float(said[1]) < 0.6
+    assert program["information"].item() > 1.5
+    assert program["draws"].shape == (1000, 2)
+    assert FlowPrior.read(Path("law.safetensors").read_bytes()).dim == 2
