@@ -48,6 +48,7 @@ from nidim.stored import (
     require_kind,
     verified,
 )
+from nidim.torch_defaults import own_defaults
 
 log = logging.getLogger(__name__)
 
@@ -153,6 +154,7 @@ def _add_onnx(
         log.warning("the bundle has no %s: %s", ONNX, error)
 
 
+@own_defaults()
 def load(directory: Path | str, *, expect: Manifest | None = None) -> Bundle:
     """Load a bundle, its digest verified against ``expect`` or the manifest beside the files.
 
@@ -163,7 +165,8 @@ def load(directory: Path | str, *, expect: Manifest | None = None) -> Bundle:
     manifest = verified(directory, expect)
     config, report = read_config(directory), read_report(directory)
     prior = read_prior(directory, config)
-    model = build_encoder(config.spec, config.resolved, prior)
+    with torch.random.fork_rng(devices=[]):  # of weights that are overwritten
+        model = build_encoder(config.spec, config.resolved, prior)
     try:
         model.load_state_dict(load_file(directory / WEIGHTS))
     except (SafetensorError, RuntimeError, OSError) as exc:
