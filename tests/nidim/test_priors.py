@@ -380,6 +380,14 @@ def test_the_ends_of_an_interpolation_are_points(a: Any, b: Any, wrong: str) -> 
         GaussianPrior(2).interpolate(a, b, 4)
 
 
+@each_prior
+def test_no_way_leads_to_what_is_no_number(prior: Prior) -> None:
+    a, b = prior.sample(2, seed=0)
+    b[0] = np.nan
+    with pytest.raises(ValueError, match="b must be numbers, not NaN"):
+        prior.interpolate(a, b, 3)
+
+
 def test_interpolation_begins_and_ends_at_an_edge() -> None:
     """Its score is infinite, so the points between stay near it."""
     uniform = UniformPrior(2).interpolate([0, 1], [0.5, 0.5], 3)
