@@ -48,6 +48,7 @@ from nidim.stored import (
     require_kind,
     verified,
 )
+from nidim.torch_defaults import own_defaults
 
 log = logging.getLogger(__name__)
 
@@ -76,12 +77,17 @@ class Bundle:
         return self.config.preprocessing
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Clean embeddings (n, d) of prepared uint8 images (n, image_size, image_size, channels)."""
+        """Clean embeddings (n, d) of prepared uint8 images (n, image_size, image_size, channels).
+
+        Raises ValueError for anything else; a tensor of torch is taken as the array that it holds.
+        """
         side, channels = self.preprocessing.image_size, self.preprocessing.channels
-        images = np.asarray(images)
+        images = _as_array(images)
         if images.dtype != np.uint8 or images.shape[1:] != (side, side, channels):
             raise ValueError(
-                f"images must be uint8 (n, {side}, {side}, {channels}), got {images.dtype} {images.shape}"
+                f"images must be uint8 (n, {side}, {side}, {channels}), got {images.dtype} {tuple(images.shape)}; of "
+                "nidim.data.pixels, to_array makes them of the bytes of a file, prepare of a picture of Pillow, "
+                "prepare_array of an array of another size"
             )
         if len(images) == 0:
             return np.empty((0, self.resolved.dim), dtype=np.float32)
@@ -90,6 +96,13 @@ class Bundle:
     def embed_noisy(self, images: NDArray[np.uint8], *, seed: int, offset: int = 0) -> NDArray[np.float32]:
         """f(x) + Z; row i uses row offset + i of the stream ``seed``."""
         return add_noise(self.embed(images), self.prior, self.resolved, seed=seed, offset=offset)
+
+
+def _as_array(images: Any) -> Any:
+    """As NumPy sees it; of torch, a tensor of bytes of any device, and any other one as it is, to be refused."""
+    if not isinstance(images, torch.Tensor):
+        return np.asarray(images)
+    return images.numpy(force=True) if images.dtype == torch.uint8 else images
 
 
 def save(
@@ -153,6 +166,7 @@ def _add_onnx(
         log.warning("the bundle has no %s: %s", ONNX, error)
 
 
+@own_defaults()
 def load(directory: Path | str, *, expect: Manifest | None = None) -> Bundle:
     """Load a bundle, its digest verified against ``expect`` or the manifest beside the files.
 
@@ -163,7 +177,8 @@ def load(directory: Path | str, *, expect: Manifest | None = None) -> Bundle:
     manifest = verified(directory, expect)
     config, report = read_config(directory), read_report(directory)
     prior = read_prior(directory, config)
-    model = build_encoder(config.spec, config.resolved, prior)
+    with torch.random.fork_rng(devices=[]):  # of weights that are overwritten
+        model = build_encoder(config.spec, config.resolved, prior)
     try:
         model.load_state_dict(load_file(directory / WEIGHTS))
     except (SafetensorError, RuntimeError, OSError) as exc:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from nidim.capacity import Resolved
 from nidim.encoders import ConvNet, build_network
 from nidim.evaluate import Report, sentence
@@ -92,7 +94,8 @@ def _plain(spec: FullSpec, resolved: Resolved) -> str:
     """How to load the weights without nidim, where that takes a few lines: the layers as torch shows them are code."""
     if spec.encoder.kind != "conv" or spec.prior.kind != "gaussian":
         return ""
-    network = build_network(spec.encoder, channels=resolved.channels, image_size=resolved.image_size)
+    with torch.device("meta"):  # layers to show need no weights
+        network = build_network(spec.encoder, channels=resolved.channels, image_size=resolved.image_size)
     assert isinstance(network, ConvNet)
     parts = {"features": network.features, "output": network.output}
     shown = {name: ",\n        ".join(repr(layer) for layer in layers) for name, layers in parts.items()}

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nidim import optimizers
+from nidim.torch_defaults import own_defaults
 
 BINS, WIDTH = 8, 64
 """Of each spline; of the two hidden layers of the network that computes its knots."""
@@ -113,6 +114,7 @@ def columns(mask: Tensor) -> tuple[list[int], list[int], list[int]]:
     return kept, moved, [order.index(i) for i in range(len(order))]
 
 
+@own_defaults()
 def fit(fitted: NDArray[np.float64], chosen_on: NDArray[np.float64]) -> tuple[Flow, int]:
     """The flow of the points ``fitted`` (n, d), weights float32, and the steps that are best on ``chosen_on``."""
     mean = fitted.mean(0)
@@ -175,6 +177,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@own_defaults()
 def empty(dim: int) -> Flow:
     """A flow to load weights into; torch's random numbers stay where they were."""
     with torch.random.fork_rng(devices=[]):

@@ -30,6 +30,7 @@ from nidim.spec.generator import FullGeneratorSpec, ResolvedGenerator
 from nidim.spec.views import Augmentation
 from nidim.staged import fit_in_stages
 from nidim.stored import Manifest
+from nidim.torch_defaults import own_defaults
 from nidim.train import Fitted, Progress
 from nidim.warp import build_warp
 from nidim.world import ALONE, World
@@ -74,6 +75,7 @@ class Outcome:
     prior: Prior | None = None
 
 
+@own_defaults()
 def run(
     spec: TrainSpec,
     dataset: Dataset,

@@ -26,6 +26,7 @@ from nidim.regularizers import Term, build_regularizer, sliced_epps_pulley
 from nidim.spec import FullSpec
 from nidim.spec.parts import Optimizer
 from nidim.statistics import recompute_statistics
+from nidim.torch_defaults import own_defaults
 from nidim.world import ALONE, World
 
 WARM_UP = 0.25  # of a one-cycle schedule
@@ -105,6 +106,7 @@ class _Run:
         return capture(self.modules, self.optimizer, meta)
 
 
+@own_defaults()
 def fit(
     spec: FullSpec,
     resolved: Resolved,

@@ -14,7 +14,6 @@ A decoder may still crash or hang on hostile bytes: bulk ingestion therefore run
 from __future__ import annotations
 
 import io
-import warnings
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -40,8 +39,6 @@ STRIP = 16
 UNREADABLE = "not a PNG, JPEG, WebP, BMP, GIF or TIFF image"
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
-# Process-wide on purpose: filters cannot be changed for one thread, and nobody here wants a bomb let through.
-warnings.simplefilter("error", Image.DecompressionBombWarning)
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 

@@ -67,6 +67,9 @@ def gaussian_partition(v: Floats, f: Floats, sigma: float, edges: NDArray[np.int
     sums = np.empty((len(v), len(edges) - 1))
     half = squared_norms(f) / 2
     own = np.einsum("id,id->i", v, f) - half
+    most = np.minimum(squared_norms(v - f) / (2 * sigma**2), _EXP_MAX)[
+        :, None
+    ]  # T_ij ≤ 0, whatever rounding says
     for b, (low, high) in enumerate(itertools.pairwise(edges)):
         step = max(1, _ENTRIES // (high - low))
         for i in range(0, len(v), step):
@@ -75,7 +78,9 @@ def gaussian_partition(v: Floats, f: Floats, sigma: float, edges: NDArray[np.int
             scores -= half[low:high]
             scores -= own[part, None]
             scores *= sigma**-2
-            np.minimum(scores, _EXP_MAX, out=scores)
+            np.minimum(scores, most[part], out=scores)
+            itself = np.arange(max(i, low), min(i + step, high))
+            scores[itself - i, itself - low] = 0.0
             sums[part, b] = np.exp(scores, out=scores).sum(axis=1)
     return sums
 
@@ -125,7 +130,11 @@ def jackknife(partition: Floats, offset: Floats, edges: NDArray[np.int64]) -> Ja
 
 
 def gaussian_certificate(f: NDArray[np.floating], *, sigma: float, law: str, seed: int = 0) -> Certificate:
-    """Certificate of clean embeddings ``f`` (n, d) under noise N(0, σ²I); n at least 64."""
+    """Certificate of clean embeddings ``f`` (n, d) under noise N(0, σ²I), σ > 0; n at least 64.
+
+    Raises ValueError for another shape or σ, fewer rows, and numbers that are not finite.
+    """
+    _require_positive("sigma", sigma)
     clean, edges = _shuffled(f, seed)
     v = generator(seed, "certificate noise").standard_normal(clean.shape)
     v *= sigma
@@ -152,7 +161,11 @@ def gaussian_floor(n: int, d: int, *, sigma: float) -> float:
 
 
 def uniform_certificate(f: NDArray[np.floating], *, epsilon: float, law: str, seed: int = 0) -> Certificate:
-    """Certificate of clean embeddings ``f`` (n, d) within [0, 1]^d under noise U([−ε, ε]^d); n at least 64."""
+    """Certificate of clean embeddings ``f`` (n, d) within [0, 1]^d under noise U([−ε, ε]^d), ε > 0; n at least 64.
+
+    Raises ValueError as :func:`gaussian_certificate` does, and for embeddings outside.
+    """
+    _require_positive("epsilon", epsilon)
     clean, edges = _shuffled(f, seed)
     if clean.min() < 0 or clean.max() > 1:
         raise ValueError("f: the certificate of uniform noise is for embeddings within [0, 1]")
@@ -166,11 +179,20 @@ def uniform_certificate(f: NDArray[np.floating], *, epsilon: float, law: str, se
 
 def _shuffled(f: NDArray[np.floating], seed: int) -> tuple[Floats, NDArray[np.int64]]:
     """Rows in random order (a set sorted by class has no exchangeable blocks), and the edges of the blocks."""
+    if np.ndim(f) != 2:
+        raise ValueError(f"f: a certificate needs embeddings (n, d), got shape {np.shape(f)}")
+    if not np.isfinite(f).all():
+        raise ValueError("f: a certificate needs embeddings of finite numbers")
     n = len(f)
     if n < MIN_ROWS:
         raise ValueError(f"f: a certificate needs at least {MIN_ROWS} held-out embeddings, got {n}")
     rows = generator(seed, "certificate order").permutation(n)[:MAX_ROWS]
     return f[rows].astype(np.float64), np.linspace(0, len(rows), BLOCKS + 1).astype(np.int64)
+
+
+def _require_positive(name: str, level: float) -> None:
+    if not 0 < level < math.inf:
+        raise ValueError(f"{name}: a certificate needs noise of a finite level above 0, got {level:g}")
 
 
 def _certificate(

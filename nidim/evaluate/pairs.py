@@ -95,6 +95,7 @@ def gaussian_sum(x: Floats, b2: float) -> float:
     total = 0.0
     for start, stop in _strips(len(x)):
         block = left[start:stop] @ right[start:].T
+        np.minimum(block, 0.0, out=block)  # of points far from the origin rounding makes any number of it
         total += _both_halves(np.exp(block, out=block))
     return total
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
@@ -31,6 +32,7 @@ from nidim.generate.report import GeneratorReport
 from nidim.priors import FlowPrior, Prior, prior_from_dict
 from nidim.spec.generator import FullGeneratorSpec, ResolvedGenerator
 from nidim.stored import MANIFEST, Manifest, cleared, manifest_of, require_kind, verified
+from nidim.torch_defaults import own_defaults
 
 WEIGHTS, PRIOR, CONFIG, REPORT, CARD, SAMPLES = (
     "model.safetensors",
@@ -137,6 +139,7 @@ def save(
     return manifest
 
 
+@own_defaults()
 def load(directory: Path | str, *, expect: Manifest | None = None) -> GeneratorBundle:
     """Load a generator, its digest verified as that of an encoder is.
 
@@ -149,7 +152,8 @@ def load(directory: Path | str, *, expect: Manifest | None = None) -> GeneratorB
     try:
         path = directory / PRIOR
         prior = prior_from_dict(config.prior, file=path.read_bytes() if path.is_file() else None)
-        model = build_generator(config.spec, config.resolved)
+        with torch.random.fork_rng(devices=[]):  # of weights that are overwritten
+            model = build_generator(config.spec, config.resolved)
         model.load_state_dict(load_file(directory / WEIGHTS))
         report = json.loads((directory / REPORT).read_text())
     except (SafetensorError, RuntimeError, ValueError, OSError) as exc:

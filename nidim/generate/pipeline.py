@@ -27,6 +27,7 @@ from nidim.spec.generator import (
     resolve_generator,
 )
 from nidim.stored import Manifest
+from nidim.torch_defaults import own_defaults
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,7 @@ def facts_of(encoder: Bundle) -> SourceFacts:
     )
 
 
+@own_defaults()
 def run(
     spec: GeneratorSpec,
     encoder: Bundle,

@@ -25,6 +25,7 @@ from nidim.generate.models import BETAS, Generator, Training, build_training
 from nidim.hardware import autocast, choose, to_layout
 from nidim.loop import Moment, Pace, Watch, run_steps
 from nidim.spec.generator import FullGeneratorSpec, ResolvedGenerator
+from nidim.torch_defaults import own_defaults
 from nidim.train import learning_rate, mixed_seed
 
 EMA_POWER = 16
@@ -86,6 +87,7 @@ class _Run:
         return capture(self.modules, self.optimizer, meta)
 
 
+@own_defaults()
 def fit_generator(
     spec: FullGeneratorSpec,
     resolved: ResolvedGenerator,

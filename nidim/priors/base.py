@@ -119,7 +119,7 @@ class Prior(abc.ABC):
         """``steps`` points from a to b, both (d,), both included; shape (steps, d).
 
         ((1−t)·s_a + t·s_b) / √((1−t)² + t²) on normal scores: between independent draws of the law every
-        point follows the law again. Raises ValueError for other shapes, and below two steps.
+        point follows the law again. Raises ValueError for other shapes and NaN, and below two steps.
         """
         if steps < 2:
             raise ValueError(f"steps must be at least 2, got {steps}")
@@ -132,6 +132,8 @@ class Prior(abc.ABC):
         point = np.asarray(x, dtype=np.float64)
         if point.shape != (self.dim,):
             raise ValueError(f"{name} must have shape ({self.dim},), got {point.shape}")
+        if np.isnan(point).any():
+            raise ValueError(f"{name} must be numbers, not NaN")
         return point[None]
 
     def _between(self, start: Floats, end: Floats, t: Floats) -> Floats:

@@ -27,7 +27,9 @@ _LOG_2PI, _LOG_2 = np.log(2 * np.pi), np.log(2)
 _FAR = 30.0
 """A score whose tail probability, 5e-198, still has all its digits in a double; at 38.6 none is left."""
 _LOST, _SMALL = 19.0, 12.0
-"""Scores beyond which, and shapes up to which, SciPy may find no quantile of a beta law."""
+"""Scores beyond which SciPy may find no quantile of a beta or t law; of a beta law, shapes up to which."""
+_FAINT = -500.0
+"""A logarithm of a tail's probability that a double still holds with all digits."""
 
 
 class Law(Protocol):
@@ -156,6 +158,64 @@ class Laplace(FromSciPy):
         return (np.asarray(x, dtype=np.float64) - self._loc) / self._scale
 
 
+class StudentT(FromSciPy):
+    """1 − F(z) = ½ w^a √(1 − w) S / (a B(a, ½)), S = ₂F₁(a + ½, 1; a + 1; w), w = ν/(ν + z²), a = ν/2, for z > 0.
+
+    SciPy takes the logarithm of a probability that a double rounds to 0, and far out its search for a quantile ends at
+    an infinity of either sign. Over t = log z the logarithm of the tail is concave and falls by ν/S: Newton's method,
+    from the score itself, than which z is never smaller. Reference: DLMF 8.17.8.
+    """
+
+    def __init__(self, law: laws.SciPyLaw) -> None:
+        super().__init__(law)
+        self.logcdf, self.logsf = self._logcdf, self._logsf
+
+    def at_score(self, s: Floats, /) -> Floats:
+        lost = np.isfinite(s) & (np.abs(s) > _LOST)
+        x = np.array(super().at_score(np.where(lost, 0.0, s)))
+        x[lost] = self._loc + self._scale * np.sign(s[lost]) * self._quantile(np.abs(s[lost]))
+        return x
+
+    def _quantile(self, s: Floats) -> Floats:
+        """z > 0 with F(z) = Φ(s)."""
+        df, log_tail = self._shape["df"], special.log_ndtr(-s)
+        t = np.log(s)
+        for _ in range(_ROUNDS):
+            found, series = self._tail(t)
+            step = (found - log_tail) * series / df
+            t = t + step
+            if (np.abs(step) <= _NEAR).all():
+                break
+        with np.errstate(over="ignore"):
+            return np.exp(t)
+
+    def _tail(self, t: Floats) -> tuple[Floats, Floats]:
+        """log(1 − F(e^t)), and S."""
+        df = self._shape["df"]
+        log_w = -np.logaddexp(0.0, 2 * t - np.log(df))
+        w = np.exp(log_w)
+        series = special.hyp2f1((df + 1) / 2, 1.0, df / 2 + 1, w)
+        return df / 2 * log_w + np.log1p(-w) / 2 + np.log(series / df) - special.betaln(df / 2, 0.5), series
+
+    def _logcdf(self, x: Floats, /) -> Floats:
+        return self._log_below((np.asarray(x, dtype=np.float64) - self._loc) / self._scale)
+
+    def _logsf(self, x: Floats, /) -> Floats:
+        return self._log_below((self._loc - np.asarray(x, dtype=np.float64)) / self._scale)
+
+    def _log_below(self, z: Floats) -> Floats:
+        found = np.array(self._standard.logcdf(z))
+        faint = np.isfinite(z) & (found < _FAINT)
+        found[faint], _ = self._tail(np.log(-z[faint]))
+        return found
+
+    @functools.cached_property
+    def _standard(self) -> Any:
+        from scipy import stats
+
+        return stats.t(self._shape["df"])
+
+
 class Beta(FromSciPy):
     """F(x) = x^a / (a B(a, b)) · (1 − a (b − 1)/(a + 1) x + …), and the same from the other end with a and b exchanged.
 
@@ -173,7 +233,13 @@ class Beta(FromSciPy):
         return np.where(lost, x, super().at_score(np.where(lost, 0.0, s)))
 
 
-OURS = {"exponential": Exponential, "logistic": Logistic, "laplace": Laplace, "beta": Beta}
+OURS = {
+    "exponential": Exponential,
+    "logistic": Logistic,
+    "laplace": Laplace,
+    "beta": Beta,
+    "student_t": StudentT,
+}
 """Kinds whose tails reach farther than SciPy's quantiles."""
 
 

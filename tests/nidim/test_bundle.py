@@ -172,3 +172,27 @@ def test_what_else_lies_in_the_directory_is_no_part_of_the_bundle(tmp_path) -> N
 def test_wrong_shapes_are_named(small, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"\(n, 8, 8, 1\)"):
         bundle.load(small[0]).embed(np.zeros(shape, np.uint8))
+
+
+def test_bytes_in_a_tensor_are_the_bytes_of_an_array(small) -> None:
+    loaded, x = bundle.load(small[0]), images(3, 8, 1)
+    wide = torch.from_numpy(x.repeat(2, axis=2))
+    np.testing.assert_array_equal(loaded.embed(wide[:, :, ::2]), loaded.embed(x))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (np.zeros((2, 8, 8, 1), np.float32), r"got float32 \(2, 8, 8, 1\)"),
+        (torch.zeros(2, 1, 8, 8, requires_grad=True), r"got torch.float32 \(2, 1, 8, 8\)"),
+        (torch.zeros(2, 8, 8, 1, dtype=torch.bfloat16), r"got torch.bfloat16 \(2, 8, 8, 1\)"),
+        ([], r"got float64 \(0,\)"),
+        ("one.png", r"got <U7 \(\)"),
+    ],
+    ids=["floats", "a tensor with a gradient", "half precision", "nothing", "a path"],
+)
+def test_what_is_no_prepared_image_is_told_how_to_become_one(small, given: object, said: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"images must be uint8 \(n, 8, 8, 1\), {said}; .* to_array .* prepare "
+    ):
+        bundle.load(small[0]).embed(given)

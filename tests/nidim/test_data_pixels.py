@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
+import warnings
 import zlib
 from typing import Any
 
@@ -208,6 +211,21 @@ def test_a_zero_sized_image_is_a_bad_image() -> None:
 def test_a_huge_header_is_refused_before_decoding(width: int, height: int) -> None:
     with pytest.raises(ImageTooLarge):
         pixels.decode(png(width, height))
+
+
+def test_a_huge_header_is_refused_where_pillow_only_warns() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with pytest.raises(ImageTooLarge, match="over the limit"):
+            pixels.decode(png(10_000, 10_000))
+
+
+def test_what_a_program_hears_from_pillow_is_its_own_affair() -> None:
+    code = (
+        "import warnings, PIL.Image, nidim.data.pixels\n"
+        "assert PIL.Image.DecompressionBombWarning not in [kind for _, _, kind, _, _ in warnings.filters]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_pixel_bound_is_the_callers() -> None:

@@ -205,3 +205,30 @@ def test_it_is_deterministic_and_needs_enough_images():
         gaussian_certificate(f[:63], sigma=0.5, law="")
     with pytest.raises(ValueError, match=r"within \[0, 1\]"):
         uniform_certificate(f, epsilon=0.1, law="")
+
+
+@pytest.mark.parametrize("factor", [1e6, 1e9, 1e11])
+def test_embeddings_far_apart_show_all_that_a_sample_can(factor: float):
+    f = factor * gaussian(200, np.zeros(2), np.eye(2), 0)
+    c = gaussian_certificate(f, sigma=0.5, law="")
+    assert c.ceiling_nats - 3 < c.information_nats <= c.ceiling_nats + 1e-9
+    assert c.kl_bound_nats == pytest.approx(c.moment_nats)
+
+
+@pytest.mark.parametrize(
+    ("f", "level", "said"),
+    [
+        (np.full((100, 2), np.nan), 0.5, "f: .* finite numbers"),
+        (np.full((100, 2), np.inf), 0.5, "f: .* finite numbers"),
+        (np.zeros(100), 0.5, r"f: .* \(n, d\), got shape \(100,\)"),
+        (np.zeros((100, 2)), 0.0, "above 0, got 0"),
+        (np.zeros((100, 2)), -1.0, "above 0, got -1"),
+        (np.zeros((100, 2)), math.nan, "above 0, got nan"),
+    ],
+    ids=["NaN", "infinite", "one axis", "no noise", "less than none", "noise of NaN"],
+)
+def test_what_cannot_be_certified_is_refused(f: np.ndarray, level: float, said: str):
+    with pytest.raises(ValueError, match=said):
+        gaussian_certificate(f, sigma=level, law="")
+    with pytest.raises(ValueError, match=said):
+        uniform_certificate(f, epsilon=level, law="")

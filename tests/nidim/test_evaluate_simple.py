@@ -193,6 +193,13 @@ def test_bhep_is_henze_zirkler_where_the_moments_fit_by_themselves(d):
     assert bhep.statistic(x) == pytest.approx(float(henze_zirkler.henze_zirkler(x)[0]), rel=1e-9)
 
 
+@pytest.mark.parametrize("factor", [1e8, 1e9, 1e11])
+def test_bhep_of_points_far_apart_is_that_of_no_neighbours(factor):
+    x = factor * np.random.default_rng(0).standard_normal((300, 3))
+    most = 1 + 300 * (1 + 2 * bhep.bandwidth(3)) ** -1.5
+    assert most - 1 <= bhep.statistic(x) <= most
+
+
 @pytest.mark.parametrize("d", [2, 8, 32])
 def test_bhep_has_its_exact_mean_on_true_draws(d):
     values = bhep.null(100, d, 99)

@@ -112,6 +112,17 @@ def test_the_same_sample_gives_the_same_bytes_on_any_number_of_threads(few_flow_
     assert fit_prior(arc(100, seed=1)).data != here
 
 
+@pytest.mark.usefixtures("few_flow_steps")
+def test_the_same_sample_gives_the_same_bytes_whatever_a_caller_has_set_for_torch() -> None:
+    here = fit_prior(arc(100)).data
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode():
+            assert fit_prior(arc(100)).data == here
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize(
     "points",
     [

@@ -376,6 +376,21 @@ def test_what_is_loaded_makes_what_was_trained(stored: tuple[Path, FittedGenerat
     assert size_of(directory / "samples.png") == (89, 89)
 
 
+def test_what_a_caller_has_set_for_torch_is_nothing_to_a_generator(
+    stored: tuple[Path, FittedGenerator],
+) -> None:
+    directory, _ = stored
+    expected = bundle.load(directory).generate(3, seed=1)
+    before = torch.get_rng_state()
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = bundle.load(directory).generate(3, seed=1)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(torch.get_rng_state(), before)
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_every_held_out_image_is_once_real_and_once_fed(
     stored: tuple[Path, FittedGenerator], encoder: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -298,6 +298,22 @@ def test_tails_reach_beyond_what_a_double_holds_of_their_probability(name: str) 
         np.testing.assert_allclose(prior.log_prob(2 - x), log_density(z), rtol=1e-12)
 
 
+@pytest.mark.parametrize("df", [2.01, 3, 5, 20, 500, 1000])
+def test_the_tails_of_a_t_law_reach_as_far(df: float) -> None:
+    prior = MarginalPrior(1, laws.StudentTPrior(df=df))
+    s = np.sort([*np.arange(-45, 45.1, 0.25), 19 + 1e-9])
+    x = prior.from_normal_scores(s)
+    assert (np.diff(x) > 0).all()
+    np.testing.assert_allclose(prior.from_normal_scores(-s), -x, rtol=1e-9)
+    np.testing.assert_allclose(prior.normal_scores(x), s, rtol=1e-10, atol=1e-10)
+    z = np.array([1e60, 1e100, 1e150])
+    tail = df / 2 * (np.log(df) - 2 * np.log(z)) - np.log(df) - special.betaln(df / 2, 0.5)
+    np.testing.assert_allclose(special.log_ndtr(prior.normal_scores(-z)), tail, rtol=1e-10)
+    walk = prior.interpolate([1e30], [1.0], 33)
+    assert np.isfinite(walk).all()
+    assert (walk > 0).all()
+
+
 @pytest.mark.parametrize(("a", "b"), [(2, 5), (5, 2), (1.5, 8), (10, 1.1), (30, 5)])
 def test_the_tails_of_a_beta_law_go_on_to_its_edges(a: float, b: float) -> None:
     prior = MarginalPrior(1, laws.BetaPrior(a=a, b=b, loc=1, scale=2))
@@ -362,6 +378,14 @@ def test_a_temperature_beyond_float32_is_refused_at_once() -> None:
 def test_the_ends_of_an_interpolation_are_points(a: Any, b: Any, wrong: str) -> None:
     with pytest.raises(ValueError, match=wrong):
         GaussianPrior(2).interpolate(a, b, 4)
+
+
+@each_prior
+def test_no_way_leads_to_what_is_no_number(prior: Prior) -> None:
+    a, b = prior.sample(2, seed=0)
+    b[0] = np.nan
+    with pytest.raises(ValueError, match="b must be numbers, not NaN"):
+        prior.interpolate(a, b, 3)
 
 
 def test_interpolation_begins_and_ends_at_an_edge() -> None:

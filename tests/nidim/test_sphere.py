@@ -98,7 +98,9 @@ def test_a_sphere_of_one_dimension_is_refused() -> None:
 
 def test_what_has_no_direction_has_no_way_and_a_nan_no_score() -> None:
     prior = SpherePrior(3)
-    for a, b in (([0, 0, 0], [1, 0, 0]), ([1, 0, 0], [0, 0, 0]), ([np.nan, 0, 0], [1, 0, 0])):
+    for a, b in (([0, 0, 0], [1, 0, 0]), ([1, 0, 0], [0, 0, 0])):
         with pytest.raises(ValueError, match="no direction"):
             prior.interpolate(a, b, 3)
+    with pytest.raises(ValueError, match="a must be numbers, not NaN"):
+        prior.interpolate([np.nan, 0, 0], [1, 0, 0], 3)
     assert np.isnan(prior.normal_scores([[np.nan, 0, 0]])).all()
