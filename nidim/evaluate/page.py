@@ -187,8 +187,8 @@ def _plane(report: Report, x: Floats, labels: NDArray[np.integer] | None, prior:
 
 
 def principal_plane(x: Floats) -> tuple[Floats, float]:
-    """The two directions of largest variance of ``x`` (n, d), (d, 2), and their share of the variance."""
-    values, vectors = np.linalg.eigh(np.cov(x, rowvar=False))
+    """The two directions of largest variance of ``x`` (n, d), (d, 2), and their share of the variance; of one row 0."""
+    values, vectors = np.linalg.eigh(np.cov(x, rowvar=False, ddof=0))
     total = values.sum()
     return vectors[:, [-1, -2]], float(values[-2:].sum() / total) if total > 0 else 0.0
 

@@ -3,7 +3,7 @@
 import { get, key } from "/static/lib/api.js";
 import { h } from "/static/lib/dom.js";
 import { route, start } from "/static/lib/router.js";
-import { head, problem } from "/static/parts/bits.js";
+import { button, head, problem } from "/static/parts/bits.js";
 import { compare } from "/static/views/compare.js";
 import { dataset, datasets } from "/static/views/datasets.js";
 import { encoder } from "/static/views/encoder.js";
@@ -32,6 +32,7 @@ route("/generators/:ref", generator);
 
 const show = start(document.getElementById("main"), {
   onShow(path) {
+    state();
     for (const item of document.querySelectorAll("nav a")) {
       const here = item.getAttribute("href").slice(1);
       const current = here === "/" ? path === "/" : path.startsWith(here);
@@ -39,7 +40,8 @@ const show = start(document.getElementById("main"), {
       else item.removeAttribute("aria-current");
     }
   },
-  onError: (error) => h("div", {}, h("h1", {}, error.status === 404 ? "Not here" : "This did not work"), problem(error)),
+  onError: (error) => h("div", {}, h("h1", {}, error.status === 404 ? "Not here" : "This did not work"), problem(error),
+    h("p", { class: "actions" }, error.status === 404 ? h("a", { href: "#/" }, "Go to the start") : button("Try again", () => show()))),
   otherwise: (path) => [
     head("Not here", `The dashboard has no page ${path}.`),
     h("p", {}, h("a", { href: "#/" }, "Go to the start")),
@@ -53,7 +55,6 @@ document.getElementById("skip").addEventListener("click", (event) => {
 for (const kind of ["dragover", "drop"]) window.addEventListener(kind, (event) => event.preventDefault()); // a file beside its zone
 keys();
 theme();
-state();
 
 /** Ask for a key once the server wants one; it is kept for this tab only. */
 function keys() {
@@ -76,7 +77,7 @@ function keys() {
     input.value = "";
     dialog.close();
     mark();
-    show();
+    if (window.dispatchEvent(new CustomEvent("key-given", { cancelable: true }))) show(); // unless the view keeps what was typed
   });
   document.getElementById("key-cancel").addEventListener("click", () => dialog.close());
   mark();
@@ -99,13 +100,19 @@ function theme() {
   mark();
 }
 
+/** At the foot of the page, anew with each view. */
 async function state() {
   const line = document.getElementById("server-state");
+  const text = await inWords();
+  if (line.textContent !== text) line.textContent = text; // what is the same is not announced again
+}
+
+async function inWords() {
   try {
     const [health, ready] = await Promise.all([get("/healthz"), get("/readyz")]);
     const degraded = ready.degraded.length ? `; degraded: ${ready.degraded.join(", ")}` : "";
-    line.textContent = `version ${health.version}, ${ready.status}${degraded}`;
+    return `version ${health.version}, ${ready.status}${degraded}`;
   } catch (error) {
-    line.textContent = `not ready: ${error.message}`;
+    return `not ready: ${error.message}`;
   }
 }

@@ -147,6 +147,35 @@ def test_a_zip_becomes_a_set_of_pictures(tab: Tab, digits: tuple[bytes, bytes]) 
     assert len(set(tab.page.locator(".sheet canvas").first.evaluate(f"node => [...({ink})(node)]"))) > 3
 
 
+def test_pictures_are_paged_by_keys_and_late_ones_stay_away(tab: Tab) -> None:
+    tab.open("#/datasets/scans")
+    where = tab.page.locator(".toolbar [aria-live]")
+    forth, back = (tab.page.get_by_role("button", name=name) for name in ("More →", "← Back"))
+    tab.page.get_by_text("1 to 60 of 108").wait_for()
+    forth.press("Enter")
+    tab.page.get_by_text("61 to 108 of 108").wait_for()
+    assert tab.page.evaluate("document.activeElement.textContent") == "More →", (
+        "at the end it keeps the focus"
+    )
+    forth.press("Enter")
+    assert where.text_content() == "61 to 108 of 108"
+    back.press("Enter")
+    tab.page.get_by_text("1 to 60 of 108").wait_for()
+    late: list[Any] = []
+    tab.page.route("**/images?*offset=60*", lambda route: late.append(route))
+    forth.press("Enter")
+    back.press("Enter")
+    tab.page.get_by_text("1 to 60 of 108").wait_for()
+    assert wait_for(lambda: tab.page.evaluate("() => true") and len(late) == 2)
+    for request in late:
+        with tab.page.expect_response("**/images?*offset=60*"):
+            request.continue_()
+    tab.page.unroute("**/images?*offset=60*")
+    tab.page.evaluate("() => new Promise((done) => setTimeout(done, 200))")
+    assert where.text_content() == "1 to 60 of 108"
+    assert tab.page.locator(".sheet canvas").count() == 60
+
+
 def test_the_form_shows_defaults_physics_and_faults_while_one_types(tab: Tab) -> None:
     tab.open("#/train?dataset=scans")
     dim = tab.page.get_by_role("group", name="Network").get_by_label("Dimensions d")
@@ -177,6 +206,60 @@ def test_what_was_chosen_is_not_called_the_default(tab: Tab) -> None:
     tab.page.get_by_text("7 passes,").wait_for()
     assert evaluation.locator("option").first.text_content() == "full (default)"
     assert kind.locator("option").first.text_content() == "gaussian (default)"
+
+
+def test_a_small_training_is_one_press_away(tab: Tab) -> None:
+    rng = np.random.default_rng(0)
+    stream = io.BytesIO()
+    np.save(stream, rng.integers(0, 256, (20, 40, 48, 3), np.uint8))
+    with _client(tab) as client:
+        files = {"file": ("photos.npy", stream.getvalue())}
+        client.post("/v1/datasets", data={"name": "photos"}, files=files).raise_for_status()
+    tab.open("#/train?dataset=photos")
+    tab.page.get_by_text("from 40 × 40 pixels").wait_for()
+    tab.page.get_by_role("button", name="Set a small training").press("Enter")
+    tab.page.get_by_text("from 32 × 32 pixels").wait_for()
+    network = tab.page.get_by_role("group", name="Network")
+    assert network.get_by_label("Kind").input_value() == "conv"
+    assert tab.page.get_by_label("Evaluation").input_value() == "quick"
+    assert tab.page.locator("#announcer").text_content() == "The settings of a small training are set."
+    tab.page.get_by_label("Pictures", exact=True).select_option("scans")
+    tab.page.get_by_role("button", name="Set a small training").click()
+    tab.page.get_by_text("from 8 × 8 pixels").wait_for()
+
+
+def test_pictures_that_are_gone_are_not_exchanged_for_others(tab: Tab) -> None:
+    tab.open("#/train?dataset=gone")
+    pictures = tab.page.get_by_label("Pictures", exact=True)
+    assert pictures.input_value() == "gone"
+    assert pictures.get_attribute("aria-invalid") == "true"
+    assert "gone" in tab.page.locator(".fault:visible").text_content()
+
+
+def test_a_refused_start_keeps_the_focus(tab: Tab) -> None:
+    tab.open("#/train?dataset=scans&by=refusal")
+    full = {
+        "status": 429,
+        "content_type": "application/problem+json",
+        "body": '{"detail": "The queue is full."}',
+    }
+    tab.page.route("**/v1/jobs", lambda route: route.fulfill(**full))
+    tab.page.get_by_role("button", name="Start training").press("Enter")
+    tab.page.get_by_role("alert").get_by_text("The queue is full.").wait_for()
+    assert tab.page.evaluate("document.activeElement.textContent") == "Start training"
+    tab.page.unroute("**/v1/jobs")
+    assert "429" in tab.errors.pop(), "the one that the browser tells"
+
+
+def test_a_view_opens_once_the_server_answers_again(tab: Tab) -> None:
+    tab.open("#/train?dataset=scans&by=return")
+    tab.page.route("**/openapi.json", lambda route: route.abort())
+    tab.page.reload()
+    tab.page.get_by_text("The server does not answer.").wait_for()
+    tab.page.unroute("**/openapi.json")
+    tab.page.get_by_role("button", name="Try again").press("Enter")
+    tab.page.get_by_role("heading", name="Train an encoder").wait_for()
+    assert "ERR_FAILED" in tab.errors.pop(), "the one that the browser tells"
 
 
 def test_the_keyboard_alone_trains_an_encoder(tab: Tab) -> None:
@@ -211,6 +294,19 @@ def test_a_training_is_watched_live(tab: Tab) -> None:
         "a training of less than a second has one point"
     )
     assert all(text.isdecimal() for text in chart.locator(".tick[text-anchor=middle]").all_text_contents())
+
+
+def test_a_server_that_is_lost_is_told_on_the_page_of_a_training(tab: Tab) -> None:
+    before = len(tab.errors)
+    tab.page.route("**/events", lambda route: route.abort())
+    tab.page.reload()
+    told = tab.page.get_by_role("alert").get_by_text("What is shown is how it stood; the page looks again.")
+    told.wait_for()
+    tab.page.unroute("**/events")
+    told.wait_for(state="detached")
+    tab.page.get_by_role("log").get_by_text("storing").wait_for()
+    assert all("ERR_FAILED" in error for error in tab.errors[before:]), "those that the browser tells"
+    del tab.errors[before:]
 
 
 def test_the_encoder_tells_about_a_picture(tab: Tab, digits: tuple[bytes, bytes]) -> None:
@@ -321,6 +417,8 @@ def test_the_map_takes_the_colours_of_the_theme(tab: Tab) -> None:
     chart = tab.page.get_by_role("img", name="held-out pictures").first
     button = tab.page.get_by_role("button", name="Dark")
     picture = "node => node.toDataURL()"
+    painted = "node => node.width === Math.round(node.getBoundingClientRect().width * devicePixelRatio)"
+    assert wait_for(lambda: chart.evaluate(painted)), "as wide as the window is again"
     light = chart.evaluate(picture)
     tab.page.emulate_media(color_scheme="dark")
     assert wait_for(lambda: chart.evaluate(picture) != light)
@@ -350,6 +448,13 @@ def test_a_retry_runs_the_cancelled_job_again(tab: Tab) -> None:
     tab.page.get_by_role("button", name="Cancel").press("Enter")
     tab.page.get_by_text("A retry goes on from its last checkpoint.").wait_for()
     assert tab.page.evaluate("document.activeElement.className") == "state", "the focus went with the button"
+
+
+def test_an_encoder_without_a_generator_is_followed_by_one(tab: Tab) -> None:
+    tab.open("#/")
+    tab.page.locator(".steps").get_by_role("link", name="Train a generator").click()
+    tab.page.get_by_text("A picture is drawn from").wait_for()
+    assert tab.page.get_by_label("Encoder", exact=True).input_value() == "scans-encoder@1"
 
 
 @pytest.mark.parametrize("address", ["#/encoder", "#/jobs/", "#/%E0%A4%A"])
@@ -499,6 +604,35 @@ def test_the_progress_of_a_dropped_zip_is_seen_and_announced(tab: Tab, dropped: 
     assert [text for text in said if text in wanted] == wanted
 
 
+def test_one_upload_at_a_time_which_a_server_away_does_not_end(tab: Tab, dropped: Path) -> None:
+    away: list[Any] = []
+
+    def once(route: Any) -> None:
+        away.append(route)
+        route.abort() if len(away) == 1 else route.continue_()
+
+    leaves = "() => window.dispatchEvent(new Event('beforeunload', { cancelable: true }))"
+    tab.open("#/datasets")
+    tab.page.route("**/v1/datasets/few-2", once)
+    tab.note_upload()
+    zone = tab.page.locator(".dropzone")
+    with tab.slow_upload(40_000):
+        tab.drop(zone, dropped / "few.zip")
+        tab.page.get_by_text("sending few.zip: ").wait_for()
+        assert not tab.page.evaluate(leaves), "the browser asks before it leaves"
+        tab.drop(zone, dropped / "few.zip")
+        assert "few.zip is still on its way" in zone.get_by_role("alert").text_content()
+    tab.page.wait_for_url("**#/datasets/few-2")
+    tab.page.wait_for_selector(".sheet canvas")
+    tab.page.unroute("**/v1/datasets/few-2")
+    assert tab.page.evaluate(leaves)
+    assert any("The page looks again." in line for _, line, _ in tab.noted())
+    assert "ERR_FAILED" in tab.errors.pop(), "the one that the browser tells"
+    with _client(tab) as client:
+        client.delete("/v1/datasets/few-2").raise_for_status()
+    tab.open("#/datasets/few")
+
+
 def test_dropped_pictures_become_drawn_ones_by_the_pages_alone(tab: Tab) -> None:
     tab.page.get_by_text("200", exact=True).wait_for()
     tab.page.get_by_role("link", name="Train an encoder on these").click()
@@ -527,6 +661,18 @@ def _start(tab: Tab, *, passes: str) -> None:
     tab.page.get_by_text(f"{passes} passes,").wait_for()
     tab.page.get_by_role("button", name="Start training").click()
     tab.page.wait_for_url("**#/jobs/job_*")
+
+
+def test_generators_come_in_pages(tab: Tab) -> None:
+    def fewer(route: Any) -> None:
+        route.continue_(url=route.request.url.replace("limit=50", "limit=1"))
+
+    tab.page.route("**/v1/generators?limit=50*", fewer)
+    tab.open("#/generators?by=page")
+    assert tab.page.get_by_role("link", name="drawings@1").count() == 0
+    tab.page.get_by_role("link", name="Older ones").click()
+    tab.page.get_by_role("link", name="drawings@1").wait_for()
+    tab.page.unroute("**/v1/generators?limit=50*")
 
 
 def test_the_settings_of_a_generator_are_the_start_of_the_next(tab: Tab) -> None:
@@ -688,6 +834,19 @@ def test_the_pictures_of_the_documentation_can_be_taken(
             assert len(made.convert("RGB").getcolors(made.width * made.height)) > 50
     assert len(list(tmp_path.iterdir())) == 4
     tab.page.emulate_media(color_scheme="light")
+    tab.page.set_viewport_size({"width": 1200, "height": 800})
+
+
+def test_a_long_name_fits_a_phone(tab: Tab) -> None:
+    with _client(tab) as client:
+        body = {"spec": {"dataset": "scans"}, "encoder": "a" * 63}
+        job = client.post("/v1/jobs", json=body).json()["id"]
+        client.post(f"/v1/jobs/{job}/cancel").raise_for_status()
+    tab.page.set_viewport_size({"width": 360, "height": 740})
+    for view in (f"#/jobs/{job}", "#/", "#/jobs"):
+        tab.open(view)
+        assert tab.page.get_by_text("a" * 63).count() > 0
+        assert tab.page.evaluate("document.documentElement.scrollWidth") <= 360, view
     tab.page.set_viewport_size({"width": 1200, "height": 800})
 
 

@@ -98,6 +98,22 @@ def test_what_a_caller_has_set_for_torch_changes_no_training_and_is_there_after_
     np.testing.assert_array_equal(found, bundle.load(plainly).embed(images))
 
 
+@pytest.mark.parametrize("dim", [1, 2, 3])
+@pytest.mark.parametrize("held_out", [1, 2])
+def test_of_a_handful_of_images_there_is_a_page(
+    digits: Dataset, tmp_path: Path, dim: int, held_out: int
+) -> None:
+    train, test = digits.train, digits.test
+    few = dataclasses.replace(
+        digits,
+        train=ImageSet(train.images[:4], train.labels[:4]),
+        test=ImageSet(test.images[:held_out], test.labels[:held_out]),
+    )
+    spec = TrainSpec.model_validate({**SMALL, "encoder": {"kind": "conv", "dim": dim, "width": 4}})
+    pipeline.run(spec, few, out_dir=tmp_path / "x", onnx=False)
+    assert "Beside the law" in (tmp_path / "x" / bundle.PAGE).read_text()
+
+
 def test_images_of_another_size_are_refused_before_the_training(digits: Dataset, tmp_path: Path) -> None:
     spec = TrainSpec.model_validate({**SMALL, "image_size": 16})
     with pytest.raises(

@@ -97,9 +97,9 @@ function parsed(text) {
 
 let description;
 
-/** The OpenAPI document, asked for once. */
-export function openapi() {
-  description ??= get("/openapi.json");
+/** The OpenAPI document, asked for until it is there. */
+export async function openapi() {
+  description ??= await get("/openapi.json");
   return description;
 }
 

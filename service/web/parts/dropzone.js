@@ -2,13 +2,14 @@
 
 import { freshId, h } from "/static/lib/dom.js";
 
-/** `take(file)` is called with what was dropped or chosen; a folder or several files are refused, with `instead` to do. */
-export function dropzone({ label, hint, accept, instead, take }) {
+/** `take(file)` is called with what was dropped or chosen; a folder or several files are refused, with `instead` to do; any while `busy()` says why. */
+export function dropzone({ label, hint, accept, instead, take, busy = () => null }) {
   const id = freshId("file");
   const refusal = h("p", { class: "fault", role: "alert" });
   const offer = (files, folder = false) => {
-    refusal.textContent = folder ? `✕ A folder cannot be sent. ${instead}` : files.length > 1 ? `✕ One file at a time. ${instead}` : "";
-    if (files.length === 1 && !folder) take(files[0]);
+    const wait = busy();
+    refusal.textContent = wait ? `✕ ${wait}` : folder ? `✕ A folder cannot be sent. ${instead}` : files.length > 1 ? `✕ One file at a time. ${instead}` : "";
+    if (files.length === 1 && !folder && !wait) take(files[0]);
   };
   const input = h("input", { id, type: "file", accept, "aria-describedby": `${id}-hint`, onchange: () => {
     offer([...input.files]);

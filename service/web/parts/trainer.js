@@ -4,7 +4,7 @@ import { post } from "/static/lib/api.js";
 import { announce, debounced, fill, h } from "/static/lib/dom.js";
 import { bytes, count, counted } from "/static/lib/numbers.js";
 import { go } from "/static/lib/router.js";
-import { figures, problem, warning } from "/static/parts/bits.js";
+import { button, figures, problem, warning } from "/static/parts/bits.js";
 import { chosen } from "/static/parts/chosen.js";
 import { blame, field, labelled } from "/static/parts/form.js";
 
@@ -17,9 +17,10 @@ const FIXED = ["kind", "format_version", "dataset", "source", "devices"];
  * { node, check(), set(job), suggest(name) } for specs of `schema`.
  *
  * `subject` is a control for what to learn from and `given()` its part of the spec; `makes` is "encoder" or "generator";
- * `rows` names the fields that are shown first, those of a row together; `told(found)` gives figures of what a check found.
+ * `rows` names the fields that are shown first, those of a row together; `told(found)` gives figures of what a check found;
+ * `small`, if any, are { settings(), words } of a training for a first look.
  */
-export function trainer({ schema, components, subject, given, makes, rows, told, signal }) {
+export function trainer({ schema, components, subject, given, makes, rows, told, small, signal }) {
   const checkSoon = debounced(() => check());
   const changed = () => {
     fill(outcome); // what was refused is no longer what is there
@@ -33,6 +34,11 @@ export function trainer({ schema, components, subject, given, makes, rows, told,
   const nodes = (keys) => keys.map((key) => fields[key].node);
   const outcome = h("div", { class: "outcome" });
   const submit = h("button", { type: "submit", form: "training", class: "primary" }, "Start training");
+  const setSmall = async () => {
+    for (const [key, value] of Object.entries(small.settings())) fields[key].set(value);
+    await check();
+    announce("The settings of a small training are set.");
+  };
   const form = h("form", { id: "training", class: "train", novalidate: true, onsubmit: (event) => { event.preventDefault(); start(); } },
     h("div", { class: "row" }, subject, labelled(`name of the ${makes}`, name, "small letters, digits, dots and dashes; an existing name gets a new version", `/${makes}`)),
     rows.map((keys) => (keys.length > 1 ? h("div", { class: "row" }, nodes(keys)) : fields[keys[0]].node)),
@@ -68,7 +74,8 @@ export function trainer({ schema, components, subject, given, makes, rows, told,
   }
 
   async function start() {
-    submit.disabled = true;
+    if (submit.hasAttribute("aria-disabled")) return;
+    submit.setAttribute("aria-disabled", "true"); // disabled, it would lose the focus
     try {
       const headers = { "Idempotency-Key": crypto.randomUUID?.() ?? String(Math.random()) };
       const job = await post("/v1/jobs", { spec: spec(), [makes]: name.value.trim() }, { headers });
@@ -80,11 +87,17 @@ export function trainer({ schema, components, subject, given, makes, rows, told,
       fill(outcome, left.length || !errors.length ? problem(error, left) : h("p", { class: "fault", role: "alert" }, `✕ ${BESIDE}`));
       form.querySelector("[aria-invalid]")?.focus();
     }
-    submit.disabled = false;
+    submit.removeAttribute("aria-disabled");
   }
 
+  window.addEventListener("key-given", (event) => {
+    event.preventDefault();
+    check();
+  }, { signal });
   return {
-    node: h("div", { class: "split" }, form, aside, h("div", { class: "start" }, outcome, submit)),
+    node: h("div", { class: "split" }, form, aside, h("div", { class: "start" }, outcome, 
+      h("p", { class: "actions" }, submit, small && button("Set a small training", setSmall, { "aria-describedby": "small" })),
+      small && h("p", { class: "note", id: "small" }, small.words))),
     check() {
       fill(outcome);
       return check();

@@ -14,12 +14,18 @@ export function uploader(signal) {
   const name = h("input", { id: "upload-name", type: "text", maxlength: 63, autocomplete: "off", spellcheck: "false" });
   const license = h("input", { id: "upload-license", type: "text", maxlength: 200, autocomplete: "off" });
   const outcome = h("div", { class: "outcome" });
+  let sent = null;
   const zone = dropzone({
     label: "Drop a zip of pictures, or choose one",
     hint: "PNG, JPEG, WebP, GIF, BMP or TIFF; folders become classes. Also tar, npz, npy, parquet.",
     accept: KINDS,
     instead: "Put the pictures into one zip.",
-    take: (file) => send(file, { name, license, outcome, signal }),
+    busy: () => sent && `${sent} is still on its way; wait until it is read.`,
+    take: async (file) => {
+      sent = file.name;
+      await send(file, { name, license, outcome, signal });
+      sent = null;
+    },
   });
   return h("div", { class: "uploader" }, zone, outcome,
     h("details", {}, h("summary", {}, "Name and licence"),
@@ -43,7 +49,9 @@ async function send(file, { name, license, outcome, signal }) {
       bar.value = share;
       line.textContent = share < 1 ? `sending ${file.name}: ${bytes(sent)} of ${bytes(file.size)}; stay on this page until it is sent` : "reading the pictures…";
     };
-    await upload("/v1/datasets", form, { onProgress: progress, headers: { Prefer: "respond-async" }, signal });
+    window.addEventListener("beforeunload", stay);
+    await upload("/v1/datasets", form, { onProgress: progress, headers: { Prefer: "respond-async" }, signal })
+      .finally(() => window.removeEventListener("beforeunload", stay));
     await untilRead(chosen, bar, line, signal);
     announce(`${chosen} is ready`);
     if (!signal.aborted) go(`/datasets/${chosen}`);
@@ -52,19 +60,28 @@ async function send(file, { name, license, outcome, signal }) {
   }
 }
 
+/** The browser asks before it leaves the page. */
+const stay = (event) => event.preventDefault();
+
 /** Follow the reading of an upload. Raises Problem when it fails. */
 async function untilRead(name, bar, line, signal) {
   announce("The server reads the pictures.");
   while (!signal.aborted) {
-    const dataset = await get(`/v1/datasets/${name}`, { signal });
+    const dataset = await get(`/v1/datasets/${name}`, { signal }).catch(unreachable);
     if (dataset.state === "ready") return;
     if (dataset.state === "failed") throw new Problem(422, { code: dataset.error?.code, detail: dataset.error?.message });
     const { done, total } = dataset.progress ?? {};
     if (done && total) bar.value = done / total;
     else bar.removeAttribute("value");
-    line.textContent = done ? `reading the pictures: ${count(done)}${total ? ` of ${count(total)}` : ""}` : "reading the pictures…";
+    line.textContent = dataset.away ?? (done ? `reading the pictures: ${count(done)}${total ? ` of ${count(total)}` : ""}` : "reading the pictures…");
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   }
+}
+
+/** A server that cannot be asked may read on all the same: what is said until it can. */
+function unreachable(error) {
+  if (error.status !== 0) throw error;
+  return { away: `${error.message} The page looks again.` };
 }
 
 /** A name that the API takes, from that of a file. */

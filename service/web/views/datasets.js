@@ -55,33 +55,40 @@ const firstOf = (classes) => [...classes.slice(0, NAMED), ...(classes.length > N
 function gallery(found, signal) {
   const sheet = h("div", { class: "sheet" });
   const where = h("p", { class: "note", "aria-live": "polite" });
-  let [split, offset] = [found.splits.test ? "test" : "train", 0];
+  const splits = [["test", "held-out pictures"], ["train", "training pictures"]].filter(([of]) => found.splits[of]);
+  let [split, offset] = [splits[0][0], 0];
   const show = async () => {
+    const [of, from, total] = [split, offset, found.splits[split]];
+    const passed = () => signal.aborted || of !== split || from !== offset; // others are on their way
     sheet.setAttribute("aria-busy", "true");
     where.textContent = "reading pictures…";
+    shut(previous, from === 0);
+    shut(next, from + PAGE >= total);
     try {
       const size = Math.min(64, found.image.width, found.image.height);
-      const shown = await picturesOf(found.name, { split, offset, limit: PAGE, size, channels: found.image.channels, labels: found.classes.length > 0 });
-      if (signal.aborted) return;
-      fill(sheet, Array.from({ length: shown.n }, (_, i) => picture(shown, i, found.classes[shown.labels[i]] ?? `picture ${offset + i + 1}`, { size: 64 })));
-      where.textContent = `${offset + 1} to ${offset + shown.n} of ${count(found.splits[split])}`;
-      previous.disabled = offset === 0;
-      next.disabled = offset + shown.n >= found.splits[split];
+      const shown = await picturesOf(found.name, { split: of, offset: from, limit: PAGE, size, channels: found.image.channels, labels: found.classes.length > 0 });
+      if (passed()) return;
+      fill(sheet, Array.from({ length: shown.n }, (_, i) => picture(shown, i, found.classes[shown.labels[i]] ?? `picture ${from + i + 1}`, { size: 64 })));
+      where.textContent = `${from + 1} to ${from + shown.n} of ${count(total)}`;
     } catch (error) {
+      if (passed()) return;
       fill(sheet, problem(error));
+      where.textContent = "";
     }
     sheet.removeAttribute("aria-busy");
   };
-  const move = (to) => { offset = Math.max(0, to); show(); };
-  const previous = button("← Back", () => move(offset - PAGE));
-  const next = button("More →", () => move(offset + PAGE));
+  const move = (to) => { offset = to; show(); };
+  const turn = (by) => ({ currentTarget }) => { if (!currentTarget.hasAttribute("aria-disabled")) move(offset + by); };
+  const [previous, next] = [button("← Back", turn(-PAGE)), button("More →", turn(PAGE))];
   const select = h("select", { id: "split", onchange: () => { split = select.value; move(0); } },
-    h("option", { value: "test" }, "held-out pictures"), h("option", { value: "train" }, "training pictures"));
-  select.value = split;
+    splits.map(([of, label]) => h("option", { value: of }, label)));
   show();
   return h("section", { class: "card", "aria-label": "Pictures" },
     h("div", { class: "toolbar" }, h("label", { for: "split" }, "Show"), select, where, previous, next), sheet);
 }
+
+/** Shut, a button keeps the focus, which it would lose disabled. */
+const shut = (node, ended) => (ended ? node.setAttribute("aria-disabled", "true") : node.removeAttribute("aria-disabled"));
 
 function removal(name) {
   const sure = worker("Delete for ever", async () => {

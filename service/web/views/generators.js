@@ -14,18 +14,20 @@ const NPY = "application/x-npy";
 const STEPS = 15;
 export const NOT_HERE = "This server makes no generators.";
 
-export async function generators(_, __, signal) {
+export async function generators(_, query, signal) {
   const lead = "Networks that draw new pictures from the law of an encoder.";
   if (!(await has("/v1/generators"))) return [head("Generators", lead), empty(NOT_HERE)];
   const title = head("Generators", lead, linkButton("Train a generator", link("/generate"), { class: "button primary" }));
-  const { items } = await get("/v1/generators?limit=100", { signal });
+  const after = query.get("cursor");
+  const { items, next_cursor: cursor } = await get(`/v1/generators?limit=50${after ? `&cursor=${encodeURIComponent(after)}` : ""}`, { signal });
   const rows = items.map((one) => [
     h("a", { href: link(`/generators/${one.id}`) }, `${one.name}@${one.version}`), number(one.report.prior_gap),
     sourceLink(one), one.dim, sizeOf(one), one.spec.model.kind.replaceAll("_", " "), when(one.created_at),
   ]);
   if (!rows.length) return [title, empty("No generator yet. Open an encoder and press “Make a generator”.", linkButton("Encoders", link("/encoders")))];
   return [title, table("Generators", ["Name", "Prior gap", "Encoder", "d", "Pictures", "Model", "Made"], rows),
-    h("p", { class: "note" }, "A prior gap near 1 says little of the law where the pictures are poor: the page of a generator tells.")];
+    h("p", { class: "note" }, "A prior gap near 1 says little of the law where the pictures are poor: the page of a generator tells."),
+    cursor && linkButton("Older ones", link("/generators", { cursor }))].filter(Boolean);
 }
 
 const sourceLink = ({ source }) => h("a", { href: link(`/encoders/${source}`) }, source);

@@ -5,9 +5,10 @@ import { h, s } from "/static/lib/dom.js";
 import { link } from "/static/lib/router.js";
 import { badge, head, linkButton, when } from "/static/parts/bits.js";
 import { uploader } from "/static/parts/upload.js";
+import { versionOf } from "/static/views/generate.js";
 
 export async function home(_, __, signal) {
-  const generators = (await has("/v1/generators")) ? get("/v1/generators?limit=5", { signal }) : { items: [] };
+  const generators = (await has("/v1/generators")) ? get("/v1/generators?limit=5", { signal }) : null;
   const [datasets, jobs, encoders, drawn] = await Promise.all([
     all("/v1/datasets", 200), get("/v1/jobs?limit=6", { signal }), get("/v1/encoders?limit=6", { signal }), generators,
   ]);
@@ -16,7 +17,7 @@ export async function home(_, __, signal) {
   return [
     head("From your pictures to an encoder", "Three steps. Pictures stay on this server."),
     h("ol", { class: "steps" },
-      bring(own, encoders.items, signal), train(own, running, encoders.items), use(encoders.items, drawn.items)),
+      bring(own, encoders.items, signal), train(own, running, encoders.items), use(encoders.items, drawn?.items)),
     jobs.items.length > 0 && h("section", { class: "card", "aria-label": "Lately" }, h("h2", {}, "Lately"),
       h("ul", { class: "list" }, jobs.items.map((job) => h("li", {},
         h("a", { href: link(`/jobs/${job.id}`) }, job.encoder ?? job.generator ?? job.id), " ", badge(job.state), " ", h("span", { class: "note" }, when(job.created_at)))))),
@@ -48,12 +49,12 @@ function train(own, running, encoders) {
 
 function use(encoders, generators) {
   const [encoder] = encoders;
-  const [generator] = generators;
   return step(3, "Use it", encoder ? "next" : "later",
     h("p", {}, "See the map of your pictures, drop in a new one: where it belongs, how unusual it is, what is like it. Then draw new pictures."), cloud(),
     h("p", { class: "actions" },
       encoder ? linkButton(`Open ${encoder.name}`, link(`/encoders/${encoder.id}`), { class: "button primary" }) : h("span", { class: "note" }, "after the first training"),
-      generator && linkButton(`Draw from ${generator.name}`, link(`/generators/${generator.id}`))));
+      generators?.length ? linkButton(`Draw from ${generators[0].name}`, link(`/generators/${generators[0].id}`))
+        : generators && encoder && linkButton("Train a generator", link("/generate", { source: versionOf(encoder) }))));
 }
 
 /** What a training looks like: information that rises to a capacity. */

@@ -8,6 +8,7 @@ import { go, link } from "/static/lib/router.js";
 import { badge, card, figures, head, linkButton, problem, warning, when, worker } from "/static/parts/bits.js";
 import { curve } from "/static/parts/curve.js";
 
+const LONG_S = 3600;
 const ENDED = ["succeeded", "failed", "cancelled"];
 
 export async function job({ id }, _, signal) {
@@ -36,7 +37,8 @@ export async function job({ id }, _, signal) {
     if (type === "state") refresh().catch(() => {});
     soon();
   };
-  follow(`/v1/jobs/${id}/events`, take, signal).catch((error) => fill(parts.trouble, problem(error)));
+  const lost = (error) => fill(parts.trouble, error && h("p", { class: "problem", role: "alert" }, `✕ ${error.message} What is shown is how it stood; the page looks again.`));
+  follow(`/v1/jobs/${id}/events`, take, signal, lost).catch((error) => fill(parts.trouble, problem(error)));
   show();
   const name = known.encoder ?? known.generator ?? id;
   return [
@@ -74,7 +76,7 @@ function draw(known, seen, parts) {
     ["Passes", `${epoch ?? 0} of ${epochs ?? "–"}`],
     known.kind === "generator" ? ["Loss", number(seen.metrics.loss, 3)] : ["Î", `${number(seen.metrics.mi_nats)} nats`, "information that the embedding keeps"],
     running && speed && ["Speed", `${count(Math.round(speed))} / s`, "pictures"],
-    running && ["Left", share >= 1 ? "evaluating…" : duration(left)],
+    running && ["Left", share >= 1 ? "evaluating…" : duration(left), expected(known.kind, speed, left)],
   ].filter(Boolean)));
   const capacity = known.resolved?.capacity_nats;
   const batch = known.resolved?.batch_size;
@@ -96,6 +98,12 @@ function draw(known, seen, parts) {
     fill(parts.actions, ...actions(known));
     if (held) parts.state.focus();
   }
+}
+
+/** Beside the time that is left: why none is known yet, or what to do about a long one. */
+function expected(kind, speed, left) {
+  if (!speed) return "known after the first steps; without a GPU a large network takes minutes to get there";
+  return kind === "train" && left > LONG_S && "too long for a first look? Cancel it, then “Change and train again” and “Set a small training”";
 }
 
 function told(known) {

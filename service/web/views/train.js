@@ -8,6 +8,7 @@ import { labelled } from "/static/parts/form.js";
 import { trainer } from "/static/parts/trainer.js";
 
 const ROWS = [["encoder"], ["prior"], ["epochs", "evaluation"]];
+const SMALL_SIDE = 32;
 export const LEAD = "Leave what you do not know: every empty field shows the default that it will get.";
 
 export async function train(_, query, signal) {
@@ -21,6 +22,7 @@ export async function train(_, query, signal) {
     schema: components.TrainSpec, components, signal, makes: "encoder", rows: ROWS, told,
     subject: labelled("dataset", pictures, "what to learn from", "/spec/dataset"),
     given: () => ({ dataset: pictures.value }),
+    small: { settings: () => small(usable.find(({ name }) => name === pictures.value)), words: SMALL },
   });
   const suggest = () => form.suggest(`${pictures.value.slice(0, 55)}-encoder`);
   suggest();
@@ -29,12 +31,22 @@ export async function train(_, query, signal) {
   return [head("Train an encoder", LEAD), form.node];
 }
 
+const SMALL = `For a first look without a GPU: a small network, at most ${SMALL_SIDE} × ${SMALL_SIDE} pixels and a quick evaluation take minutes, where the default of colour pictures takes hours.`;
+
+/** Settings of a training of minutes; an image size only for pictures that are larger. */
+function small(dataset) {
+  const { width = 0, height = 0 } = dataset?.image ?? {};
+  return { encoder: { kind: "conv" }, evaluation: "quick", image_size: Math.min(width, height) > SMALL_SIDE ? SMALL_SIDE : undefined };
+}
+
 /** The job whose settings are the start of a new one. */
 export const startingPoint = (id) => (id ? get(`/v1/jobs/${id}`) : null);
 
-/** Choose `wanted` where it is one of the options. */
+/** Choose `wanted`. What is none of the options becomes one: what the server says of it stands beside it. */
 export function choose(select, wanted) {
-  if ([...select.options].some((option) => option.value === wanted)) select.value = wanted;
+  if (!wanted) return;
+  if (![...select.options].some((option) => option.value === wanted)) select.append(h("option", { value: wanted }, wanted));
+  select.value = wanted;
 }
 
 function told({ resolved }) {
