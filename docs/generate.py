@@ -142,7 +142,7 @@ def _number(value: float | None) -> str:
 
 def _rules() -> list[str]:
     """How the values above come about."""
-    shown = ", ".join(f"{kind} {number:,}" for kind, number in rules.IMAGES_SEEN.items())
+    shown = f"{rules.IMAGES_SEEN_BY_CONV:,} with conv, {rules.IMAGES_SEEN:,} with other networks"
     few, many, exact = rules.NEIGHBORS_FROM, rules.NEIGHBORS_UP_TO, rules.REGULARIZED_FROM
     return [
         "## How they are chosen",

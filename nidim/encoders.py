@@ -1,8 +1,13 @@
 """Networks: images (n, c, h, w) in [0, 1] -> raw outputs (n, d), before the normalisation.
 
     conv        three blocks of conv 3×3, max-pool 2, batch norm, leaky ReLU, then 128 and d: arXiv 2410.06993
-    resnet18    torchvision's, with the CIFAR stem (3×3, no pooling) up to 64 pixels, else the ImageNet stem
-    resnet50    the same
+    resnet18, resnet34, resnet50
+                torchvision's, with the CIFAR stem (3×3, no pooling) up to 64 pixels, else the ImageNet stem
+    mobilenet_v3_small, efficientnet_b0, convnext_tiny
+                torchvision's, up to 64 pixels without the first two halvings
+    vit_small   torchvision's vision transformer in the size of DeiT-S
+
+None has weights to begin with, and none dropout or stochastic depth: noise comes where a spec says so.
 
 :class:`EncoderModel` is what is trained, stored and served: network, constraint, and the map to the prior's scale.
 """
@@ -16,11 +21,12 @@ from typing import Literal
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from nidim._torchvision import import_torchvision
 from nidim.hardware import Dtype, autocast
 from nidim.layers import LEAK
 from nidim.normalize import UnitInterval, UnitMoments
 from nidim.spec import parts
-from nidim.spec.maps import stem_of
+from nidim.spec.maps import patch_of, stem_of
 from nidim.world import ALONE, World
 
 AfterBlock = Callable[[int, Tensor], Tensor]
@@ -55,11 +61,13 @@ class ConvNet(nn.Module):
 
 
 def resnet(
-    kind: Literal["resnet18", "resnet50"], *, channels: int, dim: int, stem: Literal["cifar", "imagenet"]
+    kind: Literal["resnet18", "resnet34", "resnet50"],
+    *,
+    channels: int,
+    dim: int,
+    stem: Literal["cifar", "imagenet"],
 ) -> nn.Module:
     """A torchvision ResNet without weights, its last layer of length ``dim``, its stem as asked for."""
-    from nidim._torchvision import import_torchvision
-
     net = getattr(import_torchvision().models, kind)(weights=None, num_classes=dim)
     if stem == "cifar":
         net.conv1 = nn.Conv2d(channels, 64, 3, stride=1, padding=1, bias=False)
@@ -69,18 +77,77 @@ def resnet(
     return net
 
 
+def backbone(
+    kind: Literal["mobilenet_v3_small", "efficientnet_b0", "convnext_tiny"],
+    *,
+    channels: int,
+    dim: int,
+    stem: Literal["cifar", "imagenet"],
+) -> nn.Module:
+    """Another convolutional network of torchvision, likewise: of the stem "cifar" the first two halvings are none."""
+    models = import_torchvision().models
+    if kind == "mobilenet_v3_small":
+        net = models.mobilenet_v3_small(weights=None, num_classes=dim, dropout=0.0)
+        first, second = net.features[0][0], net.features[1].block[0][0]
+    elif kind == "efficientnet_b0":
+        net = models.efficientnet_b0(weights=None, num_classes=dim, dropout=0.0, stochastic_depth_prob=0.0)
+        first, second = net.features[0][0], net.features[2][0].block[1][0]
+    else:
+        net = models.convnext_tiny(weights=None, num_classes=dim, stochastic_depth_prob=0.0)
+        first = second = net.features[0][0]  # patches of 4 pixels
+        if stem == "cifar":
+            first = nn.Conv2d(channels, first.out_channels, 3, padding=1)
+    if stem == "cifar":
+        first.stride = second.stride = (1, 1)
+    if first.in_channels != channels:
+        how = {"kernel_size": first.kernel_size, "stride": first.stride, "padding": first.padding}
+        first = nn.Conv2d(channels, first.out_channels, bias=first.bias is not None, **how)
+    net.features[0][0] = first
+    return net
+
+
+def vision_transformer(*, image_size: int, patch: int, channels: int, dim: int) -> nn.Module:
+    """ViT-S without weights, which reads the embedding from the class token."""
+    net = import_torchvision().models.VisionTransformer(
+        image_size=image_size, patch_size=patch, num_layers=12, num_heads=6, hidden_dim=384, mlp_dim=1536,
+        num_classes=dim,
+    )  # fmt: skip
+    if channels != 3:
+        net.conv_proj = nn.Conv2d(channels, 384, patch, patch)
+        nn.init.trunc_normal_(net.conv_proj.weight, std=(channels * patch**2) ** -0.5)
+        nn.init.zeros_(net.conv_proj.bias)
+    # torchvision begins with zeros, as a classifier may: embeddings that are all the same have no unit variance
+    nn.init.trunc_normal_(net.heads.head.weight, std=0.02)
+    return net
+
+
 def build_network(encoder: parts.Encoder, *, channels: int, image_size: int) -> nn.Module:
     """The network of a spec."""
+    dim = encoder.dim
     if encoder.kind == "conv":
-        return ConvNet(channels=channels, image_size=image_size, width=encoder.width, dim=encoder.dim)
+        return ConvNet(channels=channels, image_size=image_size, width=encoder.width, dim=dim)
+    if encoder.kind == "vit_small":
+        patch = patch_of(encoder, image_size)
+        return vision_transformer(image_size=image_size, patch=patch, channels=channels, dim=dim)
     stem = stem_of(encoder, image_size)
-    return resnet(encoder.kind, channels=channels, dim=encoder.dim, stem=stem)
+    if isinstance(encoder, parts.ResNet):
+        return resnet(encoder.kind, channels=channels, dim=dim, stem=stem)
+    return backbone(encoder.kind, channels=channels, dim=dim, stem=stem)
+
+
+_FEATURES = {"MobileNetV3": (1, 3, 8, 12), "EfficientNet": (2, 3, 5, 8), "ConvNeXt": (1, 3, 5, 7)}
+"""The layers after which each block ends, by the class of the network."""
 
 
 def blocks(network: nn.Module) -> list[nn.Module]:
     """The modules that end the blocks of a network, in the order of ``nidim.spec.maps.feature_maps``."""
     if isinstance(network, ConvNet):
         return [module for module in network.features if isinstance(module, nn.LeakyReLU)]
+    kind = type(network).__name__
+    if kind == "VisionTransformer":
+        return []
+    if kind in _FEATURES:
+        return [network.get_submodule(f"features.{number}") for number in _FEATURES[kind]]
     return [network.get_submodule(f"layer{number}") for number in (1, 2, 3, 4)]
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from nidim.capacity import Resolved, resolve
 from nidim.spec import FullSpec, matching, parts
 from nidim.spec.generator import FlowMatchingModel, FullGeneratorSpec, GANModel, ResolvedGenerator
-from nidim.spec.maps import feature_maps, local_map, stem_of
+from nidim.spec.maps import feature_maps, local_map, patch_of, stem_of
 from nidim.spec.stages import first_stage
 from nidim.spec.unet import unet_shape
 
@@ -160,7 +160,35 @@ class _Blocks(NamedTuple):
 
 RESNETS = {
     "resnet18": _Blocks((2, 2, 2, 2), kept=2 * (1 + 1) + 1, widest=2, out=1, weights=11_200_000),
+    "resnet34": _Blocks((3, 4, 6, 3), kept=2 * (1 + 1) + 1, widest=2, out=1, weights=21_300_000),
     "resnet50": _Blocks((3, 4, 6, 3), kept=2 * (1 + 1 + 4) + 4, widest=9, out=4, weights=23_500_000),
+}
+
+
+class _PerCell(NamedTuple):
+    """Of a network whose layers all grow with the image: values for each cell of its stem's map, by the stem (a pixel
+    of the stem "cifar", 4 × 4 of "imagenet", a patch); weights without the last layer, and the width before it.
+
+    Counted by autograd's hooks on what it keeps, at 32 and 224 pixels; ``tests/nidim/test_footprint.py`` counts again.
+    """
+
+    kept: dict[str, int]
+    widest: dict[str, int]
+    weights: int
+    out: int
+
+
+COUNTED = {
+    "mobilenet_v3_small": _PerCell(
+        {"cifar": 1120, "imagenet": 1290}, {"cifar": 144, "imagenet": 144}, weights=1_520_000, out=1024
+    ),
+    "efficientnet_b0": _PerCell(
+        {"cifar": 5410, "imagenet": 7040}, {"cifar": 288, "imagenet": 768}, weights=4_010_000, out=1280
+    ),
+    "convnext_tiny": _PerCell(
+        {"cifar": 8660, "imagenet": 8700}, {"cifar": 768, "imagenet": 768}, weights=27_800_000, out=768
+    ),
+    "vit_small": _PerCell({"patch": 75_900}, {"patch": 3120}, weights=21_300_000, out=384),
 }
 
 
@@ -178,8 +206,19 @@ class _Layers(NamedTuple):
 def _network(encoder: parts.Encoder, *, channels: int, size: int) -> _Layers:
     if encoder.kind == "conv":
         return _conv(encoder.width, channels=channels, size=size, dim=encoder.dim)
-    cifar = stem_of(encoder, size) == "cifar"
-    return _resnet(encoder.kind, size=size, cifar=cifar, dim=encoder.dim)
+    if encoder.kind == "vit_small":
+        cells = (size // patch_of(encoder, size)) ** 2
+        return _counted(COUNTED[encoder.kind], "patch", cells=cells, dim=encoder.dim)
+    stem = stem_of(encoder, size)
+    if encoder.kind in COUNTED:
+        cells = size**2 if stem == "cifar" else (-(-size // 4)) ** 2
+        return _counted(COUNTED[encoder.kind], stem, cells=cells, dim=encoder.dim)
+    return _resnet(encoder.kind, size=size, cifar=stem == "cifar", dim=encoder.dim)
+
+
+def _counted(network: _PerCell, stem: str, *, cells: int, dim: int) -> _Layers:
+    weights = network.weights + network.out * dim
+    return _Layers(weights, cells * network.kept[stem], cells * network.widest[stem])
 
 
 def _conv(width: int, *, channels: int, size: int, dim: int) -> _Layers:

@@ -10,8 +10,10 @@ from nidim.spec import channel, laws, matching, parts, views
 from nidim.spec.rules import normalization_for
 from nidim.spec.train import LEAST_SIDE, MOST_SIDE, DatasetFacts, TrainSpec
 
-IMAGES_SEEN = {"conv": 500_000, "resnet18": 5_000_000, "resnet50": 5_000_000}
+IMAGES_SEEN, IMAGES_SEEN_BY_CONV = 5_000_000, 500_000
 """A default training shows about as many images; small sets get more epochs, large ones fewer."""
+LR = {"conv": 4e-3, "convnext_tiny": 1e-3, "vit_small": 1e-3}
+"""Of AdamW, 2e-3 for what is not named; those of the networks with layer norm are custom, and were not compared."""
 REGULARIZED_FROM = 8
 """From this d on noise alone leaves the clean embeddings on a thin set, and a sliced term is added.
 
@@ -105,7 +107,7 @@ def defaults(spec: TrainSpec, facts: DatasetFacts) -> dict[str, Any]:
         "normalization": normalization,
         "regularizer": _regularizer(encoder.dim, noise, normalization, method, critic),
         "augmentation": _augmentation(facts, size, strokes=two_stages and encoder.dim >= REGULARIZED_FROM),
-        "optimizer": parts.AdamWOptimizer(lr=4e-3 if encoder.kind == "conv" else 2e-3),
+        "optimizer": parts.AdamWOptimizer(lr=LR.get(encoder.kind, 2e-3)),
         "epochs": _epochs(encoder, facts) * (_second_stage(encoder.dim) if two_stages else 1),
         "batch_size": _batch_size(facts),
     }
@@ -233,7 +235,8 @@ def _regularizer(
 
 
 def _epochs(encoder: parts.Encoder, facts: DatasetFacts) -> int:
-    return int(min(max(round(IMAGES_SEEN[encoder.kind] / max(facts.n_train, 1)), 8), 400))
+    seen = IMAGES_SEEN_BY_CONV if encoder.kind == "conv" else IMAGES_SEEN
+    return int(min(max(round(seen / max(facts.n_train, 1)), 8), 400))
 
 
 def _second_stage(dim: int) -> int:

@@ -12,7 +12,7 @@ from pydantic import Field
 from nidim.spec.base import Part
 
 CIFAR_STEM_UP_TO = 64
-"""Pixels a side up to which the stem "auto" of a ResNet is that for CIFAR."""
+"""Pixels a side up to which the stem "auto" is that for CIFAR."""
 
 
 # ---- encoder: image -> R^d before the normalisation -------------------------------------------------
@@ -26,7 +26,9 @@ class ConvEncoder(Part):
     width: int = Field(32, ge=4, le=512, description="channels of the first block; then twice and four times")
 
 
-class _ResNet(Part):
+class ResNet(Part):
+    """What every ResNet has."""
+
     dim: int = Field(64, ge=1, le=4096, description="d, the length of an embedding")
     stem: Literal["auto", "cifar", "imagenet"] = Field(
         "auto",
@@ -34,19 +36,76 @@ class _ResNet(Part):
     )
 
 
-class ResNet18Encoder(_ResNet):
+class ResNet18Encoder(ResNet):
     """ResNet-18 (He et al. 2016)."""
 
     kind: Literal["resnet18"] = "resnet18"
 
 
-class ResNet50Encoder(_ResNet):
+class ResNet34Encoder(ResNet):
+    """ResNet-34 (He et al. 2016)."""
+
+    kind: Literal["resnet34"] = "resnet34"
+
+
+class ResNet50Encoder(ResNet):
     """ResNet-50 (He et al. 2016)."""
 
     kind: Literal["resnet50"] = "resnet50"
 
 
-Encoder = Annotated[ConvEncoder | ResNet18Encoder | ResNet50Encoder, Field(discriminator="kind")]
+class Backbone(Part):
+    """What the other convolutional networks have."""
+
+    dim: int = Field(64, ge=1, le=4096, description="d, the length of an embedding")
+    stem: Literal["auto", "cifar", "imagenet"] = Field(
+        "auto",
+        description="cifar: the first two halvings of the image left out; imagenet: as published; auto: cifar up to 64 "
+        "pixels",
+    )
+
+
+class MobileNetV3SmallEncoder(Backbone):
+    """MobileNetV3-Small (Howard et al. 2019): the least arithmetic for an image, for training on a CPU."""
+
+    kind: Literal["mobilenet_v3_small"] = "mobilenet_v3_small"
+
+
+class EfficientNetB0Encoder(Backbone):
+    """EfficientNet-B0 (Tan and Le 2019)."""
+
+    kind: Literal["efficientnet_b0"] = "efficientnet_b0"
+
+
+class ConvNeXtTinyEncoder(Backbone):
+    """ConvNeXt-T (Liu et al. 2022)."""
+
+    kind: Literal["convnext_tiny"] = "convnext_tiny"
+
+
+class ViTSmallEncoder(Part):
+    """ViT-S (Dosovitskiy et al. 2021; the size of Touvron et al. 2021): 12 layers of 384 channels, 6 heads."""
+
+    kind: Literal["vit_small"] = "vit_small"
+    dim: int = Field(64, ge=1, le=4096, description="d, the length of an embedding")
+    patch: Annotated[int, Field(ge=1, le=64)] | None = Field(
+        None,
+        description="side of a patch, pixels, a divisor of image_size; none: the largest up to 16 that leaves 7 × 7 "
+        "patches or more",
+    )
+
+
+Encoder = Annotated[
+    ConvEncoder
+    | ResNet18Encoder
+    | ResNet34Encoder
+    | ResNet50Encoder
+    | MobileNetV3SmallEncoder
+    | EfficientNetB0Encoder
+    | ConvNeXtTinyEncoder
+    | ViTSmallEncoder,
+    Field(discriminator="kind"),
+]
 
 # ---- method: how views, noise, head and objective are wired ------------------------------------------
 

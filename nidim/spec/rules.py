@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nidim.spec import matching
-from nidim.spec.maps import local_map
+from nidim.spec.maps import least_size, local_map, patch_of
 
 if TYPE_CHECKING:
     from nidim.spec.train import TrainSpec
@@ -23,11 +23,13 @@ def contradiction(spec: TrainSpec) -> tuple[str, str] | None:
     for rule in (
         _only_infomax_has_a_critic,
         _noise_fits_prior,
+        _image_fits_encoder,
         _dimension_fits_prior,
         _normalization_fits,
         _certificate_fits,
         _first_stage,
         _local_map_has_cells,
+        _noise_between_blocks,
         _learned_noise_is_shared,
         _channel_critic,
         _pulley,
@@ -58,6 +60,20 @@ def _noise_fits_prior(spec: TrainSpec) -> tuple[str, str] | None:
             f"uniform noise cannot make a prior {spec.prior.kind}; use gaussian noise or prior uniform",
         )
     return None
+
+
+def _image_fits_encoder(spec: TrainSpec) -> tuple[str, str] | None:
+    if spec.encoder is None or spec.image_size is None:
+        return None
+    size, least = spec.image_size, least_size(spec.encoder)
+    if size < least:
+        return "image_size", f"{spec.encoder.kind} needs images of {least} pixels a side or more, not {size}"
+    if spec.encoder.kind != "vit_small" or size % (patch := patch_of(spec.encoder, size)) == 0:
+        return None
+    return (
+        "encoder",
+        f"patches of {patch} pixels do not tile images of {size}; use a divisor of it or leave patch out",
+    )
 
 
 def _dimension_fits_prior(spec: TrainSpec) -> tuple[str, str] | None:
@@ -121,8 +137,18 @@ def _local_map_has_cells(spec: TrainSpec) -> tuple[str, str] | None:
     return (
         "method",
         f"local needs a feature map of several cells, and {spec.encoder.kind} has none for images of "
-        f"{spec.image_size} pixels; use larger images or leave local out",
+        f"{spec.image_size} pixels; use "
+        + ("another encoder" if spec.encoder.kind == "vit_small" else "larger images")
+        + " or leave local out",
     )
+
+
+def _noise_between_blocks(spec: TrainSpec) -> tuple[str, str] | None:
+    if spec.noise is None or spec.noise.kind != "gaussian" or spec.noise.layers == 0 or spec.encoder is None:
+        return None
+    if spec.encoder.kind == "vit_small":
+        return "noise", "layers is noise on feature maps, and vit_small has none; leave layers out"
+    return None
 
 
 def _learned_noise_is_shared(spec: TrainSpec) -> tuple[str, str] | None:

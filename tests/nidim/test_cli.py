@@ -337,7 +337,7 @@ def test_a_part_needs_no_kind_where_one_alone_has_its_fields(tmp_path: Path) -> 
     kinds = [part.kind for part in (spec.method, spec.noise, spec.prior) if part is not None]
     assert kinds == ["infomax", "gaussian", "student_t"]
     output = refused("train", file, "--set", "encoder.dim=4", "--out", tmp_path / "out")
-    assert "encoder.kind = conv: one of conv, resnet18, resnet50" in output
+    assert "encoder.kind = conv: one of conv, resnet18, resnet34, resnet50, " in output
     assert "noise.kind = gaussian" in refused("train", file, "--set", "noise.x=4", "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -412,7 +412,7 @@ def test_an_array_is_not_called_otherwise(trained: Path, tmp_path: Path) -> None
         (
             "a.json",
             '{"dataset": "digits", "encoder": {"kind": "vgg"}}',
-            "encoder.kind: 'vgg' is none of 'conv', 'resnet18', 'resnet50'",
+            "encoder.kind: 'vgg' is none of 'conv', 'resnet18', 'resnet34', 'resnet50', ",
         ),
         (
             "a.json",

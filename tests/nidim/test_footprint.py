@@ -190,6 +190,63 @@ def forked(changes: dict[str, Any]) -> int:
     return int(found)
 
 
+def kept_and_widest(encoder: dict[str, Any], size: int, *, n: int = 2) -> tuple[float, float]:
+    """Values that autograd keeps for an image, weights aside, and those of the largest layer and its input."""
+    import torch
+
+    from nidim.encoders import build_network
+
+    spec = TrainSpec.model_validate({"dataset": "x", "encoder": encoder, "image_size": size})
+    network = build_network(spec.encoder, channels=3, image_size=size).train()
+    weights = {weight.untyped_storage().data_ptr() for weight in network.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+    widest = 0
+
+    def keep(value: torch.Tensor) -> torch.Tensor:
+        storage = value.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage
+        return value
+
+    def look(module: torch.nn.Module, given: tuple[Any, ...], result: Any) -> None:
+        nonlocal widest
+        if not list(module.children()) and isinstance(result, torch.Tensor):
+            widest = max(widest, result.numel() + given[0].numel())
+
+    for module in network.modules():
+        module.register_forward_hook(look)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        network(torch.rand(n, 3, size, size))
+    return sum(storage.nbytes() for storage in kept.values()) / footprint.FLOAT / n, widest / n
+
+
+@pytest.mark.parametrize("stem", ["cifar", "imagenet"])
+@pytest.mark.parametrize("kind", ["mobilenet_v3_small", "efficientnet_b0", "convnext_tiny"])
+def test_what_was_counted_of_a_network_is_counted_again(kind: str, stem: str) -> None:
+    size, cell = (16, 1) if stem == "cifar" else (64, 4)
+    kept, widest = kept_and_widest({"kind": kind, "stem": stem}, size)
+    counted, cells = footprint.COUNTED[kind], (size // cell) ** 2
+    assert kept / cells == pytest.approx(counted.kept[stem], rel=0.15)
+    assert widest / cells == pytest.approx(counted.widest[stem], rel=0.05)
+
+
+def test_what_was_counted_of_a_vision_transformer_is_counted_again() -> None:
+    kept, widest = kept_and_widest({"kind": "vit_small", "patch": 4}, 32)
+    assert kept / 64 == pytest.approx(footprint.COUNTED["vit_small"].kept["patch"], rel=0.05)
+    assert widest / 64 == pytest.approx(footprint.COUNTED["vit_small"].widest["patch"], rel=0.05)
+
+
+@pytest.mark.parametrize("kind", [*footprint.COUNTED, "resnet34"])
+def test_weights_are_as_many_as_is_said(kind: str) -> None:
+    from nidim.encoders import build_network
+
+    spec, _ = resolved_spec({"image_size": 32, "batch_size": 2, "encoder": {"kind": kind}})
+    network = build_network(spec.encoder, channels=3, image_size=32)
+    found = sum(weight.numel() for weight in network.parameters())
+    said = footprint.training(*resolved_spec({"image_size": 32, "batch_size": 2, "encoder": {"kind": kind}}))
+    assert said.encoder / footprint.FLOAT / footprint.COPIES["adamw"] == pytest.approx(found, rel=0.02)
+
+
 @pytest.fixture(scope="module")
 def measured() -> dict[str, int]:
     """The peaks of ``TRIED`` and ``GENERATORS``, bytes."""

@@ -36,6 +36,7 @@ def built(size: int = 8, **values: object):
 
 
 LOCAL = {"kind": "infomax", "local": 0.5}
+BACKBONES = (parts.MobileNetV3SmallEncoder(), parts.EfficientNetB0Encoder(), parts.ConvNeXtTinyEncoder())
 CONV, SMALL, LARGE = parts.ConvEncoder(width=4), parts.ResNet18Encoder(), parts.ResNet50Encoder()
 
 
@@ -46,6 +47,9 @@ CONV, SMALL, LARGE = parts.ConvEncoder(width=4), parts.ResNet18Encoder(), parts.
         *((SMALL, size) for size in (8, 33, 70)),
         (SMALL.model_copy(update={"stem": "imagenet"}), 33),
         (LARGE, 9),
+        *((encoder, size) for encoder in BACKBONES for size in (8, 33, 70)),
+        *((encoder.model_copy(update={"stem": "imagenet"}), 33) for encoder in BACKBONES),
+        (parts.ViTSmallEncoder(), 28),
     ],
 )
 def test_the_maps_of_a_network_are_those_of_the_arithmetic(encoder: parts.Encoder, size: int) -> None:
@@ -75,6 +79,8 @@ def test_the_maps_of_a_network_are_those_of_the_arithmetic(encoder: parts.Encode
         (SMALL, 32, LocalMap(2, 256, 8)),
         (SMALL, 224, LocalMap(3, 512, 7)),
         (LARGE, 32, LocalMap(2, 1024, 8)),
+        (BACKBONES[0], 96, LocalMap(2, 48, 6)),
+        (parts.ViTSmallEncoder(), 32, None),
     ],
 )
 def test_the_last_map_of_enough_cells_is_taken(

@@ -16,6 +16,7 @@ from nidim.noise import draw
 from nidim.normalize import UnitInterval, UnitMoments
 from nidim.priors import make_prior
 from nidim.spec import DatasetFacts, TrainSpec, parts, views
+from nidim.spec.maps import patch_of
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -98,6 +99,22 @@ def test_resnet_stems(size: int, stem: str, stride: int) -> None:
 def test_resnet50_is_built() -> None:
     _, _, model = built(32, 3, encoder={"kind": "resnet50", "dim": 4})
     assert model.eval()(torch.rand(1, 3, 32, 32)).shape == (1, 4)
+
+
+@pytest.mark.parametrize(("size", "patch"), [(8, 1), (28, 4), (32, 4), (31, 1), (96, 12), (224, 16)])
+def test_patches_tile_the_image_into_seven_a_side_or_more(size: int, patch: int) -> None:
+    assert patch_of(parts.ViTSmallEncoder(), size) == patch
+    assert patch_of(parts.ViTSmallEncoder(patch=2), size) == 2
+
+
+@pytest.mark.parametrize("kind", ["mobilenet_v3_small", "efficientnet_b0", "convnext_tiny", "vit_small"])
+def test_a_network_begins_with_outputs_that_differ_and_trains_without_chance(kind: str) -> None:
+    """The class token of a new vision transformer is read by weights that are not zero, and nothing is dropped."""
+    _, _, model = built(16, 3, encoder={"kind": kind, "dim": 4})
+    images = torch.rand(4, 3, 16, 16, generator=generator())
+    first, second = (model.network.train()(images) for _ in range(2))
+    assert torch.equal(first, second)
+    assert first.std(0).min() > 1e-6
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "uniform", "logistic", "gaussian_mixture", "sphere"])

@@ -196,6 +196,14 @@ CONTRADICTIONS = [
     ({"prior": {"kind": "sphere"}, "encoder": {"kind": "conv", "dim": 1}}, "encoder"),
     ({"prior": {"kind": "sphere"}, "noise": {"kind": "uniform"}}, "noise"),
     ({"prior": {"kind": "flow", "points": PLANE}, "encoder": {"kind": "conv", "dim": 3}}, "encoder"),
+    ({"encoder": {"kind": "vit_small", "patch": 8}, "image_size": 28}, "encoder"),
+    ({"encoder": {"kind": "convnext_tiny"}, "image_size": 7}, "image_size"),
+    ({"encoder": {"kind": "convnext_tiny", "stem": "imagenet"}, "image_size": 31}, "image_size"),
+    (
+        {"encoder": {"kind": "vit_small"}, "method": {"kind": "infomax", "local": 1}, "image_size": 32},
+        "method",
+    ),
+    ({"encoder": {"kind": "vit_small"}, "noise": {"kind": "gaussian", "layers": 0.1}}, "noise"),
 ]
 
 

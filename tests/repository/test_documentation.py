@@ -242,6 +242,17 @@ def test_the_tables_of_mnist_are_those_of_the_stored_runs(page: str, made: str) 
     assert shown[1] == getattr(mnist_table, made)(), "run: python -m benchmarks.mnist_table --table"
 
 
+def test_the_table_of_networks_is_that_of_the_stored_figures_and_has_all_of_them() -> None:
+    from benchmarks import networks
+    from nidim.spec import parts
+
+    page = networks.PAGE.read_text()
+    assert f"{networks.BEGIN}\n{networks.table()}{networks.END}" in page, (
+        "run: python -m benchmarks.networks --table"
+    )
+    assert {cls().kind for cls in typing.get_args(typing.get_args(parts.Encoder)[0])} == set(networks.KINDS)
+
+
 def test_all_that_may_go_wrong_is_on_its_page() -> None:
     """Ends of jobs, their warnings, and refusals of the API, as the code says them."""
     from nidim.capacity import Advice

@@ -1,4 +1,4 @@
-"""Each ResNet, trained for a few steps, stored and loaded: every stem with every count of channels."""
+"""Deep networks, trained for a few steps, stored and loaded: a ResNet by every stem, with every count of channels."""
 
 from __future__ import annotations
 
@@ -22,22 +22,29 @@ from nidim.train import Fitted, fit
 
 SIDES = {"cifar": 8, "imagenet": 32}
 """The smallest that leave the last block a pixel or more: a CIFAR stem halves three times, an ImageNet one five."""
-CASES = [("resnet18", stem, channels) for stem in SIDES for channels in (1, 3)] + [("resnet50", "cifar", 3)]
-EXPORTED = [("resnet18", "imagenet", 1), ("resnet50", "cifar", 3)]
-"""Each kind of block, stem and count of channels once: the exporter takes longer than all the rest."""
+CASES = [
+    *(("resnet18", stem, channels) for stem in SIDES for channels in (1, 3)),
+    ("resnet50", "cifar", 3),
+    ("mobilenet_v3_small", "cifar", 3),
+    ("efficientnet_b0", "cifar", 1),
+    ("convnext_tiny", "cifar", 3),
+    ("vit_small", None, 1),
+]
+EXPORTED = [("resnet50", "cifar", 3), ("vit_small", None, 1)]
+"""A network of convolutions and one of attention: the exporter takes longer than all the rest."""
 DIM, N = 4, 64
 
 pytestmark = pytest.mark.slow
 
 
-def trained(kind: str, stem: str, channels: int, images: np.ndarray) -> tuple[Fitted, TrainSpec]:
+def trained(kind: str, stem: str | None, channels: int, images: np.ndarray) -> tuple[Fitted, TrainSpec]:
     side = images.shape[1]
     facts = DatasetFacts(name="x", n_train=N, n_test=N, height=side, width=side, channels=channels)
     spec = TrainSpec.model_validate(
         {
             "dataset": "x",
             "image_size": side,
-            "encoder": {"kind": kind, "dim": DIM, "stem": stem},
+            "encoder": {"kind": kind, "dim": DIM, **({"stem": stem} if stem else {"patch": side // 2})},
             "epochs": 2,
             "batch_size": N,
             "precision": "float32",
@@ -58,7 +65,10 @@ def patches(side: int, channels: int) -> np.ndarray:
 
 @pytest.fixture
 def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One bottleneck where ResNet-50 has three to six: every kind of layer and every width, a third of the seconds."""
+    """One bottleneck where ResNet-50 has three to six, two of a transformer's twelve layers.
+
+    Every kind of layer and every width is there, for a third of the seconds.
+    """
     models = import_torchvision().models
 
     def of_one(*, weights: None, **options: Any) -> nn.Module:
@@ -66,6 +76,10 @@ def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
         return models.ResNet(models.resnet.Bottleneck, [1, 1, 1, 1], **options)
 
     monkeypatch.setattr(models, "resnet50", of_one)
+    transformer = models.VisionTransformer
+    monkeypatch.setattr(
+        models, "VisionTransformer", lambda **given: transformer(**{**given, "num_layers": 2})
+    )
 
 
 def test_a_resnet50_has_fifty_layers() -> None:
@@ -78,8 +92,10 @@ def test_a_resnet50_has_fifty_layers() -> None:
 
 @pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize(("kind", "stem", "channels"), CASES)
-def test_a_resnet_is_trained_stored_and_loaded(kind: str, stem: str, channels: int, tmp_path: Path) -> None:
-    side = SIDES[stem]
+def test_a_network_is_trained_stored_and_loaded(
+    kind: str, stem: str | None, channels: int, tmp_path: Path
+) -> None:
+    side = SIDES[stem or "cifar"]
     images = patches(side, channels)
     fitted, spec = trained(kind, stem, channels, images)
     assert fitted.finished
@@ -104,7 +120,7 @@ def test_a_resnet_is_trained_stored_and_loaded(kind: str, stem: str, channels: i
     )
     loaded = bundle.load(tmp_path)
     np.testing.assert_array_equal(loaded.embed(images), z)
-    assert (loaded.spec.encoder.kind, loaded.spec.encoder.stem) == (kind, stem)
+    assert loaded.spec.encoder == spec.encoder
     assert (tmp_path / bundle.ONNX).is_file() == exported
     if exported:
         assert parity(loaded.model, tmp_path / bundle.ONNX, torch.from_numpy(images[:9])) <= PARITY
