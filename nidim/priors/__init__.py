@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -45,23 +46,28 @@ __all__ = [
 ]
 
 _MARGINAL: TypeAdapter[laws.MarginalLaw] = TypeAdapter(laws.MarginalLaw)
+_PLAIN: dict[str, Callable[..., Prior]] = {
+    "gaussian": GaussianPrior,
+    "uniform": UniformPrior,
+    "sphere": SpherePrior,
+}
 
 
 def prior_from_dict(description: dict[str, Any], *, file: bytes | None = None) -> Prior:
     """The law that :meth:`Prior.describe` described; ``file``: that of a flow, which the description names.
 
-    Raises ValueError for an unknown kind, without ``dim``, and for a flow without its file.
+    Raises ValueError for an unknown kind, for parameters that it does not take, without ``dim``, and for a flow without
+    its file.
     """
     values = dict(description)
     kind, dim = values.pop("kind", None), values.pop("dim", None)
     if not isinstance(dim, int) or dim < 1:
         raise ValueError(f"dim must be a whole number from 1 on, got {dim!r}")
-    if kind == "gaussian":
-        return GaussianPrior(dim, **values)
-    if kind == "uniform":
-        return UniformPrior(dim, **values)
-    if kind == "sphere":
-        return SpherePrior(dim, **values)
+    if kind in _PLAIN:
+        try:
+            return _PLAIN[kind](dim, **values)
+        except TypeError as error:
+            raise ValueError(f"prior {kind}: {error}") from error
     if kind == "flow":
         return _read_flow(description, file)
     try:

@@ -15,10 +15,14 @@ from nidim.priors.base import Floats, IndependentPrior
 
 @dataclasses.dataclass(frozen=True)
 class GaussianPrior(IndependentPrior):
-    """N(0, τ²I_d); ``scale`` = τ."""
+    """N(0, τ²I_d); ``scale`` = τ. Raises ValueError unless τ is finite and above 0."""
 
     scale: float = 1.0
     kind = "gaussian"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale < math.inf:
+            raise ValueError(f"scale must be finite and above 0, got {self.scale!r}")
 
     @property
     def name(self) -> str:

@@ -24,12 +24,18 @@ _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclasses.dataclass(frozen=True)
 class UniformPrior(IndependentPrior):
-    """U([low, high]^d)."""
+    """U([low, high]^d). Raises ValueError unless low < high, both finite."""
 
     construction: Construction = "gaussian_cdf"
     low: float = 0.0
     high: float = 1.0
     kind = "uniform"
+
+    def __post_init__(self) -> None:
+        if not -math.inf < self.low < self.high < math.inf:
+            raise ValueError(
+                f"low and high must be finite, low below high, got {self.low!r} and {self.high!r}"
+            )
 
     @property
     def through_normal(self) -> bool:  # type: ignore[override]

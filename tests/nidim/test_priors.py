@@ -183,6 +183,21 @@ def test_what_is_no_law_here(values: dict[str, object], message: str) -> None:
         prior_from_dict({"dim": 2, **values})
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"kind": "gaussian", "scale": -1.0}, "above 0, got -1.0"),
+        ({"kind": "gaussian", "scale": float("nan")}, "above 0, got nan"),
+        ({"kind": "gaussian", "df": 3}, "prior gaussian: .*df"),
+        ({"kind": "uniform", "low": 1.0, "high": 1.0}, "low below high"),
+    ],
+    ids=str,
+)
+def test_a_description_that_is_no_law(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        prior_from_dict({"dim": 2, **values})
+
+
 @pytest.mark.parametrize("dim", [None, 0, "2"])
 def test_a_law_has_a_dimension(dim: object) -> None:
     with pytest.raises(ValueError, match=f"dim must be a whole number from 1 on, got {dim!r}"):
