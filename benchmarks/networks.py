@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
-from benchmarks.speed.measure import in_turns, spread, surroundings
+from benchmarks.speed.measure import in_turns, spread, store, surroundings
 from nidim.encoders import build_network
 from nidim.spec import parts
 
@@ -80,9 +81,9 @@ def table() -> str:
 
 
 def write_page() -> None:
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{table()}{END}{after}")
+    """Put the table between its markers."""
+    text = f"{BEGIN}\n{table()}{END}"
+    PAGE.write_text(re.sub(f"{BEGIN}.*?{END}", text, PAGE.read_text(), flags=re.DOTALL))
 
 
 def main() -> None:
@@ -95,7 +96,7 @@ def main() -> None:
     if not given.table:
         where = surroundings(seed=0)
         where["command"] = "python -m benchmarks.networks"
-        RESULTS.write_text(json.dumps({"where": where, "rows": measure(given.rounds)}, indent=1) + "\n")
+        store("networks", measure(given.rounds), where=where, file=RESULTS)
     write_page()
 
 

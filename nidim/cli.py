@@ -314,16 +314,7 @@ def embed(
 
 @main.command(cls=LocalOrServer, remote="nidim.remote.rows:sample")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("-n", default=1000, show_default=True, type=click.IntRange(0, 10_000_000), help="draws")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1))
-@click.option("--offset", default=0, show_default=True, type=click.IntRange(0, 2**62), help="first row")
-@click.option(
-    "--temperature",
-    default=1.0,
-    show_default=True,
-    type=click.FloatRange(0, 100),
-    help="above 1 farther from the middle of the law, below 1 nearer",
-)
+@vectors.draw_options(most=10_000_000)
 @vectors.output_option
 @show.json_option
 def sample(

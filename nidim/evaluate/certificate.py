@@ -67,9 +67,8 @@ def gaussian_partition(v: Floats, f: Floats, sigma: float, edges: NDArray[np.int
     sums = np.empty((len(v), len(edges) - 1))
     half = squared_norms(f) / 2
     own = np.einsum("id,id->i", v, f) - half
-    most = np.minimum(squared_norms(v - f) / (2 * sigma**2), _EXP_MAX)[
-        :, None
-    ]  # T_ij ≤ 0, whatever rounding says
+    # T_ij ≤ 0, whatever rounding says
+    most = np.minimum(squared_norms(v - f) / (2 * sigma**2), _EXP_MAX)[:, None]
     for b, (low, high) in enumerate(itertools.pairwise(edges)):
         step = max(1, _ENTRIES // (high - low))
         for i in range(0, len(v), step):

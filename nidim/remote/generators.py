@@ -11,7 +11,7 @@ import numpy as np
 
 from nidim.client import Client, Generator
 from nidim.given import NewFile, read_array
-from nidim.remote import show
+from nidim.remote import show, vectors
 from nidim.remote.options import asks_server, confirmed
 
 SUFFIXES = (".png", ".npy", ".zip")
@@ -84,20 +84,7 @@ def delete(client: Client, as_json: bool, generator: str, yes: bool) -> None:
 def generate_options(command: Any) -> Any:
     """What ``nidim generate`` takes beside the generator, here or at a server."""
     options = (
-        click.option(
-            "-n", default=16, show_default=True, type=click.IntRange(0, 100_000), help="draws of the prior"
-        ),
-        click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1)),
-        click.option(
-            "--offset", default=0, show_default=True, type=click.IntRange(0, 2**62), help="first row"
-        ),
-        click.option(
-            "--temperature",
-            default=1.0,
-            show_default=True,
-            type=click.FloatRange(0, 100),
-            help="above 1 farther from the middle of the law, below 1 nearer",
-        ),
+        vectors.draw_options(default=16, most=100_000),
         click.option(
             "--embeddings",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),

@@ -36,10 +36,13 @@ HINTS: tuple[tuple[type[NidimError], str], ...] = (
     ),
     (Busy, "Try again later."),
 )
-OF_THE_SPEC = frozenset(
-    ("spec_error", "dataset_unavailable", "source_gone", "data_error", "training_diverged", "bundle_error")
+LASTING = frozenset(
+    (
+        *("spec_error", "dataset_unavailable", "source_gone", "data_error", "training_diverged"),
+        *("checkpoint_error", "bundle_error", "nidim_error"),
+    )
 )
-"""Failures that come again where nothing is changed."""
+"""Failures that come again where nothing is changed: those that a worker does not try again by itself."""
 
 
 def asks_server(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -80,7 +83,7 @@ def _told(error: NidimError, as_json: bool) -> click.ClickException:
     if isinstance(error, JobEnded):
         retry = f"`nidim jobs retry {error.job.id}`"
         hint = f"{retry} goes on from the last checkpoint."
-        if error.code in OF_THE_SPEC:
+        if error.code in LASTING:
             hint = f"Mend what it names, then submit it anew: {retry} repeats it as it is."
     if isinstance(error, Forbidden) and error.code != "scope_missing":
         hint = ""  # no key may do it

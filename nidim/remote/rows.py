@@ -50,16 +50,7 @@ def embed(
 
 @click.command()
 @click.argument("encoder")
-@click.option("-n", default=1000, show_default=True, type=click.IntRange(0, 2**40), help="draws")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1))
-@click.option("--offset", default=0, show_default=True, type=click.IntRange(0, 2**62), help="first row")
-@click.option(
-    "--temperature",
-    default=1.0,
-    show_default=True,
-    type=click.FloatRange(0, 100),
-    help="above 1 farther from the middle of the law, below 1 nearer",
-)
+@vectors.draw_options(most=2**40)
 @vectors.output_option
 @asks_server
 def sample(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,33 @@ output_option = click.option(
     type=NewFile(".npy"),
     help="float32 (n, d), .npy; may be left out with --json, which then prints the rows",
 )
+
+
+def draw_options(*, most: int, default: int = 1000) -> Callable[[Any], Any]:
+    """Which draws of the prior a command takes: a page of the stream of a seed, of ``most`` rows."""
+    options = (
+        click.option(
+            "-n", default=default, show_default=True, type=click.IntRange(0, most), help="draws of the prior"
+        ),
+        click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1)),
+        click.option(
+            "--offset", default=0, show_default=True, type=click.IntRange(0, 2**62), help="first row"
+        ),
+        click.option(
+            "--temperature",
+            default=1.0,
+            show_default=True,
+            type=click.FloatRange(0, 100),
+            help="above 1 farther from the middle of the law, below 1 nearer",
+        ),
+    )
+
+    def add(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 class Files(NamedTuple):

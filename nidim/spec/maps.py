@@ -43,7 +43,7 @@ CHANNELS: dict[str, tuple[int, int, int, int]] = {
 MOST_PATCH, LEAST_PATCHES = 16, 7
 
 
-def stem_of(encoder: parts.ResNet | parts.Backbone, image_size: int) -> Literal["cifar", "imagenet"]:
+def stem_of(encoder: parts.Backbone, image_size: int) -> Literal["cifar", "imagenet"]:
     """What the stem "auto" is at ``image_size`` pixels."""
     if encoder.stem != "auto":
         return encoder.stem

@@ -26,14 +26,19 @@ class ConvEncoder(Part):
     width: int = Field(32, ge=4, le=512, description="channels of the first block; then twice and four times")
 
 
-class ResNet(Part):
-    """What every ResNet has."""
+class Backbone(Part):
+    """What every convolutional network of torchvision has."""
 
     dim: int = Field(64, ge=1, le=4096, description="d, the length of an embedding")
     stem: Literal["auto", "cifar", "imagenet"] = Field(
         "auto",
-        description="cifar: 3×3 without pooling; imagenet: 7×7 and pooling; auto: cifar up to 64 pixels",
+        description="cifar: without the first two halvings of the image (of a ResNet: 3×3, no pooling); imagenet: as "
+        "published; auto: cifar up to 64 pixels",
     )
+
+
+class ResNet(Backbone):
+    """One whose layers have the names of a ResNet's."""
 
 
 class ResNet18Encoder(ResNet):
@@ -52,17 +57,6 @@ class ResNet50Encoder(ResNet):
     """ResNet-50 (He et al. 2016)."""
 
     kind: Literal["resnet50"] = "resnet50"
-
-
-class Backbone(Part):
-    """What the other convolutional networks have."""
-
-    dim: int = Field(64, ge=1, le=4096, description="d, the length of an embedding")
-    stem: Literal["auto", "cifar", "imagenet"] = Field(
-        "auto",
-        description="cifar: the first two halvings of the image left out; imagenet: as published; auto: cifar up to 64 "
-        "pixels",
-    )
 
 
 class MobileNetV3SmallEncoder(Backbone):

@@ -7,8 +7,17 @@ import signal
 import pytest
 
 from nidim.errors import CheckpointError, DataError, DatasetUnavailable, SpecError, TrainingDiverged
+from nidim.remote.options import LASTING
 from service import errors as service_errors
-from worker.classify import LONGEST_MESSAGE, classify, classify_exit, last_line, out_of_attempts, public
+from worker.classify import (
+    LONGEST_MESSAGE,
+    PERMANENT,
+    classify,
+    classify_exit,
+    last_line,
+    out_of_attempts,
+    public,
+)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +34,10 @@ from worker.classify import LONGEST_MESSAGE, classify, classify_exit, last_line,
 def test_what_the_input_causes_is_not_tried_again(error: Exception, code: str) -> None:
     verdict = classify(error)
     assert (verdict.retry, verdict.code, verdict.message) == (False, code, "x")
+
+
+def test_commands_advise_no_retry_of_what_is_not_tried_again() -> None:
+    assert set(PERMANENT.values()) == LASTING
 
 
 class OutOfMemoryError(RuntimeError):

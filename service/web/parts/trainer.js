@@ -95,7 +95,7 @@ export function trainer({ schema, components, subject, given, makes, rows, told,
     check();
   }, { signal });
   return {
-    node: h("div", { class: "split" }, form, aside, h("div", { class: "start" }, outcome, 
+    node: h("div", { class: "split" }, form, aside, h("div", { class: "start" }, outcome,
       h("p", { class: "actions" }, submit, small && button("Set a small training", setSmall, { "aria-describedby": "small" })),
       small && h("p", { class: "note", id: "small" }, small.words))),
     check() {

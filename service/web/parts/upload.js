@@ -23,8 +23,7 @@ export function uploader(signal) {
     busy: () => sent && `${sent} is still on its way; wait until it is read.`,
     take: async (file) => {
       sent = file.name;
-      await send(file, { name, license, outcome, signal });
-      sent = null;
+      await send(file, { name, license, outcome, signal }).finally(() => { sent = null; });
     },
   });
   return h("div", { class: "uploader" }, zone, outcome,
